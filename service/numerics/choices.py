@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 
 class InvalidChoice(ValueError):
-    """A choice that can't be followed: `field` names it, `value` is what was chosen, `problem` what would be right."""
+    """A choice that is not possible: the name of its `field`, its `value`, and a `problem` that says what is right."""
 
     def __init__(self, field: str, value: object, problem: str) -> None:
         super().__init__(f"{field} {value!r} {problem}")

@@ -32,7 +32,7 @@ class Diffusion:
     final_sigma: str = "zero"
     """Where the last step ends: zero or sigma_min."""
     sigma_min_source: str = "trained"
-    """What `sigma_min` means there: the lowest `trained` level, or the last level of the `schedule`."""
+    """The meaning of `sigma_min` in `final_sigma`: the lowest `trained` level, or the last level of the `schedule`."""
     sigma_min: float | None = None
     sigma_max: float | None = None
     distilled_steps: int = 50

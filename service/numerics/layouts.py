@@ -1,7 +1,7 @@
 """Layouts: the points at which a run of n steps calls the model, as each scheduler class of diffusers chooses them.
 
-A sampler works on any falling path. Which path a run takes is a convention: diffusers has four ways of choosing
-timesteps, and an image equals its image only if the timesteps are equal too.
+A sampler works on any path of falling noise. The path of a run is a convention: diffusers has four ways to choose
+timesteps, and an image equals that of diffusers only if the timesteps are equal too.
 """
 
 from dataclasses import dataclass, replace
@@ -159,9 +159,9 @@ def flow_unipc_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
     if options.schedule != "normal":
         return _with_finite_lambda(diffusion, flow_layout(diffusion, options))
     span = diffusion.train_steps
-    given = options.sigmas
-    even = np.linspace(1, 1 / span, options.steps + 1)[:-1] if given is None else np.asarray(given, float)
-    model_levels = diffusion.shift(even, options.image_tokens)
+    own = options.sigmas
+    levels = np.linspace(1, 1 / span, options.steps + 1)[:-1] if own is None else np.asarray(own, float)
+    model_levels = diffusion.shift(levels, options.image_tokens)
     model_levels[0] = min(model_levels[0], MAX_FLOW_SIGMA)
     return _flow_lambda_path(diffusion, model_levels)
 

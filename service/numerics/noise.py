@@ -39,10 +39,10 @@ class TorchNoise:
         if n < BLOCK:
             return np.array([self._single() for _ in range(n)], np.float32).reshape(shape)
         uniforms = self._uniforms(n)
-        whole = n - n % BLOCK
+        in_blocks = n - n % BLOCK
         normals = np.empty(n, np.float32)
-        normals[:whole] = _box_muller(uniforms[:whole])
-        if n > whole:
+        normals[:in_blocks] = _box_muller(uniforms[:in_blocks])
+        if n > in_blocks:
             normals[-BLOCK:] = _box_muller(self._uniforms(BLOCK))
         return normals.reshape(shape)
 

@@ -1,4 +1,4 @@
-"""What a network predicts, and the path of points at which a run calls it.
+"""The prediction of a network, and the path of points at which a run calls it.
 
 With x = alpha * x0 + sigma * noise, each prediction is another linear mixture of x0 and noise:
 
@@ -7,9 +7,9 @@ With x = alpha * x0 + sigma * noise, each prediction is another linear mixture o
     sample      out = x0
     flow        out = noise - x0                      Lipman et al. 2210.02747; alpha + sigma = 1
 
-A path holds the points of the model calls and where each step lands. It is all that a sampler knows. A sampler turns it
-into the columns a, b and d of a table, and chooses the quantity D that its history holds: `denoised` (x0), `noise`, or
-`output` (the network's output unchanged).
+A path holds the points of the model calls and the point at which each step lands. A sampler knows nothing else. It
+turns the path into the columns a, b and d of a table, and chooses the quantity D of its history: `denoised` (x0),
+`noise`, or `output` (the network's output unchanged).
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ SHORT = 15
 
 
 class Prediction(StrEnum):
-    """What the network's output is."""
+    """The quantity that the network predicts."""
 
     EPSILON = "epsilon"
     V = "v"

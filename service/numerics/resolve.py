@@ -1,4 +1,4 @@
-"""From choices (sampler, schedule, steps, eta) to a table."""
+"""Conversion of choices (sampler, schedule, steps, eta) into a table."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,14 +40,7 @@ def make_table(
     Raises:
         InvalidChoice: a choice is unknown, out of range or incompatible with another; `.field` names it.
     """
-    if not 1 <= steps <= diffusion.train_steps:
-        raise OutOfRange("steps", steps, f"must be 1 to {diffusion.train_steps}")
-    if not 0 <= start < steps:
-        raise OutOfRange("start", start, f"must be 0 to {steps - 1} (less than steps)")
-    if sigmas is not None and not diffusion.flow:
-        raise Incompatible("sigmas", sigmas, "can only be set for flow models")
-    if sigmas is not None and len(sigmas) != steps:
-        raise OutOfRange("sigmas", sigmas, f"must be {steps} levels, one per step")
+    _check_steps(diffusion, steps, start, sigmas)
     name, schedule = resolve(diffusion, sampler, schedule)
     row, diffusion = SAMPLERS[name], diffusion.for_sampler(name)
     layout = (row.flow_layout if diffusion.flow else None) or row.layout
@@ -60,6 +53,18 @@ def make_table(
     except (NotFinite, np.linalg.LinAlgError) as error:  # LinAlgError: a level repeats
         problem = f"has no finite weights for this model in {steps} steps with schedule {schedule}: {error}"
         raise Incompatible("sampler", name, problem) from error
+
+
+def _check_steps(diffusion: Diffusion, steps: int, start: int, sigmas: Floats | None) -> None:
+    """Raise InvalidChoice if the numbers of a run do not suit the model or each other."""
+    if not 1 <= steps <= diffusion.train_steps:
+        raise OutOfRange("steps", steps, f"must be 1 to {diffusion.train_steps}")
+    if not 0 <= start < steps:
+        raise OutOfRange("start", start, f"must be 0 to {steps - 1} (less than steps)")
+    if sigmas is not None and not diffusion.flow:
+        raise Incompatible("sigmas", sigmas, "can only be set for flow models")
+    if sigmas is not None and len(sigmas) != steps:
+        raise OutOfRange("sigmas", sigmas, f"must be {steps} levels, one per step")
 
 
 def max_steps(diffusion: Diffusion, sampler: str) -> int:
@@ -84,14 +89,14 @@ def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | No
     wanted = _parse_schedule(schedule) if schedule is not None else implied
     if schedule is not None and implied not in (None, wanted):
         raise Incompatible("schedule", schedule, f"contradicts the schedule in the sampler's name {sampler!r}")
-    free = row.takes_schedule or diffusion.flow
-    if not free and wanted not in (None, "normal"):
+    takes_schedule = row.takes_schedule or diffusion.flow
+    if not takes_schedule and wanted not in (None, "normal"):
         raise Incompatible(
             "schedule",
             wanted,
             f"can't be used with {name}, which has fixed timesteps; samplers that take it: {_with_schedule(diffusion)}",
         )
-    return name, (wanted or diffusion.for_sampler(name).schedule) if free else "normal"
+    return name, (wanted or diffusion.for_sampler(name).schedule) if takes_schedule else "normal"
 
 
 def _with_schedule(diffusion: Diffusion) -> str:
@@ -99,7 +104,7 @@ def _with_schedule(diffusion: Diffusion) -> str:
 
 
 def _parse_sampler(typed: str) -> tuple[str, str | None]:
-    """Return the sampler and the schedule, if any, that a name as typed means."""
+    """Return the sampler, and the schedule if any, that a name as typed stands for."""
     name = sampler_name(typed)
     if name:
         return name, None
@@ -127,6 +132,6 @@ def _eta(name: str, eta: float | None) -> Mapping[str, float]:
     if not 0 <= eta <= 1:
         raise OutOfRange("eta", eta, "must be 0 to 1")
     if SAMPLERS[name].eta is None:
-        able = " and ".join(name for name, row in SAMPLERS.items() if row.eta is not None)
-        raise Incompatible("eta", eta, f"can only be set for {able}, not for {name}")
+        with_eta = " and ".join(name for name, row in SAMPLERS.items() if row.eta is not None)
+        raise Incompatible("eta", eta, f"can only be set for {with_eta}, not for {name}")
     return {"eta": eta}

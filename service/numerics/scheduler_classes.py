@@ -40,8 +40,8 @@ class SchedulerClass:
         are ignored.
         """
         defaults, listed = {**self.defaults, **self.extra_defaults}, config.get("_use_default_values") or ()
-        given = {key: value for key, value in config.items() if key in defaults and key not in listed}
-        return {key: value for key, value in {**defaults, **given}.items() if key not in self.unused}
+        own = {key: value for key, value in config.items() if key in defaults and key not in listed}
+        return {key: value for key, value in {**defaults, **own}.items() if key not in self.unused}
 
 
 def require_one_of(config: Config, key: str, values: tuple[Any, ...]) -> Any:
@@ -127,7 +127,7 @@ DISTILLED: Config = {
     "set_alpha_to_one": True,
     "timestep_scaling": 10.0,
 }
-# What pipelines read if `use_dynamic_shifting` is on, even if the class lacks it.
+# Settings that pipelines read if `use_dynamic_shifting` is on, even if the class lacks them.
 DYNAMIC_SHIFT: Config = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
 FLOW_MATCH: Config = {"num_train_timesteps": 1000, "shift": 1.0}
 SHIFTED: Config = {

@@ -93,7 +93,7 @@ def read(config: Config) -> dict[str, Any]:
     settings = checked_settings(row, config)
     flow = row.flow or bool(settings.get("use_flow_sigmas"))
     if flow:
-        settings = _on_flow(row, settings)
+        settings = _flow_settings(row, settings)
     cumprod = np.zeros(0) if flow else _alphas_cumprod(settings)
     if not flow:
         _check_range(row, settings, cumprod)
@@ -112,7 +112,7 @@ def read(config: Config) -> dict[str, Any]:
     }
 
 
-def _on_flow(row: SchedulerClass, settings: Config) -> dict[str, Any]:
+def _flow_settings(row: SchedulerClass, settings: Config) -> dict[str, Any]:
     """Return the settings as a flow reads them.
 
     Settings that diffusers computes from betas are rejected, because a flow has no betas. On a flow `sigma_min` and
@@ -186,7 +186,7 @@ def _alphas_cumprod(settings: Config) -> Any:
 def _schedule(settings: Config) -> str:
     chosen = [flag for flag in SCHEDULE_FLAGS if settings.get(flag)]
     if len(chosen) > 1:
-        raise InvalidSetting(chosen[1], settings[chosen[1]], f"contradicts {chosen[0]}: only one schedule can be set")
+        raise InvalidSetting(chosen[1], settings[chosen[1]], f"contradicts {chosen[0]}: set only one schedule")
     return SCHEDULE_FLAGS[chosen[0]] if chosen else "normal"
 
 

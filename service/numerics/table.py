@@ -1,7 +1,7 @@
 """A sampler is a table of coefficients.
 
-Every sampler here is linear in what it has seen, so all coefficients are known before the first model call.
-For call i, with x [c, h, w] in the model's own scale:
+Every step of a sampler is linear in x, the model's outputs and the noise, so all coefficients are known before the
+first model call. For call i, with x [c, h, w] in the model's own scale:
 
     out_i = model(x, timesteps[i])
     D_i   = p[i] * x + q[i] * out_i

@@ -82,7 +82,9 @@ def cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "settings"), list(cases()))
-def test_equals_diffusers(name: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, record: Record) -> None:
+def test_every_sampler_equals_diffusers(
+    name: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, record: Record
+) -> None:
     """With equal settings and noise, x equals diffusers' after every call."""
     lengths = STEPS if settings not in [{**SD, **more} for more in MORE[name]] else (*STEPS, *LENGTHS)
     for steps in lengths:
@@ -131,7 +133,7 @@ def test_deis_differs_only_by_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
             assert run.difference(monkeypatch) < BOUND
 
 
-def test_deis_on_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deis_on_a_flow_equals_diffusers_except_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """DEIS on a flow equals diffusers except in the last call, which goes to 0 instead of the lowest level."""
     run = Run("DEISMultistep", {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"}, 20)
     run.scheduler.sigmas = run.scheduler.sigmas.double()
@@ -141,7 +143,7 @@ def test_deis_on_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("steps", [2, 3, 8, 25, 64])
-def test_linear_quadratic_is_mochis(steps: int) -> None:
+def test_linear_quadratic_equals_mochis_levels(steps: int) -> None:
     """`linear_quadratic` equals the levels of diffusers' Mochi pipeline, which omits the final 0."""
     mochi = pytest.importorskip("diffusers.pipelines.mochi.pipeline_mochi")
     theirs = mochi.linear_quadratic_schedule(steps, 0.025)

@@ -115,7 +115,7 @@ def test_order_of_one_step(name: str) -> None:
 
 @pytest.mark.parametrize("solve", [ddim, partial(dpmpp, order=3), unipc, heun, lms, deis])
 @pytest.mark.parametrize("prediction", [Prediction.EPSILON, Prediction.V, Prediction.SAMPLE])
-def test_prediction_does_not_matter(solve: Solve, prediction: Prediction) -> None:
+def test_equivalent_predictions_give_one_result(solve: Solve, prediction: Prediction) -> None:
     """One denoiser expressed as epsilon, v or sample gives the same result."""
     base = solve(smooth_path(12))
     other = solve(smooth_path(12, prediction))
@@ -125,7 +125,7 @@ def test_prediction_does_not_matter(solve: Solve, prediction: Prediction) -> Non
 
 
 @pytest.mark.parametrize("solve", [ddim, partial(dpmpp, order=2), partial(dpmpp, order=3), unipc, heun, lms, deis])
-def test_frame_does_not_matter(solve: Solve) -> None:
+def test_flow_and_diffusion_frames_are_equivalent(solve: Solve) -> None:
     """A flow is a scaled diffusion: with equal noise-to-signal ratios, a sampler ends at the same point."""
     diffusion, flow = smooth_path(12), smooth_path(12, Prediction.FLOW)
     tables = [solve(diffusion), solve(flow)]
@@ -151,7 +151,7 @@ PAIRS = [(kind, name) for kind, diffusion in DIFFUSIONS.items() for name in samp
 
 
 @pytest.mark.parametrize(("kind", "name"), PAIRS)
-def test_reaches_the_data(kind: str, name: str) -> None:
+def test_every_sampler_reaches_the_data(kind: str, name: str) -> None:
     """From pure noise, with many steps, every sampler ends with the data's mean and variance over all seeds."""
     diffusion = DIFFUSIONS[kind]
     steps = 50 if name == "lcm" else 125
@@ -164,7 +164,7 @@ def test_reaches_the_data(kind: str, name: str) -> None:
     assert np.sqrt(variance) == pytest.approx(S, abs=0.03 + ENDS_ABOVE_ZERO.get(name, 0))
 
 
-def error_of_law(table: Table, prediction: Prediction) -> float:
+def variance_error(table: Table, prediction: Prediction) -> float:
     """Return the error of the variance over all seeds, from data at the first level; the mean is exact."""
     (a, a_to), (s, s_to) = table.alphas[[0, -1]], table.sigmas[[0, -1]]
     basis = np.eye(len(table) + 2)
@@ -189,10 +189,10 @@ LAWS: dict[str, tuple[Solve, Prediction, int]] = {
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_stochastic_samplers_keep_the_law(name: str) -> None:
+def test_stochastic_samplers_converge_in_mean_and_variance(name: str) -> None:
     """Mean and variance of stochastic samplers converge to the data's with the sampler's order."""
     solve, prediction, order = LAWS[name]
-    first, second = (error_of_law(solve(smooth_path(n, prediction)), prediction) for n in (80, 160))
+    first, second = (variance_error(solve(smooth_path(n, prediction)), prediction) for n in (80, 160))
     assert order - 0.25 < np.log2(first / second) < order + 0.75
 
 
@@ -203,14 +203,14 @@ def test_tcd_converges_only_without_fresh_noise() -> None:
 
     def measured_order(eta: float) -> float:
         tables = [make_table(diffusion, steps, eta=eta) for steps in (50, 100)]
-        errors = [error_of_law(table, Prediction.EPSILON) for table in tables]
+        errors = [variance_error(table, Prediction.EPSILON) for table in tables]
         return float(np.log2(errors[0] / errors[1]))
 
     assert 0.75 < measured_order(0.0) < 1.75
     assert measured_order(0.3) < 0.5
 
 
-def test_heun_on_a_flow() -> None:
+def test_heun_on_a_flow_is_of_second_order() -> None:
     """Heun's rule on a flow is of second order."""
     errors = [error(flow_heun(smooth_path(n, Prediction.FLOW)), Prediction.FLOW) for n in (64, 128)]
     assert 1.75 < np.log2(errors[0] / errors[1]) < 2.75
@@ -218,5 +218,5 @@ def test_heun_on_a_flow() -> None:
 
 def test_second_order_sde_is_more_exact_than_first() -> None:
     """The second-order SDE solver has less than a tenth of the first order's error in the variance."""
-    first, second = (error_of_law(dpmpp(smooth_path(40), order=k, sde=True), Prediction.EPSILON) for k in (1, 2))
+    first, second = (variance_error(dpmpp(smooth_path(40), order=k, sde=True), Prediction.EPSILON) for k in (1, 2))
     assert second < first / 10

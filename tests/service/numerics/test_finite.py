@@ -26,7 +26,7 @@ PROCESSES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("solver", [{"solver_order": 3}, {"solver_type": "heun"}, {"solver_type": "bh1"}, {}])
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("flag", ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"])
-def test_empty_last_step(name: str, flag: str, solver: dict[str, Any]) -> None:
+def test_a_last_step_between_equal_levels_changes_nothing(name: str, flag: str, solver: dict[str, Any]) -> None:
     """A last step between equal levels changes nothing; diffusers divides 0 by 0 there."""
     config = {"_class_name": name, **SD, flag: True, "final_sigmas_type": "sigma_min", "lower_order_final": False}
     diffusion = read(config, **solver)
@@ -122,7 +122,7 @@ def test_every_choice_on_a_flow_is_finite_or_rejected(
     dynamic: bool,  # noqa: FBT001
     train: int,
 ) -> None:
-    """The same on a flow, for any shift."""
+    """Every file and request of a flow, with any shift, gives finite numbers or an InvalidChoice."""
     name = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
     flow = read(name, shift=shift, shift_terminal=terminal, use_dynamic_shifting=dynamic, num_train_timesteps=train)
     try:

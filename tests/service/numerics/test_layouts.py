@@ -19,7 +19,7 @@ from tintype.service.numerics import (
 TWO_CALLS = ("heun", "dpm2", "dpm2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde")
 
 
-def test_flow_levels_of_the_family() -> None:
+def test_a_family_can_define_the_levels_of_a_flow() -> None:
     """A family can define the levels: FLUX.1 schnell in four steps."""
     flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0})
     table = make_table(flow, 4, sigmas=np.linspace(1, 1 / 4, 4))
@@ -27,7 +27,7 @@ def test_flow_levels_of_the_family() -> None:
     assert table.sigmas.tolist() == [1, 0.75, 0.5, 0.25, 0]
 
 
-def test_shift_that_depends_on_the_size() -> None:
+def test_a_dynamic_shift_depends_on_the_image_size() -> None:
     """FLUX.1 dev: more image tokens move steps to higher noise; without the size, make_table raises Incompatible."""
     flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True})
     small, large = (make_table(flow, 10, image_tokens=n) for n in (256, 4096))
@@ -39,7 +39,7 @@ def test_shift_that_depends_on_the_size() -> None:
         make_table(flow, 10)
 
 
-def test_new_schedules_are_comfyuis() -> None:
+def test_simple_and_sgm_uniform_are_comfyuis() -> None:
     """`simple` takes every n-th trained level from the highest; `sgm_uniform` takes n + 1 steps without the last."""
     assert make_table(DIFFUSION, 3, sampler="euler", schedule="simple").timesteps.tolist() == [999, 666, 333]
     uniform = make_table(DIFFUSION, 3, sampler="euler", schedule="sgm_uniform").timesteps
@@ -50,7 +50,7 @@ def test_new_schedules_are_comfyuis() -> None:
 
 @pytest.mark.parametrize("name", samplers_for(FLOW))
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_every_schedule_on_a_flow(name: str, schedule: str) -> None:
+def test_every_flow_sampler_takes_every_schedule(name: str, schedule: str) -> None:
     """Every flow sampler takes every schedule and ends at zero noise, even with one step."""
     for steps in (1, 9):
         table = make_table(FLOW, steps, sampler=name, schedule=schedule)
@@ -66,7 +66,7 @@ def test_spacing_defaults_to_the_samplers_class() -> None:
     assert make_table(read(SD15), 20, sampler="ddim").timesteps[0] == 951
 
 
-def test_offset_beyond_the_trained_steps_rejects_the_steps() -> None:
+def test_a_large_steps_offset_rejects_the_number_of_steps() -> None:
     """A large steps_offset rejects the request's number of steps, not the model: other numbers fit."""
     diffusion = read(SD15, timestep_spacing="leading", steps_offset=30)
     assert make_table(diffusion, 20).timesteps[0] == 980
@@ -75,7 +75,7 @@ def test_offset_beyond_the_trained_steps_rejects_the_steps() -> None:
     assert caught.value.field == "steps"
 
 
-def test_start_of_eulers_run() -> None:
+def test_initial_noise_of_euler_has_the_highest_level() -> None:
     """The initial noise has the highest level's deviation, or 1 if the spacing leaves out that level."""
     euler = {"_class_name": "EulerDiscreteScheduler", "beta_schedule": "scaled_linear"}
     table = make_table(read(euler), 10)
@@ -83,7 +83,7 @@ def test_start_of_eulers_run() -> None:
     assert make_table(read(euler, timestep_spacing="leading"), 10).init == 1
 
 
-def test_end_of_eulers_run() -> None:
+def test_euler_may_end_above_zero_noise() -> None:
     """A run that ends above zero returns k-diffusion's result: unscaled x0 plus that level's noise."""
     table = make_table(read({"_class_name": "EulerDiscreteScheduler", "final_sigmas_type": "sigma_min"}), 10)
     assert table.alphas[-1] == 1

@@ -49,7 +49,7 @@ def signatures() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES.keys() - NOT_COMPARED))
-def test_each_row_is_the_class_signature(name: str) -> None:
+def test_each_row_equals_the_signature_of_its_class(name: str) -> None:
     """Each row of CLASSES has exactly the parameters and defaults of the installed class."""
     assert CLASSES[name].defaults == signatures()[name]
 

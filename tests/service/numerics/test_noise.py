@@ -55,7 +55,7 @@ GOLDEN: dict[int, list[list[float]]] = {
 
 
 @pytest.mark.parametrize("seed", GOLDEN)
-def test_equals_stored_torch(seed: int) -> None:
+def test_equals_stored_numbers_of_torch(seed: int) -> None:
     """The stream matches stored numbers of torch, for every kind of size."""
     noise = TorchNoise(seed)
     for shape, golden in zip(SHAPES, GOLDEN[seed], strict=True):
@@ -67,7 +67,7 @@ def test_equals_stored_torch(seed: int) -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("seed", [0, 1, 42, 2**31, 2**32 - 1, 2**32, 2**63 + 5, -1, -(2**40)])
-def test_equals_live_torch(seed: int) -> None:
+def test_equals_the_installed_torch(seed: int) -> None:
     """Every number equals torch's within one rounding of float32's logarithm and cosine."""
     torch = pytest.importorskip("torch")
     generator, noise = torch.Generator("cpu").manual_seed(seed), TorchNoise(seed)
@@ -88,7 +88,7 @@ def test_half_precision_draws_the_same() -> None:
 
 @pytest.mark.torch
 @pytest.mark.filterwarnings("ignore")
-def test_rows_are_diffusers_list_of_generators() -> None:
+def test_rows_equal_diffusers_list_of_generators() -> None:
     """The noise of seed + k is row k of the noise that diffusers draws for a list of generators."""
     torch = pytest.importorskip("torch")
     utils = pytest.importorskip("diffusers.utils.torch_utils")
@@ -110,7 +110,7 @@ def test_streams_are_independent() -> None:
 
 @settings(deadline=None)
 @given(st.integers(-(2**63), 2**64 - 1), st.integers(0, 70))
-def test_any_seed_and_size(seed: int, size: int) -> None:
+def test_every_seed_and_size_is_supported(seed: int, size: int) -> None:
     """Any integer is a seed whose lower 32 bits count; any size works, and every number is finite."""
     numbers = TorchNoise(seed).normal((size,))
     assert numbers.shape == (size,)
@@ -118,7 +118,7 @@ def test_any_seed_and_size(seed: int, size: int) -> None:
     np.testing.assert_array_equal(numbers, TorchNoise(seed % 2**32).normal((size,)))
 
 
-def test_is_normal() -> None:
+def test_numbers_are_normally_distributed() -> None:
     """A million numbers have the first four moments of N(0, 1), within five standard errors."""
     numbers = TorchNoise(3).normal((1_000_000,)).astype(np.float64)
     for power, moment, spread in ((1, 0, 1), (2, 1, 2**0.5), (3, 0, 15**0.5), (4, 3, 96**0.5)):

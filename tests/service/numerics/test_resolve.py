@@ -19,7 +19,7 @@ from tintype.service.numerics import (
 )
 
 
-def test_built_in_model() -> None:
+def test_the_built_in_model_is_sampled_by_ddim() -> None:
     """The built-in model is sampled by deterministic DDIM, from timestep 999 and zero signal to zero noise."""
     table = make_table(ZERO_SNR, 20)
     assert resolve(ZERO_SNR) == ("ddim", "normal")
@@ -80,7 +80,7 @@ def test_the_models_schedule_is_kept() -> None:
     assert resolve(KARRAS, "ddim") == ("ddim", "normal")
 
 
-def test_samplers_for_flows() -> None:
+def test_samplers_for_lists_the_samplers_of_flows() -> None:
     """`samplers_for` lists the samplers for flows; the others raise Incompatible with that list."""
     able = samplers_for(FLOW)
     single = ["dpmpp_1s", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_3m", "dpmpp_3m_sde", "dpmpp_3s"]

@@ -19,7 +19,7 @@ from tintype.service.numerics import (
 from tintype.service.numerics.path import to_denoised
 
 
-def end_of_constant(table: Table, prediction: Prediction, clean: float, noise: float) -> float:
+def run_with_constant_prediction(table: Table, prediction: Prediction, clean: float, noise: float) -> float:
     """Return the end of a run from `clean` and `noise` with a denoiser that always predicts `clean`."""
     x = float(table.alphas[0] * clean + table.sigmas[0] * noise)
     history: list[float] = []
@@ -51,7 +51,7 @@ def test_constant_prediction_is_the_result(
         table = make_table(diffusion, steps, sampler=name, schedule=schedule, eta=eta)
     except Incompatible:
         return
-    end = end_of_constant(table, diffusion.prediction, clean, noise=0.9)
+    end = run_with_constant_prediction(table, diffusion.prediction, clean, noise=0.9)
     if name == "plms" and diffusion is ZERO_SNR:
         return  # it mixes v of several levels, as in diffusers, so the rule does not hold
     if name == "ddim" and table.sigmas[-1]:  # its steps land on the next point only if they divide 1000
@@ -63,7 +63,7 @@ def test_constant_prediction_is_the_result(
 
 @settings(deadline=None)
 @given(st.sampled_from([DIFFUSION, ZERO_SNR, FLOW]), st.sampled_from(sorted(SAMPLERS)), st.integers(1, 60))
-def test_levels_fall(diffusion: Diffusion, name: str, steps: int) -> None:
+def test_sigmas_and_timesteps_never_rise(diffusion: Diffusion, name: str, steps: int) -> None:
     """Sigmas and timesteps never rise along a run, and every timestep is in the trained range."""
     if name not in samplers_for(diffusion) or (name in ("lcm", "tcd") and not diffusion.flow and steps > 50):
         return

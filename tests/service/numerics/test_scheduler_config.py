@@ -9,7 +9,7 @@ from tests.support.numerics.configs import SANA, SD3, SD15, SDXL_TURBO, read
 from tintype.service.numerics import InvalidSetting, Prediction, Shift, make_table, resolve
 
 
-def test_stable_diffusion_1_5() -> None:
+def test_the_file_of_stable_diffusion_1_5_means_plms() -> None:
     """The published file means PLMS on epsilon, with steps_offset 1."""
     diffusion = read(SD15)
     assert (diffusion.prediction, diffusion.sampler, diffusion.schedule) == (Prediction.EPSILON, "plms", "normal")
@@ -17,14 +17,14 @@ def test_stable_diffusion_1_5() -> None:
     assert make_table(diffusion, 50).timesteps[:3].tolist() == [981, 961, 961]
 
 
-def test_sdxl_turbo() -> None:
+def test_sdxl_turbo_starts_at_the_last_timestep() -> None:
     """SDXL Turbo takes one step, from the last timestep."""
     table = make_table(read(SDXL_TURBO), 1)
     assert table.timesteps.tolist() == [999]
     assert not table.d.any()
 
 
-def test_flows() -> None:
+def test_flows_are_read_with_shift_and_sampler() -> None:
     """Stable Diffusion 3 and Sana are read as flows, each with its shift and sampler."""
     assert (read(SD3).prediction, read(SD3).sampler, read(SD3).shift) == (Prediction.FLOW, "euler", Shift(3.0))
     assert (read(SANA).prediction, read(SANA).sampler, read(SANA).shift) == (Prediction.FLOW, "dpmpp_2m", Shift(3.0))
@@ -40,7 +40,7 @@ def test_flows() -> None:
         ({"algorithm_type": "sde-dpmsolver++", "solver_order": 3}, "dpmpp_3m_sde"),
     ],
 )
-def test_dpm_solver_by_settings(settings: dict[str, Any], sampler: str) -> None:
+def test_settings_select_the_dpm_solver(settings: dict[str, Any], sampler: str) -> None:
     """DPMSolverMultistepScheduler maps to several samplers, by its settings."""
     assert read({"_class_name": "DPMSolverMultistepScheduler"}, **settings).sampler == sampler
 
@@ -54,7 +54,7 @@ def test_dpm_solver_by_settings(settings: dict[str, Any], sampler: str) -> None:
         ("use_lu_lambdas", "lu"),
     ],
 )
-def test_schedule_flags(flag: str, schedule: str) -> None:
+def test_each_flag_selects_its_schedule(flag: str, schedule: str) -> None:
     """Each flag selects its schedule."""
     assert read({"_class_name": "DPMSolverMultistepScheduler"}, **{flag: True}).schedule == schedule
 
@@ -70,7 +70,7 @@ def test_schedule_flags(flag: str, schedule: str) -> None:
         ("FlowMatchLCMScheduler", {"upscale_mode": "bicubic"}, "lcm"),
     ],
 )
-def test_class_names(name: str, settings: dict[str, Any], sampler: str) -> None:
+def test_each_class_maps_to_a_sampler(name: str, settings: dict[str, Any], sampler: str) -> None:
     """Each class of diffusers maps to a sampler."""
     assert read({"_class_name": name, **settings}).sampler == sampler
 
@@ -139,7 +139,7 @@ READERS = {
 
 
 @pytest.mark.parametrize(("key", "value", "message"), REJECTED)
-def test_rejected_by_key(key: str, value: Any, message: str) -> None:
+def test_unsupported_settings_are_rejected_by_key(key: str, value: Any, message: str) -> None:
     """An unsupported setting raises InvalidSetting with its key and what would be right."""
     named = {"_class_name": READERS[key]} if key in READERS else {}
     with pytest.raises(InvalidSetting, match=message) as caught:

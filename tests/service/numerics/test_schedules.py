@@ -22,7 +22,7 @@ LEVELS = np.linspace(10, 0.05, 12)
 @pytest.mark.parametrize("name", SCHEDULES)
 @settings(deadline=None, max_examples=20)
 @given(n=st.integers(1, 60), low=st.floats(1e-3, 0.5), high=st.floats(1, 4096))
-def test_falls_from_high_through_low_to_zero(name: str, n: int, low: float, high: float) -> None:
+def test_levels_fall_from_high_through_low_to_zero(name: str, n: int, low: float, high: float) -> None:
     """Every schedule covers its range, falls strictly and ends in 0."""
     sigmas = SCHEDULES[name](np.linspace(high, low, n) if n > 1 else np.array([high]), low, high)
     assert len(sigmas) == n + 1
@@ -43,28 +43,28 @@ def test_exponential_is_even_in_the_logarithm() -> None:
     np.testing.assert_allclose(sigmas[1:] / sigmas[:-1], (0.03 / 14.6) ** (1 / 11))
 
 
-def test_normal_keeps_the_models_own() -> None:
+def test_normal_keeps_the_models_own_levels() -> None:
     """The model's own levels are unchanged, for any range."""
     np.testing.assert_array_equal(normal(LEVELS, 1e-9, 1e9)[:-1], LEVELS)
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_quantiles_of_beta(qs: list[float]) -> None:
+def test_quantiles_of_known_beta_distributions(qs: list[float]) -> None:
     """The quantiles match the known ones of Beta(1/2, 1/2), the arcsine law, and Beta(1, 1), the uniform law."""
     q = np.array(qs)
     np.testing.assert_allclose(beta_quantiles(q, 0.5), np.sin(np.pi * q / 2) ** 2, atol=1e-12)
     np.testing.assert_allclose(beta_quantiles(q, 1.0), q, atol=1e-12)
 
 
-def test_quantiles_of_the_schedule() -> None:
+def test_quantiles_of_the_beta_schedule_match_scipy() -> None:
     """The quantiles of Beta(0.6, 0.6) match scipy 1.17.1, stats.beta.ppf."""
     q = np.array([1e-3, 0.1, 0.25, 0.5, 0.9])
     scipy = [1.855873851745199e-05, 0.03958440558878085, 0.17568037865269498, 0.5, 0.9604155944112192]
     np.testing.assert_allclose(beta_quantiles(q, 0.6), scipy, rtol=1e-9)
 
 
-def test_linear_quadratic() -> None:
+def test_linear_quadratic_is_linear_then_a_parabola() -> None:
     """Eight steps: four of 0.00625, then a parabola to 0. test_against_diffusers compares the values."""
     sigmas = linear_quadratic(np.zeros(8), 0.0, 2.0) / 2
     np.testing.assert_allclose(np.diff(sigmas)[:3], -0.00625)
@@ -72,7 +72,7 @@ def test_linear_quadratic() -> None:
     assert sigmas[4] == pytest.approx(0.975)
 
 
-def test_zero_terminal_snr() -> None:
+def test_zero_terminal_snr_ends_at_zero_signal() -> None:
     """Rescaled betas keep the first level and end at zero signal: Lin et al. 2305.08891, alg. 1."""
     betas = np.linspace(0.001, 0.02, 1000, dtype=np.float32)
     before, after = alphas_cumprod(betas), alphas_cumprod(betas, zero_snr=True)

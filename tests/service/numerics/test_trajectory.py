@@ -51,7 +51,7 @@ def numbers(seed: int, n: int) -> list[Latents]:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_trajectory_is_the_recurrence(sampler: str) -> None:
+def test_a_trajectory_computes_the_recurrence_of_its_table(sampler: str) -> None:
     """For every sampler a trajectory computes the recurrence of `table`, in float32 and in place."""
     table = make_table(DIFFUSION, 7, sampler=sampler)
     draws = numbers(0, len(table) + 1)
@@ -68,7 +68,7 @@ def test_trajectory_is_the_recurrence(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_denoised_is_the_networks_estimate(sampler: str) -> None:
+def test_denoised_is_the_estimate_of_the_last_call(sampler: str) -> None:
     """`denoised` is the x0 of the last output for any kind of history; before the first call it is x."""
     table = make_table(DIFFUSION, 5, sampler=sampler)
     row = Trajectory.from_noise(table, SHAPE, TorchNoise(1))
