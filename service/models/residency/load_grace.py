@@ -9,8 +9,9 @@
 
 Without the first, two models that take turns would be evicted before either is used.
 
-Without the second, most of the time would be spent on loading. With it at least half of the time is spent on images,
-however the models alternate in the queue, and no task waits longer than the longest period for a model to be evicted.
+Without the second, models that alternate in the queue would be evicted after one task each, and most of the time could
+be spent on loading. With it, and enough tasks, at least half of the time is spent on images as long as loading takes no
+longer than the longest period. No task waits longer than that period, and the running tasks, for a model to be evicted.
 A model that no task waited for has cost no time, and has no minimum residency.
 """
 
