@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-GONE = "CLIENT_GONE"
-_PLAIN = re.compile(r"[!#-<>-~]+")  # printable ASCII except quotes and =
+DISCONNECT_REASON = "CLIENT_GONE"
+_UNQUOTED = re.compile(r"[!#-<>-~]+")  # printable ASCII except quotes and =
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class AccessRecord:
 
     def fail(self, error: BaseException) -> None:
         """Record the reason of a failure; an exception without a reason means that the client disconnected."""
-        self.error = str(getattr(error, "reason", GONE))
+        self.error = str(getattr(error, "reason", DISCONNECT_REASON))
 
     def finish(self, done: pb.GenerateImagesResponse | pb.Completed, images: int) -> None:
         """Record the service's images and times. Called once for each call of the service."""
@@ -54,7 +54,7 @@ class AccessRecord:
 
 
 def pairs(values: Mapping[str, object]) -> str:
-    """Return `key=value` pairs: floats with three decimals, quoted JSON strings unless plain, `-` for none."""
+    """Return `key=value` pairs: floats with three decimals, text quoted as JSON if not plain, `-` for no value."""
     return " ".join(f"{key}={_value(value)}" for key, value in values.items())
 
 
@@ -64,4 +64,4 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _UNQUOTED.fullmatch(text) else json.dumps(text)

@@ -32,7 +32,7 @@ from .openapi.operation import handler_options
 from .requests.handler import handle, operation
 from .requests.idempotency import IdempotencyCache
 from .results.stores import local_store
-from .routes import about, routes
+from .routes import routes, with_pages
 from .uploads.reading import ImageReader
 from .upstream.readiness import Readiness
 
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
-# Azure's paths: there a model is a deployment, whose name may be given in the path only.
-AZURE = ("/openai/images/", "/openai/deployments/{deployment:str}/images/")
-SWEEP_EVERY = 60.0  # seconds between two sweeps; less if links expire sooner
+# In Azure's API a model is a deployment, which the path may name: a prefix of OpenAI's path, and Azure's.
+AZURE_PATHS = ("/openai/images/", "/openai/deployments/{deployment:str}/images/")
+SWEEP_INTERVAL = 60.0  # maximum seconds between two sweeps; shorter for links that expire soon
 
 
 class Application:
@@ -75,7 +75,7 @@ def create_app(
     The caller closes `client`. Raises StartError if the data folder can't be used.
     """
     store = store or local_store(config)
-    names = ModelNames(config.names, config.strict_models)
+    names = ModelNames(config.model_aliases, config.strict_models)
     metrics = Metrics()
     gateway = Gateway(
         config=config,
@@ -93,12 +93,12 @@ def create_app(
     errors = ErrorHandlers(dialects, DIALECTS[config.dialect])
     handlers = [*_image_handlers(gateway, dialects), *routes(gateway, metrics), *sdapi.routes(gateway)]
     litestar = Litestar(
-        about(gateway, dialects, errors, handlers),
+        with_pages(gateway, dialects, errors, handlers),
         exception_handlers=errors.handlers(),
         request_max_body_size=config.max_body,
         openapi_config=None,
         logging_config=None,
-        lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
+        lifespan=[_sweeping(store, min(SWEEP_INTERVAL, max(1.0, config.url_ttl / 4)))],
     )
     return Application(litestar, _with_middleware(litestar, gateway, metrics, dialects, errors))
 
@@ -110,7 +110,7 @@ def _with_middleware(
     config = gateway.config
     app: Any = KeyRefresh(litestar, gateway.keys)
     app = BodyLimits(app, config.receive_timeout, BodyMemory(config.body_memory, config.receive_timeout))
-    app = Cors(app, config.origins)
+    app = Cors(app, config.cors_origins)
     app = BrowserGuard(app, config, errors.send)
     app = ResponseHeaders(app, prompts=config.log_prompts)
     return RequestMetrics(app, metrics, dialects)
@@ -118,13 +118,13 @@ def _with_middleware(
 
 def _image_handlers(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:
     return [
-        _image_handler(gateway, dialect, [path for path, has in dialects.items() if has is dialect])
+        _image_handler(gateway, dialect, [path for path, other in dialects.items() if other is dialect])
         for dialect in dict.fromkeys(dialects.values())
     ]
 
 
 def _image_handler(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
-    paths = [*paths, *(path.replace(*AZURE) for path in paths if path.startswith(AZURE[0]))]
+    paths = [*paths, *(path.replace(*AZURE_PATHS) for path in paths if path.startswith(AZURE_PATHS[0]))]
 
     @post(paths, name=f"images:{paths[0]}", status_code=200, opt=handler_options(operation(dialect), paths))
     async def images(request: AnyRequest) -> Response[Any]:
@@ -134,18 +134,18 @@ def _image_handler(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTP
 
 
 @asynccontextmanager
-async def _sweeping(store: Store, every: float) -> AsyncIterator[None]:
+async def _sweeping(store: Store, interval: float) -> AsyncIterator[None]:
     """Sweep the store regularly while the application runs."""
 
-    async def forever() -> None:
+    async def sweep_repeatedly() -> None:
         while True:
             try:
                 await store.sweep()
             except (OSError, GatewayError) as error:
                 log.warning("cannot delete expired results: %s", error)
-            await asyncio.sleep(every)
+            await asyncio.sleep(interval)
 
-    task = asyncio.create_task(forever())
+    task = asyncio.create_task(sweep_repeatedly())
     try:
         yield
     finally:

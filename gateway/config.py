@@ -41,10 +41,10 @@ WELL_KNOWN_NAMES = (
     "Stable Diffusion",
 )
 # Dialects of vendors that document the paths `/v1/images/generations` and `/images/generations`.
-SHARING = ("openai", "apipie", "aqueduct")
+SHARED_PATH_DIALECTS = ("openai", "apipie", "aqueduct")
 RESPONSE_FORMATS = ("url", "b64_json")
 ALL, NONE, LOOPBACK = "*", "none", "loopback"
-_HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?|[0-9a-f:.]+", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?|[0-9a-f:.]+", re.IGNORECASE)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
 NON_NEGATIVE = (
     "grace",
@@ -59,7 +59,7 @@ NON_NEGATIVE = (
     "max_prompt",
 )
 POSITIVE = ("timeout", "receive_timeout", "store_timeout", "url_ttl", "store_bytes", "fetch_bytes")
-_NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
+_HOST_NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 
 
@@ -150,7 +150,7 @@ class GatewayConfig(Common):
     )
     dialect: str = field(
         default="openai",
-        metadata={"help": f"vendor whose JSON is used on /v1/images/generations: {', '.join(SHARING)}"},
+        metadata={"help": f"vendor whose JSON is used on /v1/images/generations: {', '.join(SHARED_PATH_DIALECTS)}"},
     )
     response_format: str = field(
         default="url", metadata={"help": "format of images in answers if the request does not set it: url or b64_json"}
@@ -208,35 +208,35 @@ class GatewayConfig(Common):
         for name in NON_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise StartError(f"{flag(name)} must be 0 or more; got {getattr(self, name)}")
-        for name, choices in (("dialect", SHARING), ("response_format", RESPONSE_FORMATS)):
+        for name, choices in (("dialect", SHARED_PATH_DIALECTS), ("response_format", RESPONSE_FORMATS)):
             if getattr(self, name) not in choices:
                 raise StartError(f"{flag(name)} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
         if not self.body_memory >= self.max_body > 0:
             raise StartError(
                 f"--max-body must be above 0 and at most --body-memory ({self.body_memory}); got {self.max_body}"
             )
-        self._check_browsers()
+        self._check_cors_and_hosts()
         self._check_proxies()
-        self._check_places()
+        self._check_stores_and_hosts()
 
-    def _check_browsers(self) -> None:
+    def _check_cors_and_hosts(self) -> None:
         for origin in self.cors:
             if origin not in (ALL, NONE, LOOPBACK) and not _ORIGIN.fullmatch(origin):
                 expected = f"origins such as https://ui.example, {LOOPBACK}, {ALL} or {NONE}"
                 raise StartError(f"--cors must be {expected}; got {origin!r}")
         for host in self.hosts:
-            if host != ALL and not _NAME.fullmatch(host):
+            if host != ALL and not _HOST_NAME.fullmatch(host):
                 raise StartError(f"--hosts must be names such as images.example, without ports, or {ALL}; got {host!r}")
 
     def _check_proxies(self) -> None:
-        for proxy in self.trusted:
+        for proxy in self.trusted_proxies:
             try:
                 ip_network(proxy)
             except ValueError:
                 expected = f"addresses or networks such as 10.0.0.0/8, or {NONE}"
                 raise StartError(f"--proxies must be {expected}; got {proxy!r}") from None
 
-    def _check_places(self) -> None:
+    def _check_stores_and_hosts(self) -> None:
         """Check the places of results and the targets of links."""
         for name in ("public_url", "store_endpoint", "store_public"):
             if getattr(self, name) and not getattr(self, name).startswith(("http://", "https://")):
@@ -246,23 +246,23 @@ class GatewayConfig(Common):
                     f"{flag(name)} must name a host, for example https://images.example; got {getattr(self, name)!r}"
                 )
         for host in self.fetch_hosts:
-            if not _HOST.fullmatch(host):
+            if not _HOST_AND_PORT.fullmatch(host):
                 raise StartError(f"--fetch-hosts must be HOST or HOST:PORT, for example minio:9000; got {host!r}")
         if self.store and not _BUCKET.fullmatch(self.store):
             raise StartError(f"--store must be s3://BUCKET or s3://BUCKET/PREFIX; got {self.store!r}")
 
     @property
-    def names(self) -> dict[str, str]:
+    def model_aliases(self) -> dict[str, str]:
         """Map clients' model names to models: well-known names, overridden by the configured aliases."""
         return {**dict.fromkeys(WELL_KNOWN_NAMES, "*"), **self.aliases}
 
     @property
-    def trusted(self) -> tuple[str, ...]:
+    def trusted_proxies(self) -> tuple[str, ...]:
         """Addresses and networks of trusted proxies."""
         return tuple(proxy for proxy in self.proxies if proxy != NONE)
 
     @property
-    def origins(self) -> tuple[str, ...]:
+    def cors_origins(self) -> tuple[str, ...]:
         """Allowed CORS origins; `*` allows any, `loopback` pages of this machine."""
         if self.cors:
             return tuple(origin for origin in self.cors if origin != NONE)

@@ -36,7 +36,7 @@ class ErrorHandlers:
 
     def handlers(self) -> dict[int | type[Exception], Callable[[AnyRequest, Any], Response[bytes]]]:
         """Return the handlers by exception class."""
-        return {GatewayError: self.answer, HTTPException: self.answer_router, Exception: self.answer_unexpected}
+        return {GatewayError: self.answer, HTTPException: self.answer_routing_error, Exception: self.answer_unexpected}
 
     def answer(self, request: AnyRequest, error: GatewayError) -> Response[bytes]:
         """Answer an error of the gateway."""
@@ -58,7 +58,7 @@ class ErrorHandlers:
         failure = sdapi.error(error) if path.startswith(f"{sdapi.BASE}/") else self.dialect_of(path).error(error)
         return failure.status, dict(error.headers) | failure.headers, msgspec.json.encode(failure.body)
 
-    def answer_router(self, request: AnyRequest, error: HTTPException) -> Response[bytes]:
+    def answer_routing_error(self, request: AnyRequest, error: HTTPException) -> Response[bytes]:
         """Answer an error of the router."""
         path, method = request.scope["path"][:200], request.method
         if error.status_code == 404:
@@ -78,5 +78,5 @@ class ErrorHandlers:
 
     def dialect_of(self, path: str) -> Dialect:
         """Return the dialect of a path, or of the vendor whose name begins the path; otherwise the default."""
-        below = (dialect for dialect in self.dialects.values() if path.startswith(f"/{dialect.name}/"))
-        return self.dialects.get(path.rstrip("/")) or next(below, self.default)
+        vendors = (dialect for dialect in self.dialects.values() if path.startswith(f"/{dialect.name}/"))
+        return self.dialects.get(path.rstrip("/")) or next(vendors, self.default)

@@ -1,4 +1,4 @@
-"""All errors that the gateway answers, as one tree.
+"""All errors that the gateway sends as responses, as one tree.
 
 ::
 
@@ -10,7 +10,7 @@
     │   ├── InvalidImage                    an upload is not a readable image
     │   │   └── ImageNotFetched             a URL does not lead to an image
     │   ├── UnknownParameter                a key is unknown, and unknown keys are errors
-    │   └── NotServed                       the vendor's API has this, the gateway does not
+    │   └── NotServed                       the vendor's API has this feature, the gateway does not
     ├── NoKey                       401     a key is required, and the request has none
     │   └── WrongKey                401     the key is unknown
     ├── ModelNotAllowed             403     the key does not allow the model
@@ -29,7 +29,7 @@
     ├── ClientGone                  499     the client closed the connection
     ├── StoreFull                   507     no space for results by link
     ├── StoreUnavailable            503     the store of results does not work
-    ├── Stopping                    503     the gateway stopped before the images were done
+    ├── GatewayStopping             503     the gateway stopped before the images were generated
     ├── ServiceError                        an error of the gRPC service; `status` translates its code
     └── Fault                       500     an unexpected exception
 
@@ -57,7 +57,7 @@ class StartError(Exception):
 
 
 class GatewayError(Exception):
-    """Base class of all errors that the gateway answers.
+    """Base class of all errors that the gateway sends as responses.
 
     `status` is the HTTP status, `reason` a stable name, `param` the faulty field as the client named it. `retry_after`
     is in seconds, or None if a retry does not help. `headers` are sent with the response in every dialect.
@@ -93,8 +93,8 @@ class EmptyPrompt(BadRequest):
     reason = Reason.EMPTY_PROMPT
 
     def __init__(self, param: str = "prompt", *, missing: bool = False) -> None:
-        there = f"The request has no '{param}': describe" if missing else "Describe"
-        super().__init__(f"Invalid '{param}': empty string. {there} what the image should show.", param=param)
+        start = f"The request has no '{param}': describe" if missing else "Describe"
+        super().__init__(f"Invalid '{param}': empty string. {start} what the image should show.", param=param)
 
 
 class InvalidValue(BadRequest):
@@ -131,7 +131,7 @@ class UnknownParameter(BadRequest):
 
 
 class NotServed(BadRequest):
-    """The vendor's API has this, the gateway does not."""
+    """The vendor's API has this feature, the gateway does not."""
 
     reason = Reason.NOT_SERVED
 
@@ -205,7 +205,7 @@ class Fault(GatewayError):
         super().__init__("The server had an error while processing your request; its log has the details.")
 
 
-class Stopping(GatewayError):
+class GatewayStopping(GatewayError):
     """The gateway is stopping, and the grace period of the request is over."""
 
     status = 503
@@ -219,8 +219,8 @@ class Stopping(GatewayError):
 class ServiceError(GatewayError):
     """An error of the gRPC service: HTTP status, reason and facts of its ErrorInfo, and the faulty fields.
 
-    `violations` are pairs of a field, named as in the contract, and its problem. `named` translates the field names to
-    the client's.
+    `violations` are pairs of a field, named as in the contract, and its problem. `with_client_names` translates the
+    field names to the client's.
     """
 
     def __init__(
@@ -241,11 +241,11 @@ class ServiceError(GatewayError):
         self.facts = dict(facts or {})
         self.retry_after = retry_after
 
-    def named(self, names: Mapping[str, str]) -> ServiceError:
+    def with_client_names(self, names: Mapping[str, str]) -> ServiceError:
         """Return this error with the client's field names; `names` maps fields of the contract to its keys."""
         faults = [(names.get(field, field), field, problem) for field, problem in self.violations]
-        message = " ".join(f"Invalid '{key}': {_described(key, field, problem)}." for key, field, problem in faults)
-        field = faults[0][1] if faults else self._field()
+        message = " ".join(f"Invalid '{key}': {_describe(key, field, problem)}." for key, field, problem in faults)
+        field = faults[0][1] if faults else self._field_in_facts()
         return ServiceError(
             message or self.message,
             status=self.status,
@@ -256,11 +256,11 @@ class ServiceError(GatewayError):
             param=names.get(field, field) if field else self.param,
         )
 
-    def _field(self) -> str | None:
+    def _field_in_facts(self) -> str | None:
         """Return the field that the facts name; for status 404 it is the model."""
         return self.facts.get("field") or ("model" if "model" in self.facts or self.status == 404 else None)
 
 
-def _described(key: str, field: str, problem: str) -> str:
+def _describe(key: str, field: str, problem: str) -> str:
     """Return the problem, prefixed with the field if the key stands for two (`size` for width and height)."""
     return f"{field} {problem}" if field in ("width", "height") and key != field else problem

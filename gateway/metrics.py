@@ -26,15 +26,13 @@ if TYPE_CHECKING:
     from .dialects import Dialect
     from .upstream.client import ImageClient
 
-# The server adds the charset to every text type; with two of them, strict scrapers reject the type.
+# Without its charset: the server adds one to every text type, and strict scrapers reject a type with two.
 PROMETHEUS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
 PREFIX = "tintype_gateway"
-# Seconds: from a lookup to a large image on a slow CPU.
+# Seconds; the range is from a lookup to a large image on a slow CPU.
 BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
-NOWHERE = "other"  # the route of paths that are not served
-GONE = 499  # the status of requests whose client disconnected before the response began
-
-__all__ = ["BUCKETS", "GONE", "NOWHERE", "PROMETHEUS", "CountedClient", "Metrics", "RequestMetrics"]
+UNKNOWN_ROUTE = "other"  # the route of paths that are not served
+DISCONNECTED = 499  # the status of requests whose client disconnected before the response began
 
 
 class Metrics:
@@ -59,7 +57,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     @contextmanager
-    def failing(self) -> Iterator[None]:
+    def count_errors(self) -> Iterator[None]:
         """Count a ServiceError raised in the block."""
         try:
             yield
@@ -74,16 +72,16 @@ class RequestMetrics:
     def __init__(self, app: ASGIApp, metrics: Metrics, dialects: Mapping[str, Dialect]) -> None:
         self.app = app
         self._metrics = metrics
-        self._names = {path: dialect.name for path, dialect in dialects.items()}
+        self._dialect_names = {path: dialect.name for path, dialect in dialects.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call `app`, and count its response."""
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        started, status = perf_counter(), GONE
+        started, status = perf_counter(), DISCONNECTED
 
-        async def send_and_note(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -91,13 +89,13 @@ class RequestMetrics:
 
         try:
             with self._metrics.in_flight.track_inprogress():
-                await self.app(scope, receive, send_and_note)
+                await self.app(scope, receive, send_and_record)
         finally:
             # The router stores the matched route's path there.
-            self._count(str(scope.get("path_template") or NOWHERE), status, perf_counter() - started)
+            self._count(str(scope.get("path_template") or UNKNOWN_ROUTE), status, perf_counter() - started)
 
     def _count(self, route: str, status: int, seconds: float) -> None:
-        self._metrics.requests.labels(route, self._names.get(route, ""), status).inc()
+        self._metrics.requests.labels(route, self._dialect_names.get(route, ""), status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
 
 
@@ -110,7 +108,7 @@ class CountedClient:
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index. Raises ServiceError."""
-        with self._metrics.failing():
+        with self._metrics.count_errors():
             response = await self._client.generate(request, request_id)
         self._metrics.images.labels(response.model).inc(len(response.images))
         return response
@@ -119,23 +117,23 @@ class CountedClient:
         self, request: pb.StreamImagesRequest, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
         """Yield events, the last one `completed`; closing the generator cancels the request. Raises ServiceError."""
-        made = 0
-        with self._metrics.failing():
+        count = 0
+        with self._metrics.count_errors():
             async with aclosing(self._client.stream(request, request_id)) as events:
                 async for event in events:
-                    made += event.HasField("image")
+                    count += event.HasField("image")
                     if event.HasField("completed"):
-                        self._metrics.images.labels(event.completed.model).inc(made)
+                        self._metrics.images.labels(event.completed.model).inc(count)
                     yield event
 
     async def models(self) -> list[pb.Model]:
         """Return the models, the default model first. Raises ServiceError."""
-        with self._metrics.failing():
+        with self._metrics.count_errors():
             return await self._client.models()
 
     async def model(self, name: str) -> pb.Model:
         """Return one model; the default model for an empty name. Raises ServiceError."""
-        with self._metrics.failing():
+        with self._metrics.count_errors():
             return await self._client.model(name)
 
     async def health_problem(self) -> str:

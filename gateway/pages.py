@@ -1,8 +1,8 @@
 """HTML pages: the playground at `/`, the API documentation at `/docs`, and the files that both load.
 
 - All files are in this package: no page loads anything from another server, and the security policy forbids it.
-- Files are read once, at start. Browsers revalidate them each time (`no-cache`, ETag), so a new version is used at
-  once, and an unchanged file costs a 304.
+- Files are read once, at start. Browsers revalidate them each time (`no-cache`, ETag): a new version is used at once,
+  and an unchanged file is answered with 304.
 - `/` returns HTML to clients that accept it, JSON to all others.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
 AnyRequest = Request[Any, Any, Any]
-READ = (HttpMethod.GET, HttpMethod.HEAD)  # monitors use HEAD, which every server must support (RFC 9110, 9.1)
+READ_METHODS = (HttpMethod.GET, HttpMethod.HEAD)  # monitors use HEAD, which every server must support (RFC 9110, 9.1)
 
 HTML = "text/html"
 TYPES = {
@@ -37,33 +37,38 @@ TYPES = {
     ".json": JSON,
     ".svg": "image/svg+xml",
 }
-# A page may load its own files, call its own server and show the images that it received; nothing inline.
-POLICY = (
+# Pages may load their own files, call their own server and show received images; nothing inline is allowed.
+SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 HEADERS = {
     "cache-control": "no-cache",
-    "content-security-policy": POLICY,
+    "content-security-policy": SECURITY_POLICY,
     "cross-origin-opener-policy": "same-origin",
 }
 
-_KEPT = ResponseDoc("The file has not changed since the version in If-None-Match", headers=("etag",))
+_NOT_MODIFIED = ResponseDoc("The file has not changed since the version in If-None-Match", headers=("etag",))
 ROOT = Operation(
     summary="List the endpoints: the playground for browsers, JSON for other clients",
-    responses={200: ResponseDoc("The endpoints", {JSON: Media({"type": "object"}), HTML: Media(TEXT)}), 304: _KEPT},
+    responses={
+        200: ResponseDoc("The endpoints", {JSON: Media({"type": "object"}), HTML: Media(TEXT)}),
+        304: _NOT_MODIFIED,
+    },
     open=True,
 )
 DOCS = Operation(
     summary="Show the documentation",
-    responses={200: ResponseDoc("The page", {HTML: Media(TEXT)}, ("etag",)), 304: _KEPT},
+    responses={200: ResponseDoc("The page", {HTML: Media(TEXT)}, ("etag",)), 304: _NOT_MODIFIED},
     open=True,
 )
 ASSET = Operation(
     summary="Fetch a file of the pages",
     responses={
-        200: ResponseDoc("The file", {kind: Media({}) for kind in TYPES.values() if kind != HTML}, ("etag",)),
-        304: _KEPT,
+        200: ResponseDoc(
+            "The file", {media_type: Media({}) for media_type in TYPES.values() if media_type != HTML}, ("etag",)
+        ),
+        304: _NOT_MODIFIED,
     },
     errors=(404, 500),
     open=True,
@@ -79,7 +84,7 @@ class Asset:
     etag: str
 
 
-def load() -> dict[str, Asset]:
+def load_assets() -> dict[str, Asset]:
     """Return the files of the pages by name."""
     folder = files(__package__).joinpath("playground")
     assets = {file.name: _asset(file.name, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
@@ -87,33 +92,33 @@ def load() -> dict[str, Asset]:
     return assets | {"examples.json": _asset("examples.json", examples)}
 
 
-def pages(landing: bytes) -> list[HTTPRouteHandler]:
-    """Return the routes of the pages; `landing` is the JSON of `/` for clients that do not accept HTML."""
-    assets = load()
+def pages(endpoints: bytes) -> list[HTTPRouteHandler]:
+    """Return the routes of the pages; `endpoints` is the JSON of `/` for clients that do not accept HTML."""
+    assets = load_assets()
 
-    @route("/", http_method=READ, opt=handler_options(ROOT))
+    @route("/", http_method=READ_METHODS, opt=handler_options(ROOT))
     async def root(request: AnyRequest) -> Response[bytes]:
         if "text/html" not in request.headers.get("accept", ""):
-            return Response(landing, status_code=200, media_type=JSON, headers={"vary": "accept"})
-        return _served(assets["index.html"], request, {"vary": "accept"})
+            return Response(endpoints, status_code=200, media_type=JSON, headers={"vary": "accept"})
+        return _asset_response(assets["index.html"], request, {"vary": "accept"})
 
-    @route("/docs", http_method=READ, opt=handler_options(DOCS))
+    @route("/docs", http_method=READ_METHODS, opt=handler_options(DOCS))
     async def docs(request: AnyRequest) -> Response[bytes]:
-        return _served(assets["docs.html"], request)
+        return _asset_response(assets["docs.html"], request)
 
-    @route("/playground/{name:str}", http_method=READ, opt=handler_options(ASSET))
+    @route("/playground/{name:str}", http_method=READ_METHODS, opt=handler_options(ASSET))
     async def asset(request: AnyRequest) -> Response[bytes]:
-        found = assets.get(str(request.path_params["name"]))
-        if found is None or found.mime_type == HTML:
+        asset_file = assets.get(str(request.path_params["name"]))
+        if asset_file is None or asset_file.mime_type == HTML:
             raise NoSuchPath(f"Nothing is served at {request.scope['path'][:200]}.")
         request.state.record.quiet = True  # a page loads a dozen of them
-        return _served(found, request)
+        return _asset_response(asset_file, request)
 
-    @route("/favicon.ico", http_method=READ, opt=handler_options(ASSET))
+    @route("/favicon.ico", http_method=READ_METHODS, opt=handler_options(ASSET))
     async def favicon(request: AnyRequest) -> Response[bytes]:
         """Browsers request it for a tab that shows JSON or an image."""
         request.state.record.quiet = True
-        return _served(assets["icon.svg"], request)
+        return _asset_response(assets["icon.svg"], request)
 
     return [root, docs, asset, favicon]
 
@@ -123,8 +128,10 @@ def _asset(name: str, data: bytes) -> Asset:
     return Asset(data, TYPES[suffix], f'"{hashlib.sha256(data).hexdigest()[:32]}"')
 
 
-def _served(asset: Asset, request: AnyRequest, more: Mapping[str, str] | None = None) -> Response[bytes]:
-    headers = {**HEADERS, "etag": asset.etag, **(more or {})}
+def _asset_response(
+    asset: Asset, request: AnyRequest, extra_headers: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    headers = {**HEADERS, "etag": asset.etag, **(extra_headers or {})}
     if asset.etag in request.headers.get("if-none-match", ""):
         return Response(b"", status_code=304, media_type=asset.mime_type, headers=headers)
     return Response(asset.data, status_code=200, media_type=asset.mime_type, headers=headers)

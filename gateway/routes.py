@@ -9,14 +9,14 @@ from litestar import Request, Response, route
 from litestar.response import Stream
 
 from .access.admission import authenticate
-from .config import SHARING
+from .config import SHARED_PATH_DIALECTS
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
 from .http.body_limits import hold_bytes
 from .metrics import PROMETHEUS
 from .openapi.document import document
 from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, handler_options
-from .pages import READ, pages
+from .pages import READ_METHODS, pages
 from .results.store import EXTENSIONS
 
 if TYPE_CHECKING:
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
     from .results.store import FileContent
 
 AnyRequest = Request[Any, Any, Any]
-SMALL = 2**18  # bytes that are sent in one piece
-# Any page may show a result; the result itself can't run anything.
-EMBEDDED = {
+PIECE = 2**18  # bytes that are sent in one piece
+# Headers of results: any page may show them, but a result can't run scripts.
+EMBEDDABLE = {
     "cross-origin-resource-policy": "cross-origin",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
 }
 
 _LOOKUP = (401, 500, 501, 503, 504)  # error statuses of requests about models
-LISTED = Operation(
+LIST_MODELS = Operation(
     summary="List the models", responses={200: ResponseDoc("The models", {JSON: Media(ModelList)})}, errors=_LOOKUP
 )
-ONE = Operation(
+GET_MODEL = Operation(
     summary="Get one model",
     text="Names may contain slashes.",
     parameters={"name": TEXT | {"description": "Name of the model, or an alias such as dall-e-3"}},
     responses={200: ResponseDoc("The model", {JSON: Media(ModelObject)})},
     errors=(404, *_LOOKUP),
 )
-FILE = Operation(
+GET_FILE = Operation(
     summary="Fetch a result",
     text="Links are in the responses to requests for images. They need no key.",
     parameters={
@@ -59,7 +59,7 @@ FILE = Operation(
         "name": TEXT | {"description": "The file's name, which ends in its type"},
     },
     responses={
-        200: ResponseDoc("The file", {kind: Media(TEXT | {"format": "binary"}) for kind in EXTENSIONS}, ("etag",)),
+        200: ResponseDoc("The file", {mime: Media(TEXT | {"format": "binary"}) for mime in EXTENSIONS}, ("etag",)),
         304: ResponseDoc("The file has not changed since the version in If-None-Match", headers=("etag",)),
         307: ResponseDoc("The file is in a store that clients can reach", headers=("location",)),
     },
@@ -67,20 +67,20 @@ FILE = Operation(
     open=True,
 )
 _STATE = {JSON: Media({"type": "object", "properties": {"status": TEXT, "why": TEXT}, "required": ["status"]})}
-ALIVE = Operation(
+LIVENESS = Operation(
     summary="Check that the gateway is running", responses={200: ResponseDoc("It is running", _STATE)}, open=True
 )
-READY = Operation(
-    summary="Check whether images can be made now",
+READINESS = Operation(
+    summary="Check whether images can be generated now",
     responses={200: ResponseDoc("Ready", _STATE), 503: ResponseDoc("Not ready, with the reason", _STATE)},
     open=True,
 )
-COUNTS = Operation(
+METRICS = Operation(
     summary="Get metrics for Prometheus",
     responses={200: ResponseDoc("The metrics", {"text/plain": Media(TEXT)})},
     errors=(401,),
 )
-DESCRIPTION = Operation(
+API_DESCRIPTION = Operation(
     summary="Describe the API",
     responses={200: ResponseDoc("This document", {JSON: Media({"type": "object"})})},
     open=True,
@@ -89,13 +89,13 @@ DESCRIPTION = Operation(
 
 def routes(gateway: Gateway, metrics: Metrics) -> list[HTTPRouteHandler]:
     """Return the routes of models, result files, probes and metrics."""
-    return [*_models(gateway), _files(gateway), *_probes(gateway), _counted(gateway, metrics)]
+    return [*_model_routes(gateway), _file_route(gateway), *_probe_routes(gateway), _metrics_route(gateway, metrics)]
 
 
-def about(
-    gateway: Gateway, dialects: Mapping[str, Dialect], errors: ErrorHandlers, others: Sequence[HTTPRouteHandler]
+def with_pages(
+    gateway: Gateway, dialects: Mapping[str, Dialect], errors: ErrorHandlers, handlers: Sequence[HTTPRouteHandler]
 ) -> list[HTTPRouteHandler]:
-    """Return all routes: `others`, the pages, and the API description of all of them."""
+    """Return these routes, those of the pages, and that of the API description, which covers all of them."""
     endpoints = {
         "images": {path: dialect.name for path, dialect in dialects.items()},
         "models": "/v1/models",
@@ -104,36 +104,36 @@ def about(
         "health": ["/livez", "/readyz"],
     }
 
-    @route("/openapi.json", http_method=READ, opt=handler_options(DESCRIPTION))
+    @route("/openapi.json", http_method=READ_METHODS, opt=handler_options(API_DESCRIPTION))
     async def openapi() -> Response[bytes]:
         return Response(description, media_type=JSON)
 
-    handlers = [*others, *pages(_encoded({"name": "tintype", "endpoints": endpoints})), openapi]
-    description = _encoded(document(handlers, errors.dialect_of, keys=gateway.config.keys is not None))
+    handlers = [*handlers, *pages(_encode({"name": "tintype", "endpoints": endpoints})), openapi]
+    description = _encode(document(handlers, errors.dialect_of, keys=gateway.config.keys is not None))
     return handlers
 
 
-def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
-    bases = ["/v1", "", *(f"/{name}/v1" for name in SHARING)]
-    lists, ones = [f"{base}/models" for base in bases], [f"{base}/models/{{name:path}}" for base in bases]
+def _model_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
+    bases = ["/v1", "", *(f"/{name}/v1" for name in SHARED_PATH_DIALECTS)]
+    list_paths, model_paths = [f"{base}/models" for base in bases], [f"{base}/models/{{name:path}}" for base in bases]
 
-    @route(lists, http_method=READ, opt=handler_options(LISTED, lists))
+    @route(list_paths, http_method=READ_METHODS, opt=handler_options(LIST_MODELS, list_paths))
     async def models(request: AnyRequest) -> Response[bytes]:
         context = authenticate(gateway, request)
-        found = await context.client.models()
-        aliases = context.names.aliases_of([model.name for model in found]) if gateway.config.list_aliases else {}
-        return _json(render_models(found, aliases))
+        served = await context.client.models()
+        aliases = context.names.aliases_of([model.name for model in served]) if gateway.config.list_aliases else {}
+        return _json(render_models(served, aliases))
 
-    @route(ones, http_method=READ, opt=handler_options(ONE, ones))
+    @route(model_paths, http_method=READ_METHODS, opt=handler_options(GET_MODEL, model_paths))
     async def model(request: AnyRequest) -> Response[bytes]:
         context = authenticate(gateway, request)
         name = str(request.path_params["name"]).lstrip("/")
-        return _json(render_model(await _find(context, context.names.resolve(name)), name))
+        return _json(render_model(await _find_model(context, context.names.resolve(name)), name))
 
     return [models, model]
 
 
-async def _find(context: CallerContext, name: str) -> pb.Model:
+async def _find_model(context: CallerContext, name: str) -> pb.Model:
     """Return the model of a name, or its fallback. Raises ServiceError."""
     try:
         return await context.client.model(name)
@@ -144,33 +144,33 @@ async def _find(context: CallerContext, name: str) -> pb.Model:
     return await context.client.model(fallback)
 
 
-def _files(gateway: Gateway) -> HTTPRouteHandler:
-    @route("/files/{access:str}/{name:str}", http_method=READ, opt=handler_options(FILE))
+def _file_route(gateway: Gateway) -> HTTPRouteHandler:
+    @route("/files/{access:str}/{name:str}", http_method=READ_METHODS, opt=handler_options(GET_FILE))
     async def file(request: AnyRequest) -> Response[bytes]:
         name, access = str(request.path_params["name"]), str(request.path_params["access"])
         url = await gateway.store.redirect_url(name, access, request.method)
         if url:
-            return Response(b"", status_code=307, headers={"location": url, "cache-control": "no-store", **EMBEDDED})
+            return Response(b"", status_code=307, headers={"location": url, "cache-control": "no-store", **EMBEDDABLE})
         content = await gateway.store.open(name, access)
         headers = {
             "etag": content.etag,
             "cache-control": f"private, max-age={content.remaining}, immutable",
-            **EMBEDDED,
+            **EMBEDDABLE,
         }
         if content.etag in request.headers.get("if-none-match", ""):
             return Response(b"", status_code=304, media_type=content.mime_type, headers=headers)
         hold_bytes(len(content.data))
-        return _sent(content, headers, request.method)
+        return _file_response(content, headers, request.method)
 
     return file
 
 
-def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
-    @route("/livez", http_method=READ, opt=handler_options(ALIVE))
+def _probe_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
+    @route("/livez", http_method=READ_METHODS, opt=handler_options(LIVENESS))
     async def livez() -> Response[bytes]:
         return _json({"status": "alive"})
 
-    @route("/readyz", http_method=READ, opt=handler_options(READY))
+    @route("/readyz", http_method=READ_METHODS, opt=handler_options(READINESS))
     async def readyz() -> Response[bytes]:
         reason = await gateway.readiness.problem() or gateway.store.problem()
         return _json({"status": "not ready", "why": reason}, 503) if reason else _json({"status": "ready"})
@@ -178,18 +178,18 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
     return [livez, readyz]
 
 
-def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
-    @route("/metrics", http_method=READ, opt=handler_options(COUNTS))
-    async def counted(request: AnyRequest) -> Response[bytes]:
+def _metrics_route(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
+    @route("/metrics", http_method=READ_METHODS, opt=handler_options(METRICS))
+    async def metrics_text(request: AnyRequest) -> Response[bytes]:
         authenticate(gateway, request)  # metrics name models, so they need a key like `/v1/models`
         return Response(metrics.text(), media_type=PROMETHEUS)
 
-    return counted
+    return metrics_text
 
 
-def _sent(content: FileContent, headers: dict[str, str], method: str) -> Response[Any]:
-    """Return the response with a file, in pieces, so that a slow client buffers no more than one of them."""
-    if method == "HEAD" or len(content.data) <= SMALL:
+def _file_response(content: FileContent, headers: dict[str, str], method: str) -> Response[Any]:
+    """Return the response with a file; it is sent in pieces, so that a slow client makes the server buffer only one."""
+    if method == "HEAD" or len(content.data) <= PIECE:
         return Response(content.data, status_code=200, media_type=content.mime_type, headers=headers)
     size = {"content-length": str(len(content.data))}
     return Stream(_pieces(content.data), media_type=content.mime_type, headers=headers | size)
@@ -197,13 +197,13 @@ def _sent(content: FileContent, headers: dict[str, str], method: str) -> Respons
 
 async def _pieces(data: bytes) -> AsyncGenerator[bytes]:
     view = memoryview(data)
-    for start in range(0, len(view), SMALL):
-        yield bytes(view[start : start + SMALL])
+    for start in range(0, len(view), PIECE):
+        yield bytes(view[start : start + PIECE])
 
 
-def _encoded(body: Any) -> bytes:
+def _encode(body: Any) -> bytes:
     return msgspec.json.encode(body)
 
 
 def _json(body: Any, status: int = 200) -> Response[bytes]:
-    return Response(_encoded(body), status_code=status, media_type=JSON)
+    return Response(_encode(body), status_code=status, media_type=JSON)

@@ -1,8 +1,8 @@
 """The gateway's process: socket, event loop, shutdown.
 
-SIGTERM and SIGHUP stop it in this order: for `lame_duck` seconds `/readyz` answers 503 while requests are still
-accepted; then the port closes; then running requests get `grace` seconds. SIGINT skips the first step. A second signal
-stops it at once.
+SIGTERM and SIGHUP stop it in three steps. For `lame_duck` seconds `/readyz` answers 503 while requests are still
+accepted; then the port closes; then running requests have `grace` seconds to finish. SIGINT skips the first step. A
+second signal stops it immediately.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that wait to be accepted
 WORKERS = min(32, (os.cpu_count() or 1) + 4)  # threads for image work, asyncio's own default
-FAREWELL = 1.0  # seconds after the grace period, in which unfinished requests get their error
+ERROR_TIME = 1.0  # seconds after the grace period to send errors for unfinished requests
 
 
 def run(config: GatewayConfig, *, ready: Callable[[str], None] | None = None) -> None:
@@ -70,7 +70,7 @@ async def serve(
             open_store(config) as store,
             ServiceClient(Route.from_config(config), timeout=config.timeout) as client,
         ):
-            readiness = Readiness(client, ModelNames(config.names, config.strict_models))
+            readiness = Readiness(client, ModelNames(config.model_aliases, config.strict_models))
             app = create_app(config, client, store, readiness)
 
             def started() -> None:
@@ -79,9 +79,9 @@ async def serve(
                 if ready:
                     ready(url)
 
-            server = Server(_uvicorn_config(config, app), listener, started, config.grace, client.cancel_requests)
-            with _signalled(server, readiness, config.lame_duck) if stop is None else contextlib.nullcontext():
-                await _until(server, stop, readiness)
+            server = Server(_server_config(config, app), listener, started, config.grace, client.cancel_requests)
+            with _stop_on_signals(server, readiness, config.lame_duck) if stop is None else contextlib.nullcontext():
+                await _serve_until_stopped(server, stop, readiness)
 
 
 def listen(address: str) -> socket.socket:
@@ -91,25 +91,25 @@ def listen(address: str) -> socket.socket:
         raise StartError(f"--rest must be HOST:PORT, for example 127.0.0.1:8080, not {address!r}")
     host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - requested
     try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-        family, *_, where = min(found, key=lambda info: info[0] != socket.AF_INET)
-        return socket.create_server(where[:2], family=family, backlog=BACKLOG)
+        addresses = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+        family, *_, sockaddr = min(addresses, key=lambda info: info[0] != socket.AF_INET)
+        return socket.create_server(sockaddr[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         why = (error.strerror or str(error)).partition(" (")[0]  # Python's addition repeats the address
         raise StartError(f"cannot listen on {address}: {why}; choose another address with --rest") from error
 
 
-def backlog(most: int) -> int:
-    """Return how many connections may wait to be accepted: all of them, accepted at once, must fit the limit."""
-    return min(BACKLOG, max(64, most // 5))
+def backlog(limit: int) -> int:
+    """Return how many connections may wait to be accepted; all of them, accepted at once, must fit into `limit`."""
+    return min(BACKLOG, max(64, limit // 5))
 
 
-def _uvicorn_config(config: GatewayConfig, app: ASGIApp) -> uvicorn.Config:
-    most = connection_limit(config)
+def _server_config(config: GatewayConfig, app: ASGIApp) -> uvicorn.Config:
+    limit = connection_limit(config)
     return uvicorn.Config(
-        trust_proxies(app, config.trusted),
-        http=connection_class(config, most),
-        backlog=backlog(most),
+        trust_proxies(app, config.trusted_proxies),
+        http=connection_class(config, limit),
+        backlog=backlog(limit),
         timeout_keep_alive=config.keep_alive,  # type: ignore[arg-type] # passed to call_later, which takes floats
         ws="none",
         lifespan="on",
@@ -118,32 +118,32 @@ def _uvicorn_config(config: GatewayConfig, app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # `trust_proxies` handles them
-        timeout_graceful_shutdown=math.ceil(config.grace + FAREWELL),
+        timeout_graceful_shutdown=math.ceil(config.grace + ERROR_TIME),
     )
 
 
-async def _until(server: Server, stop: asyncio.Event | None, readiness: Readiness) -> None:
+async def _serve_until_stopped(server: Server, stop: asyncio.Event | None, readiness: Readiness) -> None:
     """Serve until the server is stopped, `stop` is set, or the first check of the service raises StartError."""
     serving = asyncio.create_task(server.serve(sockets=[server.listener]))
-    waiting = asyncio.create_task((stop or asyncio.Event()).wait())
-    looking = asyncio.create_task(readiness.wait_and_check())
-    looking.add_done_callback(lambda done: None if done.cancelled() or not done.exception() else waiting.cancel())
+    stopping = asyncio.create_task((stop or asyncio.Event()).wait())
+    checking = asyncio.create_task(readiness.wait_and_check())
+    checking.add_done_callback(lambda done: None if done.cancelled() or not done.exception() else stopping.cancel())
     try:
-        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         server.should_exit = True
-        waiting.cancel()
-        looking.cancel()
+        stopping.cancel()
+        checking.cancel()
         await serving
     with contextlib.suppress(asyncio.CancelledError):
-        await looking
+        await checking
 
 
 @contextlib.contextmanager
-def _signalled(server: Server, readiness: Readiness, lame_duck: float) -> Iterator[None]:
+def _stop_on_signals(server: Server, readiness: Readiness, lame_duck: float) -> Iterator[None]:
     """Stop the server on a signal: on SIGINT (Ctrl-C) immediately, on others after `lame_duck` seconds."""
 
-    def caught(number: signal.Signals) -> None:
+    def on_signal(number: signal.Signals) -> None:
         if readiness.stopping or number == signal.SIGINT or not lame_duck:
             server.stop(at_once=readiness.stopping)
         else:
@@ -151,7 +151,7 @@ def _signalled(server: Server, readiness: Readiness, lame_duck: float) -> Iterat
             asyncio.get_running_loop().call_later(lame_duck, server.stop)
         readiness.stopping = True
 
-    with on_stop_signal(caught):
+    with on_stop_signal(on_signal):
         yield
 
 

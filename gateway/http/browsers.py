@@ -64,7 +64,7 @@ class BrowserGuard:
     def __init__(self, app: ASGIApp, config: GatewayConfig, send_error: SendError) -> None:
         self.app = app
         self._send_error = send_error
-        self._origins = Origins(config.origins)
+        self._origins = Origins(config.cors_origins)
         public = urlsplit(config.public_url)
         default_port = f":{DEFAULT_PORTS.get(public.scheme)}"
         netloc = public.netloc.lower().removesuffix(default_port)  # origins omit the default port

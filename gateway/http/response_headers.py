@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from litestar.enums import ScopeType
 
 from ..access_record import AccessRecord, pairs
-from ..metrics import GONE
+from ..metrics import DISCONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ class ResponseHeaders:
         scope["path"] = _SLASHES.sub("/", scope["path"])
         record = scope["state"]["record"] = AccessRecord(_request_id(scope))
         scope["state"]["request_id"] = record.id
-        status = GONE
+        status = DISCONNECTED
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status

@@ -149,7 +149,7 @@ async def call_service(
             unsupported = _unsupported_fields(call, draft, error)
             fallback = context.names.fallback(draft.model) if error.status == 404 else None
             if fallback is None and not unsupported:
-                raise error.named(call.names) from error
+                raise error.with_client_names(call.names) from error
         draft = draft.with_fields(model=fallback).without(unsupported)
         dropped_keys += [call.names.get(name, name) for name in unsupported if name not in call.implicit]
 

@@ -151,7 +151,7 @@ async def _with_failure(
                 yield event
     except GatewayError as error:
         record.fail(error)
-        yield _failure(dialect, error.named(call.names) if isinstance(error, ServiceError) else error)
+        yield _failure(dialect, error.with_client_names(call.names) if isinstance(error, ServiceError) else error)
     except Exception:
         log.exception("%s: a stream failed", record.id)
         record.fail(Fault())

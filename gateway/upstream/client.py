@@ -5,7 +5,7 @@
 - If the service is down, calls fail at once (no wait_for_ready). The channel reconnects within seconds.
 - Calls that fail with UNAVAILABLE before the first response message are retried, on another replica if there is one.
 - The call is cancelled when `generate` is cancelled or `stream` is closed.
-- When the gateway's grace period is over, `cancel_requests` ends all requests for images; each raises Stopping.
+- When the gateway's grace period is over, `cancel_requests` ends all requests for images; each raises GatewayStopping.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.reasons import Reason
 from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, REQUEST_ID, SERVICE
 
-from ..errors import ServiceError, Stopping
+from ..errors import GatewayStopping, ServiceError
 from .channel import NOT_SERVING
 from .status import from_rpc
 
@@ -111,20 +111,20 @@ class ServiceClient:
         await self._channel.close()
 
     def cancel_requests(self) -> None:
-        """Cancel the running requests for images; each raises Stopping."""
+        """Cancel the running requests for images; each raises GatewayStopping."""
         cancelled, self._running = self._running, set()
         for call in cancelled:
             call.cancel()
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
-        """Return all images of a request, ordered by index. Raises ServiceError, Stopping."""
+        """Return all images of a request, ordered by index. Raises ServiceError, GatewayStopping."""
         async with aclosing(self.stream(request, request_id)) as events:
             return await _collect(events)
 
     async def stream(
         self, request: pb.StreamImagesRequest, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Yield events, the last one `completed`; closing cancels the request. Raises ServiceError, Stopping."""
+        """Yield events, the last one `completed`; closing cancels the request. Raises ServiceError, GatewayStopping."""
         metadata = ((REQUEST_ID, request_id), *self._route.metadata)
         call = self._images.StreamImages(request, timeout=self._timeout, metadata=metadata)
         self._running.add(call)
@@ -138,7 +138,7 @@ class ServiceClient:
         except asyncio.CancelledError as error:
             if call in self._running:  # cancelled by the caller, not by `cancel_requests`
                 raise
-            raise Stopping from error
+            raise GatewayStopping from error
         finally:
             self._running.discard(call)
             call.cancel()

@@ -76,7 +76,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
         facts=dict(info.metadata) if info else None,
         retry_after=_retry_after(status, http_status, reason),
     )
-    return translated.named({})
+    return translated.with_client_names({})
 
 
 def _status_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.gateway.dialects import DIALECTS
-from tintype.gateway.pages import POLICY, load
+from tintype.gateway.pages import SECURITY_POLICY, load_assets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PAGES = {"/": "index.html", "/docs": "docs.html"}
-ASSETS = load()
+ASSETS = load_assets()
 SCRIPTS = sorted(name for name in ASSETS if name.endswith(".js"))
 TEXTS = sorted(name for name in ASSETS if name.endswith((".html", ".css", ".js", ".svg")))
 EXAMPLES = json.loads(ASSETS["examples.json"].data)
@@ -43,7 +43,7 @@ class TestServed:
         answer = await gateway.get(path, headers=HTML)
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
-        assert answer.headers.get_list("content-security-policy") == [POLICY]
+        assert answer.headers.get_list("content-security-policy") == [SECURITY_POLICY]
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.content == ASSETS[PAGES[path]].data

@@ -18,7 +18,7 @@ from tests.support.gateway.fakes import FakeService, Service, sleep_long
 from tests.support.gateway.starting import started
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.gateway.server import _uvicorn_config, listen, run, serve
+from tintype.gateway.server import _server_config, listen, run, serve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def test_running_requests_end(tmp_path: Path) -> None:
 def test_grace(tmp_path: Path) -> None:
     """The grace period is configured; uvicorn gets it in whole seconds, plus one for the errors."""
     config = GatewayConfig(data=tmp_path, grace=7.5)
-    uvicorn = _uvicorn_config(config, Litestar([], openapi_config=None))
+    uvicorn = _server_config(config, Litestar([], openapi_config=None))
     assert uvicorn.timeout_graceful_shutdown == 9
 
 

@@ -82,10 +82,10 @@ def test_standing_for(aliases: dict[str, str], models: list[str], expected: dict
 
 def test_own_names_come_on_top() -> None:
     """A configured name is added to the built-in ones; a name mapped to itself is not an alias."""
-    names = ModelNames(GatewayConfig(aliases={"big": "org/large", "dall-e-2": "dall-e-2"}).names)
+    names = ModelNames(GatewayConfig(aliases={"big": "org/large", "dall-e-2": "dall-e-2"}).model_aliases)
     assert [names.resolve(name) for name in ("big", "dall-e-3", "dall-e-2")] == ["org/large", "", "dall-e-2"]
 
 
 def test_usual_names() -> None:
     """By default, the names that clients send by themselves mean the default model."""
-    assert ModelNames(GatewayConfig().names).resolve("dall-e-3") == ""
+    assert ModelNames(GatewayConfig().model_aliases).resolve("dall-e-3") == ""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tintype.gateway.access.rejections import WrongContentType
-from tintype.gateway.config import SHARING, GatewayConfig
+from tintype.gateway.config import SHARED_PATH_DIALECTS, GatewayConfig
 from tintype.gateway.dialects import DIALECTS, SHARED_PATHS, Dialect, dialects_by_path
 from tintype.gateway.dialects.geometry import parse_size, size_of_ratio
 from tintype.gateway.errors import BadRequest, GatewayError, InvalidValue, StartError
@@ -36,7 +36,7 @@ class TestPaths:
         """Every vendor is served on the paths that it documents."""
         assert {name: set(dialect.paths) for name, dialect in DIALECTS.items()} == DOCUMENTED
 
-    @pytest.mark.parametrize("shared", SHARING)
+    @pytest.mark.parametrize("shared", SHARED_PATH_DIALECTS)
     def test_shared(self, shared: str) -> None:
         """The paths that three vendors share have the dialect of the configuration; the others always have the same."""
         names = {path: dialect.name for path, dialect in dialects_by_path(shared).items()}
@@ -52,7 +52,9 @@ class TestPaths:
 
     def test_sharing(self) -> None:
         """The configuration offers exactly the dialects that document a shared path, and names them."""
-        assert set(SHARING) == {name for name, dialect in DIALECTS.items() if SHARED_PATHS & set(dialect.paths)}
+        assert set(SHARED_PATH_DIALECTS) == {
+            name for name, dialect in DIALECTS.items() if SHARED_PATHS & set(dialect.paths)
+        }
         with pytest.raises(StartError, match="dialect must be one of openai, apipie, aqueduct; got 'oxen'"):
             GatewayConfig(dialect="oxen")
 

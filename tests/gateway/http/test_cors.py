@@ -110,7 +110,7 @@ class TestPreflight:
 )
 def test_setting(settings: dict[str, Any], origins: tuple[str, ...]) -> None:
     """By default, pages of this machine may call a gateway at a loopback address, and no others."""
-    assert GatewayConfig(**settings).origins == origins
+    assert GatewayConfig(**settings).cors_origins == origins
 
 
 @pytest.mark.parametrize("origin", ["ui.example", "https://ui.example/", "https://*.example", ""])

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.support.gateway.fakes import FakeService, Refusal
 from tintype.gateway.app import create_app
-from tintype.gateway.config import SHARING, GatewayConfig
+from tintype.gateway.config import SHARED_PATH_DIALECTS, GatewayConfig
 from tintype.gateway.dialects import dialects_by_path
 from tintype.gateway.openapi.document import document
 from tintype.gateway.openapi.operation import API
@@ -116,7 +116,7 @@ async def test_operations(gateway: httpx.AsyncClient) -> None:
         assert all(answer["description"] for answer in operation["responses"].values()), path
 
 
-@pytest.mark.parametrize("shared", SHARING)
+@pytest.mark.parametrize("shared", SHARED_PATH_DIALECTS)
 async def test_examples(tmp_path: Path, shared: str) -> None:
     """The examples of each dialect are valid requests and responses."""
     served = app(tmp_path, dialect=shared)
