@@ -100,12 +100,12 @@ class FairQueue:
     """Work done so far for each caller with a live task, in microseconds.
 
     Fair queueing (Demers, Keshav & Shenker, 1989): the tag of a task is the work done for its caller plus the work that
-    it needs, and the smallest tag goes first. While a task runs, the first term grows as much as the second shrinks, so
-    tags are constant and a task runs until one with a smaller tag arrives. Short tasks have smaller tags. A caller with
+    it needs, and the smallest tag goes first. The tag of a running task is constant, since work moves from the second
+    term to the first, so a task runs until one with a smaller tag arrives. Short tasks have smaller tags. A caller with
     many tasks pays for each.
 
-    Virtual time is the work done for a caller that was always present: it grows by the work done divided by the number
-    of callers. A new caller starts from it, so absence earns no credit and no caller starves. Work is in whole
+    Virtual time is the work that an always active caller would have received: it grows by the work done divided by the
+    number of callers. A new caller starts from it, so absence earns no credit and no caller starves. Work is in whole
     microseconds, so that tags are exactly constant.
     """
 

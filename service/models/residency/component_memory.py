@@ -210,7 +210,7 @@ class ComponentMemory:
     def _detach(self, components: Sequence[Component], replaced: int = 0) -> Callable[[], None]:
         """Detach components, and return the function that frees them.
 
-        `replaced` of their bytes do not count until they are freed: a component that is already counted takes them.
+        Until they are freed their bytes count, except `replaced` bytes: the incoming component already counts those.
         """
         graphs, size = [component.detach() for component in components], sum(c.weight for c in components)
         size -= min(size, replaced)

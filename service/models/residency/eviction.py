@@ -3,7 +3,8 @@
 Memory is shared at two levels. The repository decides which models may load: a model is evicted by dropping its object,
 while its components stay until their bytes are needed. `component_memory` decides which weights are freed.
 
-At both levels the least recently used is evicted first, and no more than necessary. What is protected:
+`load_queue` asks for models to evict, `component_memory` for components. At both levels the least recently used is
+evicted first, and no more than necessary. What is protected:
 
     rule                      may not be evicted
     `models_to_evict`         a model that a task holds, that is being loaded, or is in its first-use grace period
@@ -48,8 +49,9 @@ P = TypeVar("P", bound=EvictableComponent)
 def models_to_evict(slots: Iterable[Slot], incoming: Slot, budget: int, grace: Container[Slot]) -> list[Slot] | None:
     """Return the models to evict so that `incoming` fits into `budget` bytes (0: no limit).
 
-    A model that is larger than the budget takes all of it, since its components take turns. A model that waits for
-    memory takes none. Return None if evicting everything that is not protected would not make enough room.
+    A model that is larger than the budget counts as the whole budget, since its components take turns. A model that
+    waits for memory counts as 0 bytes. Return None if evicting everything that is not protected would not make enough
+    room.
     """
     if not budget:
         return []
