@@ -231,7 +231,7 @@ READERS: dict[str, Read] = {
     "sdapi": of_sdapi,
     "checkpoint": checkpoint,
     "sampler": lambda text: choose_sampler(MODEL, text, text),
-    "name": ModelNames({"a": "*"}, only=("tiny",)).resolve,
+    "name": ModelNames({"a": "*"}).limited_to(("tiny",)).resolve,
     **{name: dialect(name) for name in DIALECTS},
     "edit": fields(parse_edit),
     "variation": fields(parse_variation),
