@@ -41,7 +41,9 @@ def image_file() -> bytes:
 
 
 class TestModels:
-    async def test_dialects(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    async def test_a_model_that_the_key_does_not_allow_gives_403(
+        self, service: Service, fake: FakeService, file: Path, tmp_path: Path
+    ) -> None:
         """A model that the key does not allow gives 403 in each vendor's format, and no image is generated."""
         headers = bearer(create(file, "me", models=("tiny",)))
         body = {"prompt": "x", "model": "org/large"}
@@ -60,7 +62,9 @@ class TestModels:
             check_error(answer, 403, "invalid_request_error", "permission_denied", "model")
         assert not fake.requests
 
-    async def test_names(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    async def test_aliases_are_resolved_before_the_check(
+        self, service: Service, fake: FakeService, file: Path, tmp_path: Path
+    ) -> None:
         """Clients' names are resolved first; names that mean the default give the key's own default."""
         headers = bearer(create(file, "me", models=("org/large",)))
         aliases = {"dall-e-3": "*", "big": "org/large", "small": "tiny"}
@@ -72,14 +76,18 @@ class TestModels:
             assert "not for tiny" in check_error(answer, 403, "invalid_request_error", "permission_denied", "model")
         assert [request.model for request in fake.requests] == ["org/large"] * 4
 
-    async def test_configured_default(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    async def test_the_configured_default_applies_if_allowed(
+        self, service: Service, fake: FakeService, file: Path, tmp_path: Path
+    ) -> None:
         """The gateway's default model is the key's default if the key allows it."""
         headers = bearer(create(file, "me", models=("org/large", "tiny")))
         async with running_gateway(config(service, tmp_path, aliases={"*": "tiny"})) as client:
             await client.post(PATH, json={"prompt": "x"}, headers=headers)
         assert [request.model for request in fake.requests] == ["tiny"]
 
-    async def test_lenient_names(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    async def test_missing_models_fall_back_to_the_keys_default(
+        self, service: Service, fake: FakeService, file: Path, tmp_path: Path
+    ) -> None:
         """A missing model of the key is replaced by the key's default if unknown names are not errors."""
         headers = bearer(create(file, "me", models=("tiny", "gone")))
         normal = fake.behave
@@ -95,7 +103,9 @@ class TestModels:
         assert (answer.status_code, answer.headers["x-tintype-model"]) == (200, "tiny")
 
     @pytest.mark.parametrize("stream", [False, True])
-    async def test_gone(self, service: Service, fake: FakeService, file: Path, tmp_path: Path, *, stream: bool) -> None:
+    async def test_errors_name_only_the_keys_models(
+        self, service: Service, fake: FakeService, file: Path, tmp_path: Path, *, stream: bool
+    ) -> None:
         """The error for a missing model of the key names the key's models and no others."""
         headers = bearer(create(file, "me", models=("gone", "tiny")))
         known = "there is no model 'gone'; there are: tiny, org/large"
@@ -111,7 +121,7 @@ class TestModels:
         assert "org/large" not in looked.text
         assert "org/large" in anybody.text
 
-    async def test_lists(self, service: Service, file: Path, tmp_path: Path) -> None:
+    async def test_lists_contain_only_the_keys_models(self, service: Service, file: Path, tmp_path: Path) -> None:
         """Lists of models contain only the key's models, its default first."""
         large, all_ = create(file, "me", models=("org/large",)), create(file, "you")
         both = create(file, "us", models=("org/large", "tiny"))
@@ -125,7 +135,7 @@ class TestModels:
             answer = await client.get("/v1/models/tiny", headers=bearer(large))
             check_error(answer, 403, "invalid_request_error", "permission_denied", "model")
 
-    async def test_sdk(self, service: Service, file: Path, tmp_path: Path) -> None:
+    async def test_the_sdk_raises_permission_denied(self, service: Service, file: Path, tmp_path: Path) -> None:
         """OpenAI's SDK raises its own exception classes."""
         key = create(file, "me", models=("tiny",))
         async with (
@@ -138,7 +148,7 @@ class TestModels:
 
 
 class TestRates:
-    async def test_requests(self, service: Service, file: Path, tmp_path: Path) -> None:
+    async def test_each_key_has_its_own_request_rate(self, service: Service, file: Path, tmp_path: Path) -> None:
         """Each key has its own rate, or the gateway's; keys do not share a rate."""
         keys = [create(file, "me", requests=2), create(file, "you"), create(file, "all", requests=0)]
         async with running_gateway(config(service, tmp_path, rate_limit=1)) as client:
@@ -148,7 +158,9 @@ class TestRates:
             ]
         assert statuses == [[200, 200, 429], [200, 429, 429], [200, 200, 200]]
 
-    async def test_images(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    async def test_images_are_counted_on_every_path(
+        self, service: Service, fake: FakeService, file: Path, tmp_path: Path
+    ) -> None:
         """Images are counted by `n` on every path, and the response headers contain what is left."""
         headers = bearer(create(file, "me", images=8))
         async with running_gateway(config(service, tmp_path)) as client:
@@ -173,7 +185,9 @@ class TestRates:
             assert int(answer.headers["retry-after-ms"]) <= 15_000
         assert len(fake.requests) == 5
 
-    async def test_more_than_a_minute_has(self, service: Service, file: Path, tmp_path: Path) -> None:
+    async def test_more_images_than_the_rate_is_a_client_error(
+        self, service: Service, file: Path, tmp_path: Path
+    ) -> None:
         """More images than the rate ever allows is a client error, which SDKs do not retry."""
         headers = bearer(create(file, "me", images=2))
         async with running_gateway(config(service, tmp_path)) as client:
@@ -181,7 +195,9 @@ class TestRates:
         told = check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
         assert told == "Invalid 'n': must be at most 2, the limit of images per minute, not 3."
 
-    async def test_what_came_to_nothing(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    async def test_failed_images_are_not_counted(
+        self, service: Service, fake: FakeService, file: Path, tmp_path: Path
+    ) -> None:
         """Images that were not generated are not counted; neither is a replayed response."""
         headers = bearer(create(file, "me", images=2))
 
@@ -201,14 +217,14 @@ class TestRates:
         assert [answer.status_code for answer in answers] == [200, 200, 200]
         assert len(fake.requests) == 1
 
-    async def test_no_keys(self, service: Service, tmp_path: Path) -> None:
+    async def test_without_keys_limits_apply_to_addresses(self, service: Service, tmp_path: Path) -> None:
         """Without keys, the gateway's limits apply to addresses."""
         async with running_gateway(config(service, tmp_path, image_limit=3)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "n": 2})
             assert answer.headers["x-ratelimit-remaining-images"] == "1"
             assert (await client.post(PATH, json={"prompt": "x", "n": 2})).status_code == 429
 
-    async def test_headers_of_errors(self, service: Service, file: Path, tmp_path: Path) -> None:
+    async def test_error_responses_have_rate_headers(self, service: Service, file: Path, tmp_path: Path) -> None:
         """Error responses contain the rate limit headers, too."""
         headers = bearer(create(file, "me", requests=9))
         async with running_gateway(config(service, tmp_path)) as client:
@@ -216,7 +232,9 @@ class TestRates:
         assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (400, "8")
 
 
-async def test_priority(service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+async def test_priority_and_caller_are_sent_to_the_engine(
+    service: Service, fake: FakeService, file: Path, tmp_path: Path
+) -> None:
     """A key's priority is sent to the engine."""
     keys = [create(file, "me", priority=7), create(file, "you", priority=-100), create(file, "us")]
     async with running_gateway(config(service, tmp_path)) as client:
@@ -226,7 +244,9 @@ async def test_priority(service: Service, fake: FakeService, file: Path, tmp_pat
     assert [request.caller for request in fake.requests] == ["me", "you", "us"]
 
 
-async def test_user(service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+async def test_users_share_the_rate_of_their_key(
+    service: Service, fake: FakeService, file: Path, tmp_path: Path
+) -> None:
     """A key gets no larger share by naming many users; without keys, users have separate shares."""
     body = {"prompt": "x", "user": "someone"}
     async with running_gateway(config(service, tmp_path)) as client:
@@ -235,7 +255,7 @@ async def test_user(service: Service, fake: FakeService, file: Path, tmp_path: P
     assert [request.caller for request in fake.requests] == ["someone", "me"]
 
 
-async def test_without_keys(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_without_keys_the_caller_is_the_address(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Without keys there are no limits, and the engine is fair between addresses."""
     assert (await gateway.post(PATH, json={"prompt": "x", "n": 10})).status_code == 200
     assert (fake.requests[0].priority, fake.requests[0].caller) == (0, "127.0.0.1")

@@ -47,7 +47,7 @@ BOUNDS = {"max_images": 2, "max_pixels": 512 * 512, "max_steps": 30, "max_prompt
     ],
     ids=str,
 )
-async def test_beyond(
+async def test_values_above_a_limit_are_refused(
     service: Service, fake: FakeService, tmp_path: Path, body: dict[str, Any], param: str, told: str
 ) -> None:
     """A value above a limit is named with the client's key and the limit, and no image is generated."""
@@ -57,7 +57,7 @@ async def test_beyond(
     assert not fake.requests
 
 
-async def test_within(service: Service, tmp_path: Path) -> None:
+async def test_requests_at_the_limits_are_served(service: Service, tmp_path: Path) -> None:
     """A request at the limits is served."""
     small = {"prompt": "lakes", "image": LARGE, "size": "512x512"}
     body = {"prompt": "lakes", "n": 2, "size": "512x512", "steps": 30, "negative_prompt": "water"}
@@ -67,7 +67,7 @@ async def test_within(service: Service, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_negative(name: str) -> None:
+def test_negative_limits_are_refused(name: str) -> None:
     """An invalid limit is named."""
     with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more; got -1"):
         GatewayConfig(**{name: -1})  # type: ignore[arg-type]

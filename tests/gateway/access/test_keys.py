@@ -36,7 +36,7 @@ def name(keys: ClientKeys, **headers: str) -> str | None:
 
 
 class TestFile:
-    def test_changes(self, file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_key_changes_apply_without_a_restart(self, file: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Keys change without a restart; a file that breaks or vanishes has no effect and is logged once."""
         first = create(file, "me")
         keys = ClientKeys(file)
@@ -51,7 +51,7 @@ class TestFile:
         with pytest.raises(WrongKey):
             keys.authenticate({"api-key": first})
 
-    def test_revoked(self, file: Path) -> None:
+    def test_revoked_keys_are_rejected(self, file: Path) -> None:
         """A revoked key is rejected; after the last key is revoked, every request is rejected."""
         key = create(file, "me")
         keys = ClientKeys(file, optional=True)
@@ -59,7 +59,7 @@ class TestFile:
         with pytest.raises(WrongKey):
             keys.authenticate({"api-key": key})
 
-    def test_first_key(self, file: Path) -> None:
+    def test_the_first_key_makes_keys_required(self, file: Path) -> None:
         """An optional key file may be missing; once it has a key, a key is required."""
         keys = ClientKeys(file, optional=True)
         assert keys.authenticate({}) is None
@@ -68,13 +68,13 @@ class TestFile:
             keys.authenticate({})
         assert name(keys, api_key=key) == "me"
 
-    def test_named_file(self, file: Path) -> None:
+    def test_a_configured_key_file_must_exist(self, file: Path) -> None:
         """A configured key file must exist."""
         remedy = r"it does not exist; create it with `tintype keys create NAME --keys .*keys`"
         with pytest.raises(KeysError, match=remedy):
             ClientKeys(file)
 
-    def test_setting(self, file: Path) -> None:
+    def test_the_configured_key_is_always_valid(self, file: Path) -> None:
         """The key from the settings is valid with and without a file, and a key is then always required."""
         keys = ClientKeys(file, optional=True, api_key="sesame")
         with pytest.raises(NoKey):
@@ -84,7 +84,7 @@ class TestFile:
 
 
 class TestRequests:
-    def test_ways(self, file: Path) -> None:
+    def test_every_usual_header_is_accepted(self, file: Path) -> None:
         """A key is accepted in every header that clients use."""
         key = create(file, "me")
         ways = [f"Bearer {key}", f"bearer  {key} ", basic(key)]
@@ -92,7 +92,7 @@ class TestRequests:
         assert name(ClientKeys(file), authorization="Bearer ", api_key=key) == "me"
 
     @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic ", "Basic !!", basic(""), "Digest x"])
-    def test_none(self, file: Path, header: str) -> None:
+    def test_headers_without_a_key_raise_no_key(self, file: Path, header: str) -> None:
         """Headers without a key raise NoKey."""
         create(file, "me")
         with pytest.raises(NoKey) as caught:
@@ -100,20 +100,22 @@ class TestRequests:
         assert not isinstance(caught.value, WrongKey)
 
     @pytest.mark.parametrize("header", ["Bearer x", "Bearer \udcff", basic("x")])
-    def test_wrong(self, file: Path, header: str) -> None:
+    def test_unknown_keys_raise_wrong_key(self, file: Path, header: str) -> None:
         """An unknown key raises WrongKey."""
         create(file, "me")
         with pytest.raises(WrongKey):
             ClientKeys(file).authenticate({"authorization": header})
 
     @pytest.mark.parametrize("header", ["Bearer ", "Basic ", "Basic dW5kZWZpbmVk", "", "Bearer tt-x"])
-    def test_not_needed(self, file: Path, header: str) -> None:
+    def test_without_keys_every_request_is_accepted(self, file: Path, header: str) -> None:
         """Without a file every request is accepted, whatever credentials it sends."""
         assert ClientKeys(file, optional=True).authenticate({"authorization": header}) is None
 
 
 class TestOverHttp:
-    async def test_dialects(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    async def test_missing_and_wrong_keys_in_each_dialect(
+        self, service: Service, fake: FakeService, file: Path, tmp_path: Path
+    ) -> None:
         """A missing or wrong key is answered in each vendor's format, and no image is generated."""
         create(file, "me")
         wrong = {"authorization": "Bearer wrong"}
@@ -136,7 +138,9 @@ class TestOverHttp:
             assert (await client.options(PATH)).status_code == 204
         assert not fake.requests
 
-    async def test_with_a_key(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    async def test_the_sdk_works_with_a_key(
+        self, service: Service, fake: FakeService, file: Path, tmp_path: Path
+    ) -> None:
         """With its key the SDK works, links need no key, and the engine gets the key's name for fairness."""
         key = create(file, "me")
         async with running_gateway(config(service, tmp_path, keys=file, rate_limit=9)) as client:

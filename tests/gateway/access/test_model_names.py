@@ -39,7 +39,7 @@ def test_resolve(aliases: dict[str, str], asked: str, name: str) -> None:
         (("own",), "other", "other"),
     ],
 )
-def test_later_names_of_openai(only: tuple[str, ...], asked: str, name: str) -> None:
+def test_later_openai_names_mean_the_default(only: tuple[str, ...], asked: str, name: str) -> None:
     """A caller limited to some models gets its own default; otherwise the service decides."""
     assert ModelNames(TABLE).limited_to(only).resolve(asked) == name
 
@@ -75,17 +75,17 @@ def test_fallback(strict: bool, aliases: dict[str, str], tried: str, fallback: s
         (TABLE, [], {}),
     ],
 )
-def test_standing_for(aliases: dict[str, str], models: list[str], expected: dict[str, str]) -> None:
+def test_aliases_of(aliases: dict[str, str], models: list[str], expected: dict[str, str]) -> None:
     """Aliases refer to served models, and no name occurs twice."""
     assert ModelNames(aliases).aliases_of(models) == expected
 
 
-def test_own_names_come_on_top() -> None:
+def test_configured_aliases_extend_the_built_in_ones() -> None:
     """A configured name is added to the built-in ones; a name mapped to itself is not an alias."""
     names = ModelNames(GatewayConfig(aliases={"big": "org/large", "dall-e-2": "dall-e-2"}).model_aliases)
     assert [names.resolve(name) for name in ("big", "dall-e-3", "dall-e-2")] == ["org/large", "", "dall-e-2"]
 
 
-def test_usual_names() -> None:
+def test_usual_names_mean_the_default() -> None:
     """By default, the names that clients send by themselves mean the default model."""
     assert ModelNames(GatewayConfig().model_aliases).resolve("dall-e-3") == ""

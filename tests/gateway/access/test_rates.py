@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-def test_bucket() -> None:
+def test_the_rate_refills_with_time() -> None:
     """A full minute's rate is available at once, then it refills with time; the headers contain the state."""
     clock = Clock()
     limits = RateLimits("requests", TooManyRequests, clock)
@@ -41,7 +41,7 @@ def test_bucket() -> None:
     assert limits.take("me", 3)["x-ratelimit-remaining-requests"] == "2"
 
 
-def test_several_at_once() -> None:
+def test_images_are_counted_and_given_back() -> None:
     """Images are counted one by one; requests above the limit do not start, and images that fail are given back."""
     clock = Clock()
     limits = RateLimits("images", TooManyRequests, clock)
@@ -54,7 +54,7 @@ def test_several_at_once() -> None:
     assert limits.take("me", 6, 1)["x-ratelimit-remaining-images"] == "5"
 
 
-def test_callers() -> None:
+def test_callers_are_independent() -> None:
     """Callers have separate buckets and limits."""
     limits = RateLimits("requests", TooManyRequests, Clock())
     limits.take("me", 1)
@@ -63,7 +63,7 @@ def test_callers() -> None:
         limits.take("me", 1)
 
 
-def test_a_changed_limit() -> None:
+def test_a_changed_limit_applies_immediately() -> None:
     """A changed limit applies immediately."""
     clock = Clock()
     limits = RateLimits("requests", TooManyRequests, clock)
@@ -73,7 +73,7 @@ def test_a_changed_limit() -> None:
     assert limits.take("me", 10)["x-ratelimit-remaining-requests"] == "9"
 
 
-def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded: the caller that was idle the longest is forgotten, active ones are not."""
     monkeypatch.setattr("tintype.v1.rates._MAX_CALLERS", 10)
     limits = RateLimits("requests", TooManyRequests, Clock())
@@ -84,7 +84,7 @@ def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.take("busy", 200)["x-ratelimit-remaining-requests"] == "99"
 
 
-def test_no_limit() -> None:
+def test_without_a_limit_there_are_no_headers() -> None:
     """Without a limit there are no headers."""
     assert RateLimits("requests", TooManyRequests).take("me", 0) == {}
     for name in ("rate_limit", "image_limit"):
@@ -92,7 +92,7 @@ def test_no_limit() -> None:
             GatewayConfig(**{name: -1})  # type: ignore[arg-type]
 
 
-async def test_over_http(service: Service, fake: FakeService, tmp_path: Path) -> None:
+async def test_requests_above_the_limit_give_429(service: Service, fake: FakeService, tmp_path: Path) -> None:
     """Requests are counted whether they succeed or not; above the limit the answer is 429 with a delay."""
     async with running_gateway(config(service, tmp_path, rate_limit=3)) as client:
         first = await client.post(PATH, json={"prompt": "x"})
@@ -108,7 +108,7 @@ async def test_over_http(service: Service, fake: FakeService, tmp_path: Path) ->
     assert len(fake.requests) == 2
 
 
-async def test_no_headers(gateway: httpx.AsyncClient) -> None:
+async def test_without_a_limit_responses_have_no_rate_headers(gateway: httpx.AsyncClient) -> None:
     """Without a limit no response has rate limit headers."""
     answer = await gateway.post(PATH, json={"prompt": "x"})
     assert not [name for name in answer.headers if name.startswith("x-ratelimit")]

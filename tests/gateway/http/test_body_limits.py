@@ -77,7 +77,7 @@ async def stopping(size: int, gate: asyncio.Event) -> AsyncIterator[bytes]:
 
 
 class TestRate:
-    async def test_no_credit(self) -> None:
+    async def test_early_bytes_do_not_extend_the_time(self) -> None:
         """Early bytes do not extend the time: a body that stops is failed after the same time, whatever its size."""
         memory, gate = BodyMemory(100 * MIB, 0.1), asyncio.Event()
         for size in (1, MIN_RATE, 50 * MIB):
@@ -85,7 +85,7 @@ class TestRate:
                 await received(memory, 0.1, stopping(size, gate))
         assert memory.used == 0
 
-    async def test_large_bodies_have_more_time(self) -> None:
+    async def test_steady_bodies_may_take_longer(self) -> None:
         """A body that keeps arriving may take longer than the time limit."""
         loop, seconds = asyncio.get_running_loop(), 0.4
 
@@ -97,7 +97,7 @@ class TestRate:
 
         assert await received(BodyMemory(100 * MIB, 1), seconds, steadily()) > MIN_RATE
 
-    async def test_drops(self) -> None:
+    async def test_slow_bodies_fail(self) -> None:
         """A body that arrives too slowly is failed."""
 
         async def drops() -> AsyncIterator[bytes]:
@@ -110,7 +110,7 @@ class TestRate:
 
 
 class TestMemory:
-    def test_bound(self) -> None:
+    def test_total_memory_is_limited(self) -> None:
         """All requests together hold at most the capacity; memory released by one is available to others."""
         memory = BodyMemory(MIB, 60)
         one, two, small = HeldMemory(memory), HeldMemory(memory), HeldMemory(memory)
@@ -126,7 +126,7 @@ class TestMemory:
         assert memory.used == 0
         assert not memory.holding
 
-    def test_answers(self) -> None:
+    def test_bytes_in_memory_are_always_counted(self) -> None:
         """Bytes that are in memory already are counted even if they do not fit."""
         memory = BodyMemory(MIB, 60)
         one, two = HeldMemory(memory), HeldMemory(memory)
@@ -135,7 +135,7 @@ class TestMemory:
             with two.hold(), pytest.raises(TooManyUploads):
                 two.take(2 * UNCOUNTED)
 
-    async def test_beyond_the_request(self) -> None:
+    async def test_work_after_its_request_stays_counted(self) -> None:
         """Work that continues after its request stays counted."""
         memory, gate = BodyMemory(MIB, 60), asyncio.Event()
         tasks = []
@@ -158,7 +158,7 @@ class TestMemory:
         with extend_hold():
             assert memory.used == 0
 
-    async def test_slow_ones_make_room(self) -> None:
+    async def test_slow_bodies_fail_to_free_memory(self) -> None:
         """Bodies slower than the limit are failed for others, oldest first; fast ones are not."""
         memory, gate = BodyMemory(4 * MIB, 0.0), asyncio.Event()
         slow = [asyncio.create_task(received(memory, 60, stopping(MIB, gate))) for _ in range(4)]
@@ -179,7 +179,7 @@ class TestMemory:
         assert memory.used == 0
 
     @pytest.mark.parametrize("times", [1, 2])
-    async def test_ended_while_it_ends(self, times: int) -> None:
+    async def test_a_body_may_fail_twice_or_after_its_timeout(self, times: int) -> None:
         """A body that is failed for others may have timed out already, or be failed twice, before its task runs."""
         memory, gate = BodyMemory(MIB, 60), asyncio.Event()
         held = HeldMemory(memory)
@@ -198,7 +198,9 @@ class TestMemory:
                 await task
         assert memory.used == 0
 
-    async def test_hammered(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+    async def test_no_memory_stays_counted_however_requests_end(
+        self, service: Service, fake: FakeService, tmp_path: Path
+    ) -> None:
         """However requests end, none of their memory stays counted."""
         seen: list[BodyMemory] = []
 
@@ -243,7 +245,9 @@ class TestMemory:
                 assert [memory.used for memory in seen] == [0]
         assert fake.requests
 
-    async def test_uploads_that_stop(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+    async def test_stalled_uploads_do_not_block_other_requests(
+        self, service: Service, fake: FakeService, tmp_path: Path
+    ) -> None:
         """Stalled uploads use at most the configured memory; requests without uploads are served meanwhile."""
         settings = {"max_body": 4 * MIB, "body_memory": 8 * MIB, "receive_timeout": 5.0}
         async with running_gateway(config(service, tmp_path, **settings)) as client:
@@ -259,7 +263,7 @@ class TestMemory:
         assert len(fake.requests) == 1
         assert done
 
-    async def test_results(self, service: Service, tmp_path: Path) -> None:
+    async def test_results_for_slow_clients_are_counted(self, service: Service, tmp_path: Path) -> None:
         """Results read by slow clients are counted; files are not read if they do not fit."""
         fake = service.fake
 
@@ -310,7 +314,7 @@ class TestInflating:
         ("encoding", "squeeze"),
         [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress), ("GZIP", gzip.compress)],
     )
-    async def test_json(
+    async def test_compressed_json_is_read(
         self, gateway: httpx.AsyncClient, fake: FakeService, encoding: str, squeeze: Callable[[bytes], bytes]
     ) -> None:
         """A compressed body is read like a plain one."""
@@ -318,7 +322,7 @@ class TestInflating:
         answer = await gateway.post(PATH, content=squeeze(json.dumps(BODY).encode()), headers=headers)
         assert (answer.status_code, fake.requests[0].prompt) == (200, "a lake")
 
-    async def test_forms(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_compressed_forms_are_read(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Forms may be compressed, and repeated under a key."""
         form = httpx.Request("POST", "http://x", data={"prompt": "x"}, files={"image": LAKE})
         headers = {"content-type": form.headers["content-type"], "content-encoding": "gzip", "idempotency-key": "z"}
@@ -342,7 +346,7 @@ class TestInflating:
             (b"", "gzip", 400, "not valid JSON"),
         ],
     )
-    async def test_refused(
+    async def test_invalid_compression_is_refused(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: bytes, encoding: str, status: int, told: str
     ) -> None:
         """A body that can't be decompressed, or expands too much, is refused with the reason."""
@@ -351,7 +355,7 @@ class TestInflating:
         assert told in check_error(answer, status, REQUEST, None, None)
         assert not fake.requests
 
-    async def test_bound(self) -> None:
+    async def test_decompression_stops_at_the_limit(self) -> None:
         """A body is decompressed in pieces, and refused as soon as it is too large, without decompressing the rest."""
         memory = BodyMemory(100 * MIB, 60)
 
@@ -365,7 +369,7 @@ class TestInflating:
 
 
 @pytest.mark.parametrize("setting", [{"body_memory": 10}, {"max_body": 2**40}, {"max_body": 0}])
-def test_bad_setting(setting: dict[str, Any]) -> None:
+def test_max_body_must_fit_into_body_memory(setting: dict[str, Any]) -> None:
     """One body must fit into the memory for all bodies."""
     with pytest.raises(StartError, match="--max-body must be above 0 and at most --body-memory"):
         GatewayConfig(**setting)

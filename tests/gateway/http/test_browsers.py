@@ -73,14 +73,16 @@ async def asked(
 
 class TestPages:
     @pytest.mark.parametrize(("method", "path", "shape"), PRIVATE)
-    async def test_strangers(self, gateway: httpx.AsyncClient, method: str, path: str, shape: set[str]) -> None:
+    async def test_foreign_pages_are_refused(
+        self, gateway: httpx.AsyncClient, method: str, path: str, shape: set[str]
+    ) -> None:
         """Requests from a page of another site are refused, in the format of the path's dialect."""
         for headers in EVIL_HEADERS:
             answer = await gateway.request(method, path, headers=headers)
             assert (answer.status_code, set(answer.json())) == (403, shape), headers
             assert "access-control-allow-origin" not in answer.headers
 
-    async def test_forms(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_forms_of_foreign_pages_are_refused(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A form, which browsers send without a preflight, generates no image."""
         answer = await gateway.post(
             "/v1/images/edits", data={"prompt": "x"}, files={"image": b"x"}, headers={"origin": EVIL}
@@ -88,13 +90,13 @@ class TestPages:
         assert answer.status_code == 403
         assert not fake.requests
 
-    async def test_the_playground(self, gateway: httpx.AsyncClient) -> None:
+    async def test_own_pages_may_call(self, gateway: httpx.AsyncClient) -> None:
         """The gateway's own pages may call it, in browsers with and without Sec-Fetch-Site."""
         own = str(gateway.base_url).rstrip("/")
         for headers in ({"origin": own, "sec-fetch-site": "same-origin"}, {"origin": own}):
             assert (await gateway.post(PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
 
-    async def test_programs(self, gateway: httpx.AsyncClient) -> None:
+    async def test_other_programs_are_not_checked(self, gateway: httpx.AsyncClient) -> None:
         """Programs other than browsers are not checked."""
         for headers in ({}, {"sec-fetch-mode": "cors"}, {"sec-fetch-site": "none"}):  # the second: Node
             assert (await gateway.post(PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
@@ -102,7 +104,7 @@ class TestPages:
     @pytest.mark.parametrize(
         "path", ["/", "/docs", "/playground/icon.svg", "/openapi.json", "/livez", "/files/a/b.png"]
     )
-    async def test_open(self, gateway: httpx.AsyncClient, path: str) -> None:
+    async def test_open_paths_are_open_to_any_page(self, gateway: httpx.AsyncClient, path: str) -> None:
         """Any page may link to the gateway's pages and show results."""
         for headers in EVIL_HEADERS:
             assert (await gateway.get(path, headers=headers)).status_code in (200, 404)
@@ -115,7 +117,7 @@ class TestPages:
             ({"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, 403),
         ],
     )
-    async def test_links(self, more: dict[str, str], status: int) -> None:
+    async def test_links_may_be_followed_from_any_page(self, more: dict[str, str], status: int) -> None:
         """A user may follow a link to any path; a page can't load it or send a form to it."""
         headers = {"sec-fetch-site": "cross-site"} | more
         assert await asked({}, headers, method="GET") == status
@@ -152,12 +154,12 @@ class TestPages:
         ],
         ids=str,
     )
-    async def test_origins(self, settings: dict[str, Any], origin: str, host: str, status: int) -> None:
+    async def test_allowed_origins(self, settings: dict[str, Any], origin: str, host: str, status: int) -> None:
         """Pages of this machine may call at a loopback address, elsewhere its own pages; `cors` allows others."""
         assert await asked(settings, {"origin": origin}, host) == status
 
     @pytest.mark.parametrize("rest", ["127.0.0.1:8080", "0.0.0.0:8080"])
-    async def test_basic_credentials(self, rest: str) -> None:
+    async def test_foreign_pages_with_credentials_are_refused(self, rest: str) -> None:
         """Credentials that a browser adds by itself do not help a foreign page."""
         headers = {"origin": EVIL, "authorization": "Basic dTpw"}
         assert await asked({"rest": rest}, headers) == 403
@@ -168,7 +170,7 @@ class TestHosts:
         "host",
         ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "93.184.216.34", "localhost.evil.example"],
     )
-    async def test_rebinding(self, gateway: httpx.AsyncClient, fake: FakeService, host: str) -> None:
+    async def test_dns_rebinding_is_refused(self, gateway: httpx.AsyncClient, fake: FakeService, host: str) -> None:
         """A page whose own name resolves to this machine is refused, whatever headers it sends."""
         own = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
         for headers in (own, own | {"x-forwarded-host": "127.0.0.1"}, own | {"x-forwarded-host": host}):
@@ -202,7 +204,7 @@ class TestHosts:
         ],
         ids=str,
     )
-    async def test_names(self, settings: dict[str, Any], host: str, status: int) -> None:
+    async def test_served_host_names(self, settings: dict[str, Any], host: str, status: int) -> None:
         """At a loopback address only names of this machine and configured names are served, elsewhere any name."""
         assert await asked(settings, {"host": host}) == status
 
@@ -224,7 +226,7 @@ class TestHosts:
             (b"HTTP/1.0\r\nhost: localhost\r\nhost: localhost\r\n", 400),
         ],
     )
-    async def test_one_host(self, gateway: httpx.AsyncClient, head: bytes, status: int) -> None:
+    async def test_a_request_names_exactly_one_host(self, gateway: httpx.AsyncClient, head: bytes, status: int) -> None:
         """A request names one host (RFC 9112); otherwise the answer is 400 in the format of the path's dialect."""
         reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
         writer.write(b"GET /v1/models " + head + b"connection: close\r\n\r\n")
@@ -233,7 +235,7 @@ class TestHosts:
         assert re.match(rb"HTTP/1\.1 (\d+)", said)[1] == b"%d" % status  # type: ignore[index]
         assert status == 200 or b'{"error":{"message":"The' in said
 
-    async def test_proxy(self, service: Service, tmp_path: Path) -> None:
+    async def test_pages_behind_a_proxy_may_call(self, service: Service, tmp_path: Path) -> None:
         """Pages behind a proxy may call, if it forwards the host in its header or as `Host`."""
         forwarded = {"x-forwarded-host": "images.example", "origin": "https://images.example"}
         passed = {"host": "images.example", "origin": "https://images.example"}
@@ -253,21 +255,21 @@ def test_is_loopback(host: str, local: bool) -> None:  # noqa: FBT001
     assert is_loopback(host) is local
 
 
-def test_no_origins() -> None:
+def test_empty_origins_allow_no_page() -> None:
     """With no allowed origins, no page may call."""
     assert "null" not in Origins(())
     assert None not in Origins(("*",))
 
 
 @pytest.mark.parametrize("host", ["https://images.example", "images.example:80", "a/b", ""])
-def test_bad_setting(host: str) -> None:
+def test_an_invalid_host_setting_is_refused(host: str) -> None:
     """An invalid host name is refused at start, because it could never match."""
     with pytest.raises(StartError, match=r"--hosts must be names such as images\.example, without ports, or \*; got"):
         GatewayConfig(hosts=(host,))
 
 
 @pytest.mark.parametrize("url", ["https://", "http://[::1", "https://:443/a", "https://images.example:x"])
-def test_bad_public_url(url: str) -> None:
+def test_an_invalid_public_url_is_refused(url: str) -> None:
     """A public URL without a host is refused at start, in one line."""
     with pytest.raises(StartError, match=r"--public-url must name a host, for example https://images\.example; got"):
         GatewayConfig(public_url=url)

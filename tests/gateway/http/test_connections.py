@@ -61,7 +61,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 
 
 class TestKeepAlive:
-    async def test_setting(self, service: Service, tmp_path: Path) -> None:
+    async def test_idle_connections_close_after_the_configured_time(self, service: Service, tmp_path: Path) -> None:
         """An idle connection is closed after the configured time, and serves until then."""
         async with running_gateway(config(service, tmp_path, keep_alive=0.5)) as client, opened(client, 1) as streams:
             reader, writer = streams[0]
@@ -70,11 +70,11 @@ class TestKeepAlive:
                 await reader.readuntil(b'"alive"}')
             assert await rest(reader) == b""
 
-    def test_default(self) -> None:
+    def test_default_keep_alive_exceeds_that_of_proxies(self) -> None:
         """By default, connections stay open longer than those of most proxies, which is a minute."""
         assert GatewayConfig().keep_alive == 75
 
-    async def test_longer_than_uvicorns(
+    async def test_keep_alive_default_is_passed_to_uvicorn(
         self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The time is the configured one."""
@@ -95,7 +95,7 @@ class TestKeepAlive:
 
 
 class TestMany:
-    async def test_idle_ones_go(self, service: Service, tmp_path: Path) -> None:
+    async def test_longest_idle_connections_close_above_the_limit(self, service: Service, tmp_path: Path) -> None:
         """Above the limit the connections that have been idle the longest are closed; all others are served."""
         async with running_gateway(config(service, tmp_path, max_connections=20)) as client:
             async with opened(client, 60) as streams:
@@ -107,7 +107,9 @@ class TestMany:
                 assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
             assert (await client.get("/livez")).status_code == 200
 
-    async def test_busy_ones_stay(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+    async def test_busy_connections_stay_open_above_the_limit(
+        self, service: Service, fake: FakeService, tmp_path: Path
+    ) -> None:
         """If all connections have a request, a new one gets 503; health probes are still answered."""
         fake.behave = sleep_long
         async with running_gateway(config(service, tmp_path, max_connections=4, grace=0.0)) as client:
@@ -124,7 +126,7 @@ class TestMany:
                 assert len(fake.requests) == 4
             fake.reset()
 
-    def test_known(self) -> None:
+    def test_the_longest_idle_connection_closes_first(self) -> None:
         """The connection that has been idle the longest is closed first."""
         known = connections.Connections(2)
         one, two, three, four = fakes()
@@ -140,14 +142,14 @@ class TestMany:
         known.mark_idle(three)  # it has gone
         assert known.add(two)
 
-    def test_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_default_limit_leaves_spare_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The limit leaves files for other uses and for connections that are not accepted yet."""
         for files, most in ((0, 4096), (2**20, 4096), (4096, 3040), (1024, 736), (64, 16)):
             monkeypatch.setattr(connections, "open_file_limit", lambda files=files: files)
             assert connection_limit(GatewayConfig()) == most
             assert most + backlog(most) < (files or 10**9) or files < 100
 
-    def test_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_limit_above_the_systems_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A configured limit above the system's is refused at start."""
         monkeypatch.setattr(connections, "open_file_limit", lambda: 1024)
         with pytest.raises(StartError, match=r"must be at most 736 where .* 1024 files, not 1000: raise"):
@@ -188,7 +190,7 @@ def limited(data: Path, soft: int, hard: int) -> Iterator[tuple[subprocess.Popen
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 class TestOpenFiles:
-    def test_raised(self, tmp_path: Path) -> None:
+    def test_soft_file_limit_is_raised_at_start(self, tmp_path: Path) -> None:
         """The soft limit of open files is raised to the hard one at start."""
         if not Path("/proc/self/limits").exists():
             pytest.skip("there is no /proc")
@@ -196,7 +198,7 @@ class TestOpenFiles:
             limits = Path(f"/proc/{process.pid}/limits").read_text()
         assert re.search(r"Max open files\s+512\s+512", limits)
 
-    def test_more_than_the_limit(self, tmp_path: Path) -> None:
+    def test_more_connections_than_files(self, tmp_path: Path) -> None:
         """With more idle connections than files the gateway still answers, during and after them."""
         with limited(tmp_path, 256, 256) as (_, url), contextlib.ExitStack() as stack:
             where = url.removeprefix("http://").split(":")
@@ -219,7 +221,7 @@ class TestHalf:
         ],
         ids=["json", "get", "chunked", "1.0", "continue"],
     )
-    async def test_answered(
+    async def test_half_closed_client_gets_the_response(
         self, gateway: httpx.AsyncClient, fake: FakeService, request_: bytes, last: bytes, wait: float
     ) -> None:
         """A client that closes its half after the request gets the whole response, early or late, then the end."""
@@ -238,14 +240,14 @@ class TestHalf:
         assert body.endswith(last)
         assert int(re.search(rb"content-length: (\d+)", head)[1]) == len(body)  # type: ignore[index]
 
-    async def test_streams(self, gateway: httpx.AsyncClient) -> None:
+    async def test_half_closed_client_gets_the_stream(self, gateway: httpx.AsyncClient) -> None:
         """A half-closed client gets a stream to its end."""
         body = b'{"prompt": "x", "stream": true}'
         said = await half_closed(gateway, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
         assert b"data: [DONE]" in said
         assert said.endswith(b"0\r\n\r\n")
 
-    async def test_letter_by_letter(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_only_the_first_bytes_are_sent_early(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """While a response is prepared, only its first letters are sent early, one by one; the rest follows."""
         going_on = asyncio.Event()
 
@@ -263,20 +265,27 @@ class TestHalf:
             going_on.set()
             assert (await rest(reader)).startswith(b"P/1.1 200 OK\r\n")
 
-    async def test_several(self, gateway: httpx.AsyncClient) -> None:
+    async def test_pipelined_requests_are_answered_in_order(self, gateway: httpx.AsyncClient) -> None:
         """All complete requests are answered, in order."""
         said = await half_closed(gateway, GET + POST + GET)
         assert re.findall(rb"HTTP/1\.1 (\d+)", said) == [b"200"] * 3
         assert said.index(b"b64_json") < said.rindex(b"alive")
 
     @pytest.mark.parametrize("part", [b"", GET[:20], POST[:-5], HEAD], ids=["nothing", "line", "body", "head"])
-    async def test_not_whole(self, gateway: httpx.AsyncClient, fake: FakeService, part: bytes) -> None:
+    async def test_incomplete_requests_get_no_response(
+        self, gateway: httpx.AsyncClient, fake: FakeService, part: bytes
+    ) -> None:
         """An incomplete request gets no response, and its connection is closed."""
         assert await half_closed(gateway, part) == b""
         assert not fake.requests
 
     @pytest.mark.parametrize("stream", [False, True])
-    async def test_gone(self, gateway: httpx.AsyncClient, fake: FakeService, stream: bool) -> None:  # noqa: FBT001
+    async def test_disconnected_clients_are_detected(
+        self,
+        gateway: httpx.AsyncClient,
+        fake: FakeService,
+        stream: bool,  # noqa: FBT001
+    ) -> None:
         """A client that has disconnected completely is detected before the timeout, and its work is cancelled."""
         fake.behave = sleep_long
         body = b'{"prompt": "x", "stream": true}' if stream else BODY
@@ -287,7 +296,7 @@ class TestHalf:
                 await reader.readuntil(b"\r\n\r\n")
         await asyncio.wait_for(fake.cancelled.wait(), 8)  # less than the silence before a comment
 
-    async def test_late_streams(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_early_bytes_do_not_change_a_stream(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Bytes sent early within a stream do not change it, as an independent HTTP parser confirms."""
 
         async def late(request: Any, context: Any) -> Any:
@@ -339,7 +348,7 @@ class TestSlowReaders:
         service.fake.reset()
 
     @pytest.mark.parametrize("stream", [False, True])
-    async def test_nothing_is_read(self, client: httpx.AsyncClient, stream: bool) -> None:  # noqa: FBT001
+    async def test_a_client_that_reads_nothing_is_disconnected(self, client: httpx.AsyncClient, stream: bool) -> None:  # noqa: FBT001
         """A client that reads nothing of a large response is disconnected."""
         asked = {"prompt": "x", "n": self.COUNT, "response_format": "b64_json"} | ({"stream": True} if stream else {})
         body = json.dumps(asked).encode()
@@ -352,7 +361,7 @@ class TestSlowReaders:
             writer.transport.resume_reading()  # type: ignore[attr-defined]
             assert len(await rest(reader)) < self.COUNT * self.SIZE
 
-    async def test_slowly(self, client: httpx.AsyncClient) -> None:
+    async def test_a_slow_reader_gets_everything(self, client: httpx.AsyncClient) -> None:
         """A client that keeps reading slowly gets everything."""
         body = json.dumps({"prompt": "x", "n": 4, "response_format": "b64_json"}).encode()
         async with opened(client, 1) as [(reader, writer)]:
@@ -372,7 +381,7 @@ async def until_not(client: httpx.AsyncClient, text: str) -> None:
 
 
 class TestLingering:
-    async def test_refused_uploads(self, gateway: httpx.AsyncClient) -> None:
+    async def test_early_errors_reach_a_client_that_still_sends(self, gateway: httpx.AsyncClient) -> None:
         """A client that sends the whole body before it reads gets the error response, not a reset."""
         size = 20_000_000  # more than the buffers between the two hold, and than the gateway takes
         async with opened(gateway, 1) as [(reader, writer)]:
@@ -382,7 +391,7 @@ class TestLingering:
                 await writer.drain()
             assert (await rest(reader)).startswith(b"HTTP/1.1 413")
 
-    async def test_bounded(self, service: Service, tmp_path: Path) -> None:
+    async def test_endless_senders_are_disconnected(self, service: Service, tmp_path: Path) -> None:
         """A client that never stops sending keeps the connection for a limited time only."""
         settings = config(service, tmp_path, receive_timeout=0.5)
         async with running_gateway(settings) as client, opened(client, 1) as [(reader, writer)]:
@@ -414,7 +423,7 @@ class TestLingering:
         b"x: a\0b\r\ncontent-length: %d\r\n\r\n" % len(BODY),
     ],
 )
-async def test_two_lengths(gateway: httpx.AsyncClient, fake: FakeService, head: bytes) -> None:
+async def test_ambiguous_lengths_are_refused(gateway: httpx.AsyncClient, fake: FakeService, head: bytes) -> None:
     """A body with an ambiguous end is refused, and the bytes after it are not taken for a request."""
     async with opened(gateway, 1) as [(reader, writer)]:
         writer.write(HEAD + head + BODY + GET)

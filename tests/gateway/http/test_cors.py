@@ -38,7 +38,7 @@ def caller(origins: Collection[str]) -> httpx.AsyncClient:
 
 
 class TestPages:
-    async def test_all(self) -> None:
+    async def test_every_origin_is_allowed(self) -> None:
         """If every origin is allowed, every page may read the response and the gateway's headers, without cookies."""
         async with caller(["*"]) as client:
             headers = (await client.get("/", headers={"origin": PAGE})).headers
@@ -56,7 +56,7 @@ class TestPages:
             ([], PAGE, False),
         ],
     )
-    async def test_some(self, origins: list[str], origin: str, allowed: bool) -> None:  # noqa: FBT001
+    async def test_only_named_origins_are_allowed(self, origins: list[str], origin: str, allowed: bool) -> None:  # noqa: FBT001
         """If some origins are allowed, they are named, others get no header, and caches distinguish them."""
         async with caller(origins) as client:
             headers = (await client.get("/", headers={"origin": origin})).headers
@@ -65,14 +65,14 @@ class TestPages:
         assert preflight.headers.get("access-control-allow-origin") == (origin if allowed else None)
         assert headers.get("vary") == ("origin" if origins else None)
 
-    async def test_no_page(self) -> None:
+    async def test_requests_without_origin_get_no_header(self) -> None:
         """A client that is not a page gets no CORS header."""
         async with caller(["*"]) as client:
             assert "access-control-allow-origin" not in (await client.get("/")).headers
 
 
 class TestPreflight:
-    async def test_repeated(self) -> None:
+    async def test_preflight_repeats_methods_and_headers(self) -> None:
         """A preflight is answered at once, with the requested headers and methods."""
         async with caller(["*"]) as client:
             answer = await client.options("/", headers=ASKED | {"access-control-request-private-network": "true"})
@@ -81,7 +81,7 @@ class TestPreflight:
         assert answer.headers["access-control-allow-headers"] == ASKED["access-control-request-headers"]
         assert answer.headers["access-control-allow-private-network"] == "true"
 
-    async def test_every_path(self, gateway: httpx.AsyncClient) -> None:
+    async def test_pages_of_this_machine_may_call_every_path(self, gateway: httpx.AsyncClient) -> None:
         """A gateway at a loopback address answers pages of this machine, errors included, and no others."""
         for path in (PATH, "/v1/models", "/files/a/b.png", "/nothing"):
             answer = await gateway.options(path, headers=ASKED | {"origin": LOCAL})
@@ -108,13 +108,13 @@ class TestPreflight:
     ],
     ids=str,
 )
-def test_setting(settings: dict[str, Any], origins: tuple[str, ...]) -> None:
+def test_default_origins_depend_on_the_address(settings: dict[str, Any], origins: tuple[str, ...]) -> None:
     """By default, pages of this machine may call a gateway at a loopback address, and no others."""
     assert GatewayConfig(**settings).cors_origins == origins
 
 
 @pytest.mark.parametrize("origin", ["ui.example", "https://ui.example/", "https://*.example", ""])
-def test_bad_setting(origin: str) -> None:
+def test_an_invalid_origin_is_refused(origin: str) -> None:
     """An invalid origin is refused at start, because it could never match."""
     with pytest.raises(StartError, match=r"--cors must be origins such as https://ui\.example"):
         GatewayConfig(cors=(origin,))

@@ -22,7 +22,7 @@ async def leaves() -> dict[str, str]:
     return {"type": "http.disconnect"}
 
 
-async def test_result() -> None:
+async def test_the_result_is_returned() -> None:
     """A client that waits gets the result, and no task is left."""
 
     async def work() -> int:
@@ -33,7 +33,7 @@ async def test_result() -> None:
     assert asyncio.all_tasks() <= before
 
 
-async def test_error() -> None:
+async def test_an_error_is_raised() -> None:
     """An error of the work is raised to the caller."""
 
     async def work() -> None:
@@ -43,7 +43,7 @@ async def test_error() -> None:
         await cancel_on_disconnect(stays, work())
 
 
-async def test_gone() -> None:
+async def test_a_disconnect_cancels_the_work() -> None:
     """When the client disconnects, the work is cancelled and has cleaned up before ClientGone is raised."""
     events: list[str] = []
 
@@ -59,7 +59,7 @@ async def test_gone() -> None:
     assert events == ["cleaned"]
 
 
-async def test_more_body() -> None:
+async def test_other_messages_do_not_cancel() -> None:
     """Other messages do not cancel the work."""
     messages: list[Any] = [{"type": "http.request"}, {"type": "http.disconnect"}]
 
@@ -71,7 +71,7 @@ async def test_more_body() -> None:
     assert messages == []
 
 
-async def test_cancelled() -> None:
+async def test_cancelling_the_handler_cancels_the_work() -> None:
     """Cancelling the handler cancels the work."""
     ended = asyncio.Event()
 

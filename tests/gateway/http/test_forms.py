@@ -30,14 +30,16 @@ REQUEST = "invalid_request_error"
 class TestForms:
     @pytest.mark.parametrize("name", ["image", "image[]", "image[0]"])
     @pytest.mark.parametrize("path", [EDITS, "/images/edits", "/aqueduct/v1/images/edits", "/apipie/v1/images/edits"])
-    async def test_names(self, gateway: httpx.AsyncClient, fake: FakeService, name: str, path: str) -> None:
+    async def test_every_field_name_of_an_image_is_accepted(
+        self, gateway: httpx.AsyncClient, fake: FakeService, name: str, path: str
+    ) -> None:
         """An image arrives under every field name that clients use, on every path; its file name has no effect."""
         answer = await gateway.post(path, data={"prompt": "x"}, files=[(name, file())])
         assert answer.status_code == 200, answer.text
         assert "b64_json" in answer.json()["data"][0]
         assert fake.requests[0].image == LAKE
 
-    async def test_repeated(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_repeated_name_is_a_list(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A repeated name is a list."""
         answer = await gateway.post(EDITS, data={"prompt": "x"}, files=[("image", file()), ("image", file(OTHER))])
         assert answer.headers["x-tintype-ignored"] == "image[1]"
@@ -45,14 +47,16 @@ class TestForms:
 
     @pytest.mark.parametrize("name", ["mask", "mask[]", "mask[0]"])
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS, "/images/variations", "/apipie/v1/images/variations"])
-    async def test_mask(self, gateway: httpx.AsyncClient, fake: FakeService, name: str, path: str) -> None:
+    async def test_a_mask_is_a_single_file(
+        self, gateway: httpx.AsyncClient, fake: FakeService, name: str, path: str
+    ) -> None:
         """A mask is a single file, with or without brackets, for edits and variations, in forms and JSON."""
         answer = await gateway.post(path, data={"prompt": "x"}, files=[("image", file()), (name, file(MASK))])
         assert answer.status_code == 200, answer.text
         assert (fake.requests[0].image, fake.requests[0].mask) == (LAKE, MASK)
 
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
-    async def test_several_masks(self, gateway: httpx.AsyncClient, path: str) -> None:
+    async def test_several_masks_are_refused(self, gateway: httpx.AsyncClient, path: str) -> None:
         """Several masks are refused, because their order has no meaning."""
         masks = [("mask[]", file(MASK)), ("mask[]", file(MASK))]
         answer = await gateway.post(path, data={"prompt": "x"}, files=[("image", file()), *masks])
@@ -60,7 +64,7 @@ class TestForms:
 
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
     @pytest.mark.parametrize("name", ["n", "size", "quality", "stream", "loras", "user", "n[]"])
-    async def test_files_in_the_place_of_text(self, gateway: httpx.AsyncClient, path: str, name: str) -> None:
+    async def test_files_in_text_fields_are_refused(self, gateway: httpx.AsyncClient, path: str, name: str) -> None:
         """The error for a file in a text field names its length, not its bytes."""
         parts = [("image", file()), *[(name, file(b"\0secret" * 9))] * (2 if name == "n[]" else 1)]
         answer = await gateway.post(path, data={"prompt": "x"}, files=parts)
@@ -68,7 +72,7 @@ class TestForms:
         assert said.endswith("not a list of 2 files." if name == "n[]" else "not a file of 63 bytes.")
 
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
-    async def test_numbers(self, gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
+    async def test_numbers_in_several_spellings(self, gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
         """Numbers and booleans are text, in the spellings of several languages; a random seed is `-1`."""
         fields = {"prompt": "x", "n": "2.0", "steps": "3", "seed": "-1", "stream": "False", "strength": "0.5"}
         answer = await gateway.post(path, data=fields | {"size": "", "response_format": ""}, files=[("image", file())])
@@ -76,7 +80,7 @@ class TestForms:
         asked = fake.requests[0]
         assert (asked.count, asked.steps, asked.HasField("seed"), asked.strength) == (2, 3, False, 0.5)
 
-    async def test_text(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_text_images_and_empty_fields(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Numbers and booleans are text, images may be, and empty fields are absent."""
         fields = {"prompt": "x", "n": "2", "seed": "7", "strength": "0.25", "guidance_scale": "5", "stream": "false"}
         rest = {"image": B64, "mask": "", "user": "", "quality": "", "background": "auto", "odd": "1"}
@@ -108,7 +112,7 @@ class TestForms:
         ],
         ids=range(9),
     )
-    async def test_bad(
+    async def test_errors_name_the_field(
         self,
         gateway: httpx.AsyncClient,
         fake: FakeService,
@@ -140,28 +144,30 @@ class TestForms:
         ],
         ids=["no boundary", "no form", "no name", "no text", "long", "urlencoded", "list"],
     )
-    async def test_no_form(self, gateway: httpx.AsyncClient, kind: str, body: bytes, status: int) -> None:
+    async def test_invalid_forms_give_400(
+        self, gateway: httpx.AsyncClient, kind: str, body: bytes, status: int
+    ) -> None:
         """An invalid form gives 400, never 500."""
         answer = await gateway.post(EDITS, content=body, headers={"content-type": kind})
         check_error(answer, status, REQUEST, None, None)
 
-    async def test_too_many_parts(self, gateway: httpx.AsyncClient) -> None:
+    async def test_too_many_parts_are_refused(self, gateway: httpx.AsyncClient) -> None:
         """The error for too many parts names the limit."""
         answer = await gateway.post(EDITS, data={f"x{i}": "" for i in range(1001)}, files=[("image", file())])
         assert "at most 1000 parts" in check_error(answer, 400, REQUEST, None, None)
 
-    async def test_what_an_edit_may_be(self, gateway: httpx.AsyncClient) -> None:
+    async def test_a_wrong_content_type_is_named(self, gateway: httpx.AsyncClient) -> None:
         """The error for another content type names both supported ones."""
         answer = await gateway.post(EDITS, data={"prompt": "x"})
         said = check_error(answer, 415, REQUEST, None, None)
         assert "'application/json' or 'multipart/form-data', not 'application/x-www-form-urlencoded'" in said
 
-    async def test_not_for_generations(self, gateway: httpx.AsyncClient) -> None:
+    async def test_generations_accept_no_forms(self, gateway: httpx.AsyncClient) -> None:
         """Paths without a start image accept JSON only."""
         answer = await gateway.post("/v1/images/generations", data={"prompt": "x"}, files=[("image", file())])
         check_error(answer, 415, REQUEST, None, None)
 
-    async def test_repeats(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_repeated_form_is_the_same_request(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A repeated form is the same request, although its boundary differs."""
         headers = {"idempotency-key": "edit"}
         first, again = [
@@ -172,7 +178,7 @@ class TestForms:
         other = await gateway.post(EDITS, data={"prompt": "y"}, files=[("image", file())], headers=headers)
         assert other.status_code == 422
 
-    async def test_large(self, service: Service, tmp_path: Path) -> None:
+    async def test_large_files_arrive_complete(self, service: Service, tmp_path: Path) -> None:
         """A file of several megabytes arrives complete."""
         large = LAKE + bytes(5_000_000)
         async with running_gateway(config(service, tmp_path)) as client:
@@ -186,7 +192,7 @@ class TestForms:
         assert "at most 64000000 bytes" in check_error(both, 400, REQUEST, "invalid_image_file", "mask")
 
 
-def test_gathered() -> None:
+def test_group_fields() -> None:
     """Lists have several spellings; similar text inside a name is kept."""
     parts: list[tuple[str, str | bytes]] = [
         ("a", "1"),
@@ -210,13 +216,13 @@ def test_gathered() -> None:
         ("loras[4][name]", "loras[7][name]", "loras[4][weight]", "loras[7][weight]"),
     ],
 )
-def test_adapters_in_a_form(names: tuple[str, ...]) -> None:
+def test_a_list_of_objects_in_fields(names: tuple[str, ...]) -> None:
     """A list of objects arrives field by field, and each object gets its own fields."""
     body = group_fields([("prompt", "x"), ("image", b"i"), *zip(names, ("ink", "pen", "0.5", "1"), strict=True)])
     assert list(parse_edit(body).request.loras) == [pb.Lora(name="ink", weight=0.5), pb.Lora(name="pen", weight=1.0)]
 
 
-def test_embeddings_in_a_form() -> None:
+def test_a_list_of_names_in_fields_or_json() -> None:
     """A list of names arrives as fields of one name, or as JSON text."""
     body = group_fields([("prompt", "x"), ("image", b"i"), ("embeddings[]", "<cat>"), ("embeddings[]", "ink")])
     assert list(parse_edit(body).request.embeddings) == ["<cat>", "ink"]
@@ -225,7 +231,7 @@ def test_embeddings_in_a_form() -> None:
     assert parse_edit(form).request.loras[0].name == "ink"
 
 
-def test_adapters_in_a_form_as_json() -> None:
+def test_a_list_of_objects_in_json() -> None:
     """A list of objects may be JSON text, as typed for curl; for other text the error says what is right."""
     form = {"prompt": "x", "image": b"i"}
     assert parse_edit({**form, "loras": '[{"name": "ink"}]'}).request.loras[0].name == "ink"
@@ -236,7 +242,7 @@ def test_adapters_in_a_form_as_json() -> None:
         assert caught.value.param == "loras"
 
 
-def test_adapters_in_a_form_that_can_not_be_told_apart() -> None:
+def test_ambiguous_objects_are_refused() -> None:
     """A single weight for several names is ambiguous; the message says how to number them."""
     with pytest.raises(BadRequest, match=r"'loras\[0\]\[name\]'") as caught:
         group_fields([("loras[][name]", "ink"), ("loras[][name]", "pen"), ("loras[][weight]", "1")])

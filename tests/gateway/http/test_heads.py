@@ -69,13 +69,15 @@ def endless(begin: bytes, more: bytes) -> Iterable[bytes]:
     ],
     ids=["url", "value", "many", "name", "nothing", "second", "trailers", "trailer", "extension"],
 )
-async def test_endless(gateway: httpx.AsyncClient, fake: FakeService, begin: bytes, more: bytes) -> None:
+async def test_endless_heads_close_the_connection(
+    gateway: httpx.AsyncClient, fake: FakeService, begin: bytes, more: bytes
+) -> None:
     """The connection is closed soon after the limit, whether before, after or within a body."""
     assert (await told(gateway, endless(begin, more)))[1] < ENDLESS // 2
     assert not fake.requests
 
 
-async def test_too_large(gateway: httpx.AsyncClient) -> None:
+async def test_too_large_heads_give_431(gateway: httpx.AsyncClient) -> None:
     """A client that reads meanwhile gets 431, in JSON."""
     said, _ = await told(gateway, [b"GET / HTTP/1.1\r\nx: ", *[b"y" * PIECE] * (MAX_HEAD // PIECE + 1)])
     head, _, body = said.partition(b"\r\n\r\n")
@@ -85,7 +87,7 @@ async def test_too_large(gateway: httpx.AsyncClient) -> None:
     assert (set(error), error["type"]) == ({"message", "type", "param", "code"}, "invalid_request_error")
 
 
-async def test_large_enough(gateway: httpx.AsyncClient) -> None:
+async def test_half_the_limit_is_accepted(gateway: httpx.AsyncClient) -> None:
     """Half of the limit is enough for any cookies and key; bodies may arrive in the smallest pieces."""
     longer = await gateway.get("/livez", headers={"cookie": "x" * (MAX_HEAD // 2)})
     assert longer.status_code == 200

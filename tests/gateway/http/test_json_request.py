@@ -25,13 +25,13 @@ def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 
 
-def test_mark() -> None:
+def test_a_byte_order_mark_is_accepted() -> None:
     """UTF-8 may begin with a byte order mark, which some editors and shells write."""
     assert decode_json(codecs.BOM_UTF8 + json.dumps(BODY).encode()) == BODY
 
 
 @pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
-def test_other_codings(coding: str) -> None:
+def test_other_encodings_are_refused(coding: str) -> None:
     """Text in another encoding is refused with its name, with or without a mark."""
     with pytest.raises(NotJson, match="in UTF-8, not in UTF-16 or UTF-32"):
         decode_json(json.dumps(BODY).encode(coding))
@@ -50,7 +50,7 @@ def test_other_codings(coding: str) -> None:
         b'{"a":' + b"1" * 100_000 + b"}",
     ],
 )
-def test_not_json(data: bytes) -> None:
+def test_invalid_json_is_refused(data: bytes) -> None:
     """Invalid JSON is refused."""
     with pytest.raises(NotJson):
         decode_json(data)
@@ -58,7 +58,7 @@ def test_not_json(data: bytes) -> None:
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 500, 900, 990, 1_000, 100_000])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":', b"[0,"])
-def test_depth(opening: bytes, depth: int) -> None:
+def test_deep_nesting_is_refused(opening: bytes, depth: int) -> None:
     """Nesting is limited well below the interpreter's own limit, whatever is nested, closed or not."""
     closing = b"".join({b"[": b"]", b"{": b"}"}[bytes([one])] for one in reversed(opening) if one in b"[{")
     for text in (opening * depth + b"0" + closing * depth, opening * depth):
@@ -66,7 +66,7 @@ def test_depth(opening: bytes, depth: int) -> None:
             decode_json(text)
 
 
-def test_least_depth() -> None:
+def test_nesting_up_to_the_limit_is_read() -> None:
     """Nesting up to the limit is read; brackets within strings do not count."""
     assert decode_json(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
     text = {"prompt": "[{" * 10_000}
@@ -74,13 +74,13 @@ def test_least_depth() -> None:
 
 
 @pytest.mark.parametrize("value", [b"[],", b"{},", b"0,", b'"",', b'{"a":0},'])
-def test_values(value: bytes) -> None:
+def test_too_many_values_are_refused(value: bytes) -> None:
     """A body of many small values, which would use forty times its size in memory, is not built."""
     with pytest.raises(NotJson, match=f"at most {MAX_VALUES} values"):
         decode_json(b"[" + value * MAX_VALUES + b"0]")
 
 
-def test_prompts_of_commas() -> None:
+def test_the_longest_prompts_are_read() -> None:
     """The longest prompts stay below the limit, whatever characters they have."""
     body = {"prompt": "," * 32_000, "negative_prompt": "[{" * 16_000}
     assert decode_json(json.dumps(body).encode()) == body
@@ -102,7 +102,7 @@ def test_prompts_of_commas() -> None:
         ("/sdapi/v1/options", "sd_model_checkpoint"),
     ],
 )
-async def test_no_depth_is_a_fault(
+async def test_deep_fields_give_no_server_error(
     gateway: httpx.AsyncClient, fake: FakeService, path: str, key: str, depth: int
 ) -> None:
     """A deeply nested field, known or not, never gives a server error."""
@@ -114,7 +114,7 @@ async def test_no_depth_is_a_fault(
 
 
 @pytest.mark.anyio
-async def test_mark_over_http(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_a_byte_order_mark_is_accepted_over_http(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """A body with a byte order mark is served."""
     answer = await gateway.post(
         PATH, content=codecs.BOM_UTF8 + json.dumps(BODY).encode(), headers={"content-type": "application/json"}

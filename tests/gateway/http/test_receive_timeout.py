@@ -74,13 +74,13 @@ async def dripping(address: tuple[str, int], begin: str, drip: str) -> bytes:
         (f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nx-slow: ", "x"),
     ],
 )
-async def test_head(address: tuple[str, int], begin: str, drip: str) -> None:
+async def test_endless_heads_close_the_connection(address: tuple[str, int], begin: str, drip: str) -> None:
     """A connection whose head does not end is closed, whether nothing or single bytes arrive."""
     assert await dripping(address, begin, drip) == b""
 
 
 @pytest.mark.parametrize("drip", ["", " "])
-async def test_body(address: tuple[str, int], fake: FakeService, drip: str) -> None:
+async def test_missing_bodies_give_408(address: tuple[str, int], fake: FakeService, drip: str) -> None:
     """A body that does not arrive gives 408 in the vendor's format, and the connection is closed."""
     answer = await dripping(address, HEAD, drip)
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -93,7 +93,7 @@ async def test_body(address: tuple[str, int], fake: FakeService, drip: str) -> N
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/images/edits", "/sdapi/v1/txt2img"])
-async def test_body_that_breaks_off(
+async def test_broken_off_bodies_are_not_server_errors(
     service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     """A client that disconnects while it sends is not counted or logged as a server error."""
@@ -109,7 +109,7 @@ async def test_body_that_breaks_off(
         assert 'status="500"' not in (await client.get("/metrics")).text
 
 
-async def test_body_that_nobody_reads(service: Service, tmp_path: Path) -> None:
+async def test_unread_bodies_do_not_keep_the_connection(service: Service, tmp_path: Path) -> None:
     """A client that is refused before its body was read can't keep the connection open."""
     create(tmp_path / "keys", "me")
     async with running_gateway(config(service, tmp_path, receive_timeout=PATIENCE)) as client:
@@ -117,13 +117,13 @@ async def test_body_that_nobody_reads(service: Service, tmp_path: Path) -> None:
     assert answer.startswith(b"HTTP/1.1 401")
 
 
-async def test_second_request(address: tuple[str, int]) -> None:
+async def test_the_limit_applies_to_the_second_request(address: tuple[str, int]) -> None:
     """The limit also applies to the second request of a connection."""
     answer = await dripping(address, "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nGET /liv", "x")
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-async def test_long_work(service: Service, fake: FakeService, tmp_path: Path) -> None:
+async def test_generation_may_take_longer(service: Service, fake: FakeService, tmp_path: Path) -> None:
     """The limit does not apply to the time of generating images."""
     going_on = asyncio.Event()
     normal = fake.behave
@@ -143,7 +143,7 @@ async def test_long_work(service: Service, fake: FakeService, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("rest", "delays"), [(0, []), (10 * MIN_RATE, [PATIENCE + 10])])
-async def test_the_rest_of_an_answer(rest: int, delays: list[float]) -> None:
+async def test_closing_connections_have_time_for_the_response(rest: int, delays: list[float]) -> None:
     """A closing connection has as much time for the rest of its response as an open one."""
     later: list[float] = []
     inner = SimpleNamespace(is_closing=bool, get_write_buffer_size=lambda: rest, close=bool, abort=bool)

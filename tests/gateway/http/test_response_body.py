@@ -29,7 +29,7 @@ def response(*files: bytes) -> pb.GenerateImagesResponse:
 
 @pytest.mark.parametrize("name", ["openai", "apipie", "aqueduct", "oxen"])
 @given(files=st.lists(st.binary(max_size=9), max_size=3), prompt=st.text())
-def test_same_bytes(name: str, files: list[bytes], prompt: str) -> None:
+def test_the_body_equals_the_encoded_json(name: str, files: list[bytes], prompt: str) -> None:
     """For any files and dialect, the body is the JSON, of the stated length."""
     dialect = DIALECTS[name]
     call = dialect.parse({"prompt": f"x{prompt}", "response_format": "b64_json"})
@@ -40,7 +40,7 @@ def test_same_bytes(name: str, files: list[bytes], prompt: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 2])
-def test_pieces(size: int) -> None:
+def test_files_are_encoded_in_short_pieces(size: int) -> None:
     """A file of any length is encoded without gaps, in short pieces."""
     file = os.urandom(size)
     body = JsonBody([b"<", b">"], [file])
@@ -50,14 +50,14 @@ def test_pieces(size: int) -> None:
     assert max(map(len, pieces)) <= PIECE * 4 // 3
 
 
-def test_links() -> None:
+def test_links_have_no_file() -> None:
     """A dialect that answers links has no file in its JSON."""
     dialect = DIALECTS["agent.ai"]
     body = render_body(lambda made: dialect.render(made, dialect.parse({"prompt": "x"}), 5, ["u"]), response(b"abc"))
     assert msgspec.json.decode(b"".join(body))["status"] == 200
 
 
-async def test_large_over_http(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_large_images_arrive_complete(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Large images arrive complete, with a Content-Length."""
     files = [os.urandom(1_000_001) for _ in range(3)]
 

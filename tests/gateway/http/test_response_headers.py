@@ -39,7 +39,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> Any:
     return lambda: [read(record.getMessage()) for record in caplog.records if record.name == "tintype.gateway.access"]
 
 
-async def test_watchers(gateway: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+async def test_successful_probes_are_not_logged_at_info(
+    gateway: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
     """Health probes are not logged at level info; other requests are."""
     caplog.set_level(logging.INFO, "tintype.gateway.access")
     for path in ("/livez", "/readyz", "/metrics", "/v1/models"):
@@ -58,7 +60,9 @@ async def timed(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.S
     yield pb.StreamImagesResponse(completed=done)
 
 
-async def test_pictures(service: Service, fake: FakeService, lines: Any, tmp_path: Path) -> None:
+async def test_image_requests_are_logged_with_their_facts(
+    service: Service, fake: FakeService, lines: Any, tmp_path: Path
+) -> None:
     """A line has the key, the model, the number of images, queue and run time; also for streams."""
     headers = {"authorization": f"Bearer {create(tmp_path / 'keys', 'me')}"}
     fake.behave = timed
@@ -74,7 +78,9 @@ async def test_pictures(service: Service, fake: FakeService, lines: Any, tmp_pat
             assert re.fullmatch(r"\d+\.\d{3}", line["time"])
 
 
-async def test_prompts(service: Service, lines: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+async def test_prompts_are_logged_only_if_configured(
+    service: Service, lines: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     """Prompts are logged only if configured, and can't forge a line or a field."""
     prompt = 'a "secret" lake\nid=forged status=200'
     async with running_gateway(config(service, tmp_path)) as client:
@@ -87,7 +93,9 @@ async def test_prompts(service: Service, lines: Any, caplog: pytest.LogCaptureFi
     assert all("\n" not in record.getMessage() for record in caplog.records)
 
 
-async def test_errors(service: Service, fake: FakeService, lines: Any, tmp_path: Path) -> None:
+async def test_failures_are_logged_with_their_reason(
+    service: Service, fake: FakeService, lines: Any, tmp_path: Path
+) -> None:
     """A line has the reason of a failure, also within a stream; without keys it has no key."""
 
     async def breaks(_: Any, context: Any) -> Any:
@@ -120,7 +128,9 @@ async def test_errors(service: Service, fake: FakeService, lines: Any, tmp_path:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_client_gone(service: Service, fake: FakeService, lines: Any, tmp_path: Path, *, stream: bool) -> None:
+async def test_disconnected_clients_are_logged(
+    service: Service, fake: FakeService, lines: Any, tmp_path: Path, *, stream: bool
+) -> None:
     """A client that disconnects early is logged as gone."""
 
     async def waits(*_: Any) -> Any:
@@ -135,7 +145,7 @@ async def test_client_gone(service: Service, fake: FakeService, lines: Any, tmp_
     assert [(line["status"], line["error"]) for line in lines()] == [("200" if stream else "499", "CLIENT_GONE")]
 
 
-async def test_several_requests_of_one_client(service: Service, lines: Any, tmp_path: Path) -> None:
+async def test_only_plain_client_ids_are_kept(service: Service, lines: Any, tmp_path: Path) -> None:
     """A client's own id is kept if it is plain; one that could forge a line is replaced."""
     async with running_gateway(config(service, tmp_path)) as client:
         await client.get("/livez", headers={"x-request-id": "mine-1"})
@@ -153,7 +163,7 @@ def test_pairs() -> None:
 
 
 @pytest.mark.parametrize("sign", ["\0", "\x1b[2J", "\x7f", "\x9b2J", "\u202e", "é"])
-def test_pairs_of_control_characters(sign: str) -> None:
+def test_control_characters_are_escaped(sign: str) -> None:
     """Nothing that a client sends can control the terminal that shows the log."""
     line = pairs({"model": sign})
     assert line.isascii()

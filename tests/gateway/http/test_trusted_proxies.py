@@ -26,18 +26,18 @@ async def link(service: Service, data: Path, headers: dict[str, str], **settings
 
 
 @pytest.mark.parametrize("settings", [{}, {"proxies": ("10.0.0.1", "127.0.0.0/8")}, {"proxies": ("127.0.0.1",)}])
-async def test_believed(service: Service, tmp_path: Path, settings: dict[str, Any]) -> None:
+async def test_configured_proxies_are_trusted(service: Service, tmp_path: Path, settings: dict[str, Any]) -> None:
     """Links begin with the host forwarded by a configured proxy; by default, by one on this machine."""
     assert (await link(service, tmp_path, FORWARDED, **settings)).startswith(PUBLIC)
 
 
 @pytest.mark.parametrize("proxies", [("none",), ("10.0.0.0/8", "::1")])
-async def test_strangers(service: Service, tmp_path: Path, proxies: tuple[str, ...]) -> None:
+async def test_other_senders_are_not_trusted(service: Service, tmp_path: Path, proxies: tuple[str, ...]) -> None:
     """Headers from other addresses are ignored."""
     assert (await link(service, tmp_path, FORWARDED, proxies=proxies)).startswith("http://127.0.0.1:")
 
 
-async def test_public_url_wins(service: Service, tmp_path: Path) -> None:
+async def test_the_public_url_takes_precedence(service: Service, tmp_path: Path) -> None:
     """A configured public URL takes precedence over forwarded headers."""
     found = await link(service, tmp_path, FORWARDED, public_url="https://other.example/x")
     assert found.startswith("https://other.example/x/files/")
@@ -54,12 +54,12 @@ async def test_public_url_wins(service: Service, tmp_path: Path) -> None:
         ("", "http://127.0.0.1:"),
     ],
 )
-async def test_hosts(service: Service, tmp_path: Path, said: str, base: str) -> None:
+async def test_the_nearest_proxys_host_counts(service: Service, tmp_path: Path, said: str, base: str) -> None:
     """The nearest proxy's value counts; an invalid host is ignored."""
     assert (await link(service, tmp_path, {"X-Forwarded-Host": said})).startswith(base)
 
 
-def test_bad_setting(tmp_path: Path) -> None:
+def test_an_invalid_proxy_setting_is_refused(tmp_path: Path) -> None:
     """An invalid address is refused at start."""
     with pytest.raises(StartError, match=r"proxies must be addresses or networks .*; got 'proxy\.example'"):
         GatewayConfig(data=tmp_path, proxies=("proxy.example",))

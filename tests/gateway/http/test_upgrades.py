@@ -55,24 +55,26 @@ async def answered(gateway: httpx.AsyncClient, *pieces: bytes) -> list[int]:
     ],
     ids=["at once", "in two", "in three", "chunked", "chunks"],
 )
-async def test_body(gateway: httpx.AsyncClient, fake: FakeService, pieces: tuple[bytes, ...]) -> None:
+async def test_bodies_after_an_offer_are_read(
+    gateway: httpx.AsyncClient, fake: FakeService, pieces: tuple[bytes, ...]
+) -> None:
     """The body is read, however it arrives, and the connection stays open, as Java's own client expects."""
     assert await answered(gateway, *pieces, LAST) == [200, 200]
     assert [asked.prompt for asked in fake.requests] == ["x"]
 
 
-async def test_many(gateway: httpx.AsyncClient) -> None:
+async def test_many_offers_are_ignored(gateway: httpx.AsyncClient) -> None:
     """Offers are ignored in requests without a body, and in many pipelined ones."""
     assert await answered(gateway, (GET + OFFER + b"\r\n") * 2000 + LAST) == [200] * 2001
 
 
-async def test_bounds(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_the_head_limit_applies_after_an_offer(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """The limit of the head also applies after an offer."""
     assert 200 not in await answered(gateway, CHUNKED + b"0\r\n", *[b"x: y\r\n" * 1000] * (MAX_HEAD // 3000))
     assert not fake.requests
 
 
-async def test_connect(gateway: httpx.AsyncClient) -> None:
+async def test_tunnels_are_refused(gateway: httpx.AsyncClient) -> None:
     """A request for a tunnel is refused."""
     assert await answered(
         gateway, b"CONNECT localhost:80 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"

@@ -80,7 +80,7 @@ async def test_interfaces_exist() -> None:
     assert not gone, f"uvicorn {version('uvicorn')} lacks {gone}: adapt gateway/http/uvicorn_protocol.py"
 
 
-async def test_state_is_read() -> None:
+async def test_connection_properties_show_the_state() -> None:
     """The properties show the state of the newest request."""
     connection = connect()
     assert (connection.is_answering, connection.is_body_incomplete, connection.is_response_started) == (False,) * 3
@@ -91,14 +91,14 @@ async def test_state_is_read() -> None:
     await disconnect(connection)
 
 
-def test_version_is_bound() -> None:
+def test_uvicorns_version_is_bounded() -> None:
     """The project's metadata has an upper bound for uvicorn's version."""
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
     (requirement,) = [line for line in project["dependencies"] if re.match(r"uvicorn\b", line)]
     assert re.search(r"<\d", requirement), requirement
 
 
-def test_used_in_one_module() -> None:
+def test_undocumented_interfaces_are_used_in_one_module() -> None:
     """No other module of the gateway imports these."""
     users = {
         path.relative_to(GATEWAY).as_posix()

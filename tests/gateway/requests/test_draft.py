@@ -21,7 +21,7 @@ def parsed() -> pb.GenerateImagesRequest:
     )
 
 
-def test_message() -> None:
+def test_message_joins_all_parts() -> None:
     """The message has what was parsed, the changes, what is set for the call, and none of the fields left out."""
     draft = Draft(parsed()).with_fields(model="tiny", image=b"file", output=pb.OutputFormat(mime_type="image/webp"))
     message = draft.without(["quality"]).message(pb.Previews(count=2), timeout=1.5, priority=7)
@@ -37,7 +37,7 @@ def test_message() -> None:
     assert message == pb.StreamImagesRequest(generation=expected, previews=pb.Previews(count=2))
 
 
-def test_parts_stay() -> None:
+def test_no_step_changes_a_part() -> None:
     """No step changes a part: neither the parsed message nor an earlier draft."""
     first = Draft(parsed())
     second = first.with_fields(model="tiny", steps=None).without(["quality"])
@@ -48,7 +48,7 @@ def test_parts_stay() -> None:
     assert not second.message(None, timeout=1).generation.HasField("steps")
 
 
-def test_left_out() -> None:
+def test_left_out_fields_stay_out() -> None:
     """A field that is left out stays out, even if it was changed; the response sees what was granted."""
     draft = Draft(parsed()).with_fields(mask=b"file").without(["mask", "quality"])
     assert not draft.message(None, timeout=1).generation.mask
@@ -59,7 +59,7 @@ def test_left_out() -> None:
     )
 
 
-def test_messages_are_built_here_only() -> None:
+def test_only_builders_modify_messages() -> None:
     """Outside of the builders, no module of the gateway assigns to a field of a request or merges messages."""
     found = {
         f"{path.relative_to(GATEWAY).as_posix()}:{getattr(node, 'lineno', 0)}"

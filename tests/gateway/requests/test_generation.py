@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 
 
 class TestPictures:
-    async def test_base64(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_base64_images_are_ordered_by_index(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """`b64_json` is the file's bytes, ordered by index, each with its seed and no null key."""
         answer = await gateway.post(PATH, json={"prompt": "a lake", "n": 3, "response_format": "b64_json"})
         assert answer.status_code == 200
@@ -44,7 +44,7 @@ class TestPictures:
         assert isinstance(answer.json()["created"], int)
         assert fake.requests[0].prompt == "a lake"
 
-    async def test_links(self, gateway: httpx.AsyncClient) -> None:
+    async def test_links_need_no_credential(self, gateway: httpx.AsyncClient) -> None:
         """By default the response has links, which need no credential and end in the type's extension."""
         answer = await gateway.post(PATH, json={"prompt": "a lake", "n": 2, "output_format": "jpeg"})
         links = [one["url"] for one in answer.json()["data"]]
@@ -60,11 +60,11 @@ class TestPictures:
             assert file.headers["x-content-type-options"] == "nosniff"
             assert file.headers["cache-control"].startswith("private, max-age=3")
 
-    async def test_bare_path(self, gateway: httpx.AsyncClient) -> None:
+    async def test_paths_without_v1_are_served(self, gateway: httpx.AsyncClient) -> None:
         """Clients whose base URL has no `/v1` are served."""
         assert (await gateway.post("/images/generations", json={"prompt": "x"})).status_code == 200
 
-    async def test_what_the_service_hears(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_the_service_gets_deadline_caller_and_id(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """The service gets the deadline (in gRPC and in the request), the caller and the request's id."""
         answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"x-request-id": "mine-1"})
         assert answer.headers["x-request-id"] == "mine-1"
@@ -73,13 +73,13 @@ class TestPictures:
         assert fake.requests[0].timeout.seconds == 20
         assert 10 < fake.remaining[0] < 21
 
-    async def test_hostile_host(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_an_invalid_host_is_refused(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """An invalid host is refused before an image is generated."""
         answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"host": '"><script>'})
         assert "host" in check_error(answer, 400, "invalid_request_error", None, None)
         assert not fake.requests
 
-    async def test_ignored_keys(self, gateway: httpx.AsyncClient) -> None:
+    async def test_unknown_keys_are_named_in_a_header(self, gateway: httpx.AsyncClient) -> None:
         """Unknown keys are accepted and named in a header, which they can't break; null counts as absent."""
         body = {"prompt": "x", "odd": 1, "a\r\nset-cookie: b": 1, "ü": 2, "none": None}
         answer = await gateway.post(PATH, json=body)
@@ -88,7 +88,7 @@ class TestPictures:
         assert "set-cookie" not in answer.headers
         assert "x-tintype-ignored" not in (await gateway.post(PATH, json={"prompt": "x"})).headers
 
-    async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_unsupported_optional_fields_are_dropped(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A documented quality or style is dropped for a model that has none, and the header names it."""
         behave = fake.behave
 
@@ -106,7 +106,9 @@ class TestPictures:
         assert answer.headers["x-tintype-ignored"] == "odd, quality, style"
         assert [(asked.quality, asked.style) for asked in fake.requests] == [("high", "vivid"), ("", "vivid"), ("", "")]
 
-    async def test_wishes_and_faults(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_unsupported_fields_do_not_hide_other_errors(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """An optional field does not hide another error, and a field that was not sent can't be dropped."""
         both = [("quality", "none"), ("steps", "bad")]
         fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=both)
@@ -117,20 +119,20 @@ class TestPictures:
         check_error(answer, 400, "invalid_request_error", "invalid_value", "quality")
         assert len(fake.requests) == 2
 
-    async def test_strict_parameters(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+    async def test_unknown_keys_can_be_errors(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
         """If configured, an unknown key is an error, and no image is generated."""
         async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "odd": 1})
         assert "odd" in check_error(answer, 400, "invalid_request_error", "unknown_parameter", "odd")
         assert not fake.requests
 
-    async def test_strict_parameters_are_the_unknown_ones(self, service: Service, tmp_path: Path) -> None:
+    async def test_overridden_keys_are_no_errors(self, service: Service, tmp_path: Path) -> None:
         """A known key without effect is not an error; the header names it."""
         async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "size": "64x64", "width": 32})
         assert (answer.status_code, answer.headers["x-tintype-ignored"]) == (200, "width")
 
-    async def test_response_format(self, service: Service, tmp_path: Path) -> None:
+    async def test_the_default_response_format_is_a_setting(self, service: Service, tmp_path: Path) -> None:
         """The default response format is a setting; a format in the request takes precedence."""
         async with running_gateway(config(service, tmp_path, response_format="b64_json")) as client:
             for path in (PATH, "/aqueduct/v1/images/generations", "/api/ai/images/generate"):
@@ -139,13 +141,13 @@ class TestPictures:
                 answer = (await client.post(path, json={"prompt": "x", "response_format": "url"})).json()
                 assert "b64_json" not in answer.get("data", answer.get("images"))[0]
 
-    async def test_public_url(self, service: Service, tmp_path: Path) -> None:
+    async def test_links_begin_with_the_public_url(self, service: Service, tmp_path: Path) -> None:
         """Links begin with the configured public URL."""
         async with running_gateway(config(service, tmp_path, public_url="https://pics.example/x/")) as client:
             answer = await client.post(PATH, json={"prompt": "x"})
         assert answer.json()["data"][0]["url"].startswith("https://pics.example/x/files/")
 
-    async def test_restart_keeps_links(self, service: Service, tmp_path: Path) -> None:
+    async def test_links_work_after_a_restart(self, service: Service, tmp_path: Path) -> None:
         """A link works after a restart of the gateway."""
         async with running_gateway(config(service, tmp_path)) as client:
             link = urlsplit((await client.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"]).path
@@ -153,7 +155,7 @@ class TestPictures:
             assert (await client.get(link)).content == PNG + b"\0"
 
     @pytest.mark.parametrize(("made", "told"), [((128, 96), "128x96"), ((64, 64), None), ((0, 0), None)])
-    async def test_native_size(
+    async def test_a_native_size_is_named_in_a_header(
         self, gateway: httpx.AsyncClient, fake: FakeService, made: tuple[int, int], told: str | None
     ) -> None:
         """A header names the size that the model generated, if it differs from the image's."""
@@ -168,14 +170,16 @@ class TestPictures:
 
 
 class TestLeaving:
-    async def test_client_gone(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_disconnect_cancels_the_call(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """When the client disconnects, the call of the service is cancelled at once."""
         fake.behave = sleep_long
         with pytest.raises(httpx.ReadTimeout):
             await gateway.post(PATH, json={"prompt": "x"}, timeout=0.5)
         await asyncio.wait_for(fake.cancelled.wait(), 30)
 
-    async def test_others_do_not_notice(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_disconnect_does_not_affect_other_requests(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """Other running requests are not affected."""
         go = asyncio.Event()
         normal = fake.behave

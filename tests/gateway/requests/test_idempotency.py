@@ -43,7 +43,7 @@ def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, R
 
 
 class TestKept:
-    async def test_again(self) -> None:
+    async def test_a_repeated_request_gets_the_first_reply(self) -> None:
         """A repeated request gets the first reply, after or during the first request."""
         cache, (done, work) = IdempotencyCache(100), making()
         first, second = await asyncio.gather(cache.get_or_run("k", b"a", work), cache.get_or_run("k", b"a", work))
@@ -52,14 +52,14 @@ class TestKept:
         assert [first[1], second[1], third[1]] == [False, True, True]
         assert len(done) == 1
 
-    async def test_other_body(self) -> None:
+    async def test_another_body_is_refused(self) -> None:
         """A key belongs to one body."""
         cache, (_, work) = IdempotencyCache(100), making()
         await cache.get_or_run("k", b"a", work)
         with pytest.raises(KeyReused):
             await cache.get_or_run("k", b"b", work)
 
-    async def test_error(self) -> None:
+    async def test_errors_are_not_kept(self) -> None:
         """An error is raised, and the next request tries again."""
         cache, (done, work) = IdempotencyCache(100), making()
 
@@ -71,7 +71,7 @@ class TestKept:
         assert (await cache.get_or_run("k", b"b", work))[1] is False
         assert len(done) == 1
 
-    async def test_expiry(self) -> None:
+    async def test_expired_keys_can_be_reused(self) -> None:
         """After its lifetime a key can be used again."""
         clock = Clock()
         cache, (done, work) = IdempotencyCache(10, clock=clock), making()
@@ -80,7 +80,7 @@ class TestKept:
         await cache.get_or_run("k", b"b", work)
         assert len(done) == 2
 
-    async def test_room(self) -> None:
+    async def test_the_oldest_replies_are_dropped_first(self) -> None:
         """The oldest replies are dropped first, and a reply that is too large is not kept."""
         cache, (done, work) = IdempotencyCache(100, capacity=2 * ENTRY_OVERHEAD + 10), making(4)
         for key in "abc":
@@ -91,7 +91,7 @@ class TestKept:
         assert not cache._entries
         assert len(done) == 3
 
-    async def test_first_leaves(self) -> None:
+    async def test_work_continues_after_a_disconnect(self) -> None:
         """Work goes on after its client has disconnected."""
         cache, go = IdempotencyCache(100), asyncio.Event()
 
@@ -109,7 +109,9 @@ class TestKept:
 
 
 class TestOverHttp:
-    async def test_again(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_repeated_request_is_marked_as_replayed(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """A repeated request gets the same body and a header that says so; no image is generated twice."""
         body, key = {"prompt": "x", "model": "dall-e-3", "odd": 1}, {"idempotency-key": "again"}
         first = await gateway.post(PATH, json=body, headers=key)
@@ -120,7 +122,9 @@ class TestOverHttp:
         assert second.headers["x-tintype-ignored"] == first.headers["x-tintype-ignored"] == "odd"
         assert len(fake.requests) == 1
 
-    async def test_others(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_keys_of_other_callers_and_paths_are_independent(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """The same key from another caller, or on another path, is independent."""
         for path, who in ((PATH, "Bearer a"), (PATH, "Bearer b"), ("/images/generations", "Bearer a")):
             answer = await gateway.post(
@@ -129,13 +133,15 @@ class TestOverHttp:
             assert answer.status_code == 200
         assert len(fake.requests) == 3
 
-    async def test_other_body(self, gateway: httpx.AsyncClient) -> None:
+    async def test_another_body_gives_422(self, gateway: httpx.AsyncClient) -> None:
         """Another body under a key is an error that clients do not retry."""
         await gateway.post(PATH, json={"prompt": "x"}, headers={"idempotency-key": "one"})
         answer = await gateway.post(PATH, json={"prompt": "y"}, headers={"idempotency-key": "one"})
         check_error(answer, 422, "invalid_request_error", "idempotency_key_reused", None)
 
-    async def test_client_gone(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_client_that_reconnects_gets_the_result(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """A client that reconnects gets the result of the running request."""
         behave, go = fake.behave, asyncio.Event()
 
@@ -154,7 +160,7 @@ class TestOverHttp:
         assert len(fake.requests) == 1
         assert not fake.cancelled.is_set()
 
-    async def test_picture_gone(
+    async def test_a_repeated_request_does_not_read_its_image(
         self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A repeated request needs only its key: the start image may no longer exist."""
@@ -168,7 +174,7 @@ class TestOverHttp:
         assert (await gateway.post(PATH, json=body, headers=key)).content == first.content
         assert len(fake.requests) == 1
 
-    async def test_errors(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_failures_are_not_kept_over_http(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A failure is not kept: the same key can succeed later."""
         behave, key = fake.behave, {"idempotency-key": "later"}
         fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL")
@@ -176,7 +182,9 @@ class TestOverHttp:
         fake.behave = behave
         assert (await gateway.post(PATH, json={"prompt": "x"}, headers=key)).status_code == 200
 
-    async def test_large_bodies(self, gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_large_bodies_are_hashed_in_a_thread(
+        self, gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A large body is hashed in a thread, and delays no other request."""
         hashed: list[tuple[int, bool]] = []
 
@@ -191,7 +199,7 @@ class TestOverHttp:
         assert (len(body), False) in hashed
         assert all(size < 1000 for size, on_the_loop in hashed if on_the_loop)
 
-    async def test_long_key(self, gateway: httpx.AsyncClient) -> None:
+    async def test_a_long_key_is_refused(self, gateway: httpx.AsyncClient) -> None:
         """An invalid key is refused."""
         answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"idempotency-key": "k" * 256})
         assert "at most 255" in check_error(answer, 400, "invalid_request_error", None, None)
@@ -201,7 +209,9 @@ STREAM = {"prompt": "x", "stream": True}
 
 
 class TestStreams:
-    async def test_again(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_repeated_stream_has_the_finished_images(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """A repeated stream has the finished images, byte for byte, and no image is generated twice."""
         fake.behave = drawing(fake)
         body, key = STREAM | {"n": 2, "partial_images": 2, "model": "dall-e-3", "odd": 1}, {"idempotency-key": "stream"}
@@ -219,7 +229,9 @@ class TestStreams:
             assert second.headers[name] == first.headers[name]
         assert len(fake.requests) == 1
 
-    async def test_during(self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_repeated_request_joins_a_running_stream(
+        self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A client that reconnects to a running stream gets the finished images and keep-alive comments."""
         monkeypatch.setattr("tintype.gateway.requests.streaming.KEEP_ALIVE", 0.05)
         go = asyncio.Event()
@@ -250,7 +262,7 @@ class TestStreams:
         assert len(fake.requests) == 1
         assert not fake.cancelled.is_set()
 
-    async def test_errors(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_failed_streams_are_not_kept(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A failure before or after the first event is not kept."""
         behave = fake.behave
         asked: dict[str, Any] = {"json": STREAM, "headers": {"idempotency-key": "stream later"}}
@@ -264,7 +276,7 @@ class TestStreams:
         assert "idempotent-replayed" not in answer.headers
         assert answer.text.startswith("event: image_generation.completed\n")
 
-    async def test_not_streamed(self, gateway: httpx.AsyncClient) -> None:
+    async def test_the_same_request_without_stream_is_another(self, gateway: httpx.AsyncClient) -> None:
         """The same request without `stream` is another request."""
         key = {"idempotency-key": "stream or not"}
         await gateway.post(PATH, json=STREAM, headers=key)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def test_quick() -> None:
+async def test_quick_items_are_unchanged() -> None:
     """Items that arrive in time are yielded unchanged, then the generator ends."""
 
     async def items() -> AsyncGenerator[int]:
@@ -26,7 +26,7 @@ async def test_quick() -> None:
     assert [item async for item in with_keepalive(items(), 5)] == [1, 2]
 
 
-async def test_silent() -> None:
+async def test_periods_without_items_yield_none() -> None:
     """Each period without an item yields None, and later items are not lost."""
     go = asyncio.Event()
 
@@ -43,7 +43,7 @@ async def test_silent() -> None:
     assert found[-1] == 1
 
 
-async def test_error() -> None:
+async def test_errors_are_raised() -> None:
     """An error is raised to the reader."""
 
     async def items() -> AsyncGenerator[int]:
@@ -55,7 +55,7 @@ async def test_error() -> None:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-async def test_closing(waits: bool) -> None:  # noqa: FBT001
+async def test_closing_closes_the_items(waits: bool) -> None:  # noqa: FBT001
     """Closing the generator, between items or during a wait, closes the inner one."""
     ended = asyncio.Event()
 

@@ -37,7 +37,7 @@ async def told(gateway: httpx.AsyncClient, **headers: str) -> list[dict[str, Any
     return [json.loads(data.removeprefix("data: ")) for _, data in blocks]
 
 
-async def test_asked(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_progress_is_reported_on_request(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Queue position, loading and steps are separate events; unknown values are left out."""
     fake.behave = on_the_way
     assert (await told(gateway, **{"x-tintype-progress": "true"}))[:3] == [
@@ -48,7 +48,9 @@ async def test_asked(gateway: httpx.AsyncClient, fake: FakeService) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-tintype-progress": "false"}])
-async def test_unasked(gateway: httpx.AsyncClient, fake: FakeService, headers: dict[str, str]) -> None:
+async def test_without_the_header_there_is_no_progress(
+    gateway: httpx.AsyncClient, fake: FakeService, headers: dict[str, str]
+) -> None:
     """Without the header there are only OpenAI's events."""
     fake.behave = on_the_way
     assert [event["type"] for event in await told(gateway, **headers)] == ["image_generation.completed"]

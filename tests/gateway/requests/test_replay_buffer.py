@@ -36,7 +36,7 @@ IMAGE, TRANSIENT, FAILURE = (
 
 
 class TestRecording:
-    async def test_listeners(self) -> None:
+    async def test_live_readers_get_all_events_and_others_the_images(self) -> None:
         """The first reader gets all events; later readers, before or after the end, get the images."""
         go = asyncio.Event()
         whole = recording(TRANSIENT, IMAGE, TRANSIENT, IMAGE, until=go)
@@ -48,7 +48,7 @@ class TestRecording:
         assert [data async for data in whole.replay()] == [b"IMAGE"] * 2
         assert len(whole) == 2 * len(b"IMAGE")
 
-    async def test_slow(self) -> None:
+    async def test_slow_readers_miss_transient_events(self) -> None:
         """A slow reader misses transient events, so they do not fill the memory."""
         go = asyncio.Event()
         whole = recording(IMAGE, *[TRANSIENT] * 100, IMAGE, until=go)
@@ -60,13 +60,13 @@ class TestRecording:
         assert len(moments) <= 4
         assert last == b"IMAGE"
 
-    async def test_nobody(self) -> None:
+    async def test_without_a_reader_only_images_are_kept(self) -> None:
         """Without a reader only the images are kept."""
         whole = recording(TRANSIENT, IMAGE)
         await whole.task
         assert [data async for data in whole.live()] == [b"IMAGE"]
 
-    async def test_failure(self) -> None:
+    async def test_all_readers_get_a_failure(self) -> None:
         """All readers get a failure, including one that comes before it is dropped."""
         whole = recording(IMAGE, FAILURE)
         with pytest.raises(StreamFailure):
@@ -74,7 +74,7 @@ class TestRecording:
         assert [data async for data in whole.live()] == [data async for data in whole.replay()]
         assert [data async for data in whole.replay()] == [b"IMAGE", b"FAILURE"]
 
-    async def test_leaving(self) -> None:
+    async def test_readers_that_stop_are_dropped(self) -> None:
         """A reader that stops is dropped."""
         go = asyncio.Event()
         whole = recording(IMAGE, until=go)
@@ -85,7 +85,7 @@ class TestRecording:
         go.set()
         await whole.task
 
-    async def test_room(self) -> None:
+    async def test_an_ended_stream_counts_with_its_bytes(self) -> None:
         """An ended stream counts with its kept bytes, and is dropped like other entries."""
         cache, go = IdempotencyCache(100, capacity=2 * ENTRY_OVERHEAD + 10), asyncio.Event()
 

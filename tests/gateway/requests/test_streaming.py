@@ -71,7 +71,7 @@ async def events(gateway: httpx.AsyncClient, **body: Any) -> list[tuple[str, Any
 
 
 class TestEvents:
-    async def test_bytes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_one_image_byte_for_byte(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """One image, byte for byte: its event, and the end."""
         fake.behave = drawing(fake)
         answer = await gateway.post(PATH, json={"prompt": "x", "stream": True})
@@ -89,7 +89,9 @@ class TestEvents:
         )
         assert fake.previews[0].count == 0
 
-    async def test_several(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_each_image_has_previews_and_usage_is_sent_once(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """Each image has its previews and its completed event; the usage is sent once, so the sum is right."""
         fake.behave = drawing(fake)
         told = await events(gateway, n=2, partial_images=2)
@@ -109,7 +111,7 @@ class TestEvents:
             ({"width": 48, "output_format": "webp"}, (48, 64), "WEBP"),
         ],
     )
-    async def test_previews(
+    async def test_previews_have_the_images_size_and_type(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: Any, size: tuple[int, int], format_: str
     ) -> None:
         """A preview has the size and type of the image, whether requested or the model's default."""
@@ -120,7 +122,7 @@ class TestEvents:
         assert told[0][1]["output_format"] == format_.lower()
         assert fake.previews[0] == pb.Previews(count=1, mime_type="image/png")
 
-    async def test_first_comes_first(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_images_are_sent_as_they_finish(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """An image is sent before the next one is generated."""
         go = asyncio.Event()
 
@@ -138,7 +140,7 @@ class TestEvents:
             go.set()
             assert [line async for line in lines][-2:] == ["data: [DONE]", ""]
 
-    async def test_keep_alive(
+    async def test_comments_are_sent_during_silence(
         self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """During a period without events, comments are sent."""
@@ -148,7 +150,7 @@ class TestEvents:
             assert [await anext(lines) for _ in range(4)] == [": ping", "", ": ping", ""]
 
     @pytest.mark.parametrize("path", ["/apipie/v1/images/generations", "/aqueduct/images/generations"])
-    async def test_other_vendors(self, gateway: httpx.AsyncClient, path: str) -> None:
+    async def test_compatible_vendors_stream_alike(self, gateway: httpx.AsyncClient, path: str) -> None:
         """Vendors compatible with OpenAI stream as OpenAI does."""
         answer = await gateway.post(path, json={"prompt": "x", "stream": True})
         assert answer.text.endswith("data: [DONE]\n\n")
@@ -156,7 +158,9 @@ class TestEvents:
     @pytest.mark.parametrize(
         ("path", "more"), [("/v1/images/generations", {}), ("/v1/images/edits", {"image": SMALLEST})]
     )
-    async def test_links(self, gateway: httpx.AsyncClient, path: str, more: dict[str, str]) -> None:
+    async def test_requested_links_are_ignored(
+        self, gateway: httpx.AsyncClient, path: str, more: dict[str, str]
+    ) -> None:
         """Events have base64; requested links are named as ignored."""
         answer = await gateway.post(path, json={"prompt": "x", "stream": True, "response_format": "url"} | more)
         assert answer.status_code == 200, answer.text
@@ -164,7 +168,7 @@ class TestEvents:
         assert '"b64_json":' in answer.text
         assert '"url":' not in answer.text
 
-    async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_unsupported_styles_are_dropped(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A style that the model does not have is dropped in a stream, too."""
         behave = fake.behave
         refusal = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[("style", "none")])
@@ -174,7 +178,9 @@ class TestEvents:
         assert answer.text.endswith("data: [DONE]\n\n")
 
     @pytest.mark.parametrize(("model", "told"), [("dall-e-3", "tiny"), ("big", "org/large"), ("nope", "tiny")])
-    async def test_models(self, service: Service, fake: FakeService, tmp_path: Path, model: str, told: str) -> None:
+    async def test_the_served_model_is_named(
+        self, service: Service, fake: FakeService, tmp_path: Path, model: str, told: str
+    ) -> None:
         """A stream names the model, if it differs from the client's name."""
         behave = fake.behave
         missing = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": "nope"})
@@ -189,14 +195,16 @@ class TestEvents:
 
 
 class TestErrors:
-    async def test_before(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_errors_before_the_first_event_have_their_status(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """An error before the first event has its status, as without a stream."""
         fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL", delay=2)
         answer = await gateway.post(PATH, json={"prompt": "x", "stream": True})
         assert check_error(answer, 429, "requests", "rate_limit_exceeded", None) == "full"
         assert answer.headers["retry-after"] == "2"
 
-    async def test_after(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_later_errors_are_events(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A later error is an event with the client's field names, followed by the end."""
         violations = [("width", "must be less")]
         fake.behave = breaking(Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=violations))
@@ -208,7 +216,7 @@ class TestErrors:
         }
         assert await events(gateway, size="64x64") == [("error", {"error": expected})]
 
-    async def test_early_end(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_stream_that_ends_early_has_failed(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A service that ends its stream early has failed."""
 
         async def half(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -219,7 +227,7 @@ class TestErrors:
         assert [name for name, _ in told] == ["error"]
         assert told[0][1]["error"]["type"] == "server_error"
 
-    async def test_too_few(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_missing_images_are_an_error(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A service that completes without all images has failed, and no empty image is sent."""
 
         async def one(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -229,7 +237,7 @@ class TestErrors:
         fake.behave = one
         assert [name for name, _ in await events(gateway, n=2)] == ["image_generation.completed", "error"]
 
-    async def test_our_own_mistake(
+    async def test_unexpected_errors_reveal_nothing(
         self, gateway: httpx.AsyncClient, fake: FakeService, caplog: pytest.LogCaptureFixture
     ) -> None:
         """An unreadable preview gives an error without internals, which are in the log."""
@@ -246,14 +254,18 @@ class TestErrors:
 
 
 class TestLeaving:
-    async def test_silent(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_disconnect_from_an_idle_stream_cancels_the_call(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """A client that disconnects from an idle stream releases its request."""
         fake.behave = sleep_long
         async with hearing(gateway):
             pass
         await asyncio.wait_for(fake.cancelled.wait(), 30)
 
-    async def test_before_the_first_event(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_disconnect_before_the_first_event_cancels_the_call(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """So does a client that disconnects before the first event."""
 
         async def mute(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -266,7 +278,9 @@ class TestLeaving:
                 pass
         await asyncio.wait_for(fake.cancelled.wait(), 30)
 
-    async def test_busy(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_a_disconnect_of_a_slow_reader_cancels_the_call(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """So does a client that disconnects while it reads too slowly."""
 
         async def busy(*_: Any) -> AsyncGenerator[pb.StreamImagesResponse]:
@@ -280,7 +294,7 @@ class TestLeaving:
 
 
 class TestSdk:
-    async def test_events(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+    async def test_the_sdk_parses_events(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
         """The SDK parses its own event classes, previews first, and ends by itself."""
         fake.behave = drawing(fake)
         stream = await sdk.images.generate(
@@ -300,7 +314,7 @@ class TestSdk:
         assert (last.quality, last.background, last.output_format) == ("high", "opaque", "png")
         assert last.created_at > 1_700_000_000
 
-    async def test_error(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+    async def test_the_sdk_raises_errors(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
         """The SDK raises an error within a stream, with its message and code."""
         fake.behave = breaking(Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "too slow", "DEADLINE_EXCEEDED"))
         stream = await sdk.images.generate(prompt="x", stream=True)
@@ -308,7 +322,7 @@ class TestSdk:
             [event async for event in stream]
         assert (caught.value.code, caught.value.type) == ("timeout", "server_error")
 
-    async def test_closing(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+    async def test_closing_the_sdks_stream_cancels_the_call(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
         """Closing the SDK's stream cancels the work."""
         fake.behave = sleep_long
         stream = await sdk.images.generate(prompt="x", stream=True)

@@ -42,7 +42,7 @@ def kept(folder: Path) -> list[bytes]:
     return sorted(path.read_bytes() for path in (folder / "files").iterdir())
 
 
-async def test_put_and_open(store: LocalStore) -> None:
+async def test_stored_files_are_returned_with_their_type(store: LocalStore) -> None:
     """A stored file is returned with its type, under a name of 128 random bits."""
     stored = await store.put(FILES)
     for (data, mime_type), one, extension in zip(FILES, stored, ("png", "jpg", "webp"), strict=True):
@@ -56,7 +56,7 @@ def modes(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
 
 
-async def test_private(store: LocalStore, tmp_path: Path) -> None:
+async def test_only_the_owner_can_read_files(store: LocalStore, tmp_path: Path) -> None:
     """Only the owner can read the files, their folder and the key."""
     await store.put(FILES)
     found = modes(tmp_path)
@@ -64,7 +64,7 @@ async def test_private(store: LocalStore, tmp_path: Path) -> None:
     assert set(found.values()) == {0o600}
 
 
-async def test_restart(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
+async def test_a_new_store_accepts_old_links(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
     """A new store on the same folder accepts the links of the old one, and counts its files."""
     link = store.url((await store.put([(b"x" * 15, "image/png")]))[0], "http://h")
     again = LocalStore(tmp_path, ttl=100, capacity=20, clock=clock)
@@ -73,14 +73,14 @@ async def test_restart(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
     assert kept(tmp_path) == [b"y" * 10]
 
 
-async def test_other_folder(store: LocalStore, tmp_path: Path) -> None:
+async def test_links_of_other_stores_are_refused(store: LocalStore, tmp_path: Path) -> None:
     """Links of another store are refused."""
     stored = (await store.put(FILES))[0]
     with pytest.raises(NoSuchFile):
         await follow(store, LocalStore(tmp_path / "other").url(stored, "http://h"))
 
 
-async def test_expiry(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
+async def test_links_expire(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
     """A link works until its last second; then the next access deletes the file."""
     first, second, _ = [store.url(one, "http://h") for one in await store.put(FILES)]
     clock.now += 99
@@ -93,7 +93,7 @@ async def test_expiry(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
     assert kept(tmp_path) == []
 
 
-async def test_later_is_no_longer(store: LocalStore) -> None:
+async def test_changed_expiries_are_refused(store: LocalStore) -> None:
     """A link with a changed expiry has no valid signature."""
     stored = (await store.put(FILES))[0]
     signature = store.url(stored, "").split("/")[-2].partition("-")[2]
@@ -103,7 +103,7 @@ async def test_later_is_no_longer(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("signature", ["", "0" * 32, "ü" * 32, "\ud800"])
-async def test_bad_signature(store: LocalStore, signature: str) -> None:
+async def test_wrong_signatures_are_refused(store: LocalStore, signature: str) -> None:
     """A wrong signature is refused, whatever characters it has."""
     stored = (await store.put(FILES))[0]
     with pytest.raises(NoSuchFile):
@@ -113,7 +113,7 @@ async def test_bad_signature(store: LocalStore, signature: str) -> None:
 @pytest.mark.parametrize(
     "name", ["../links.key", "/etc/passwd", "", ".", "a.png", "A" * 32 + ".png", "0" * 32 + ".png\n", "0" * 32 + ".exe"]
 )
-async def test_only_names_of_ours(store: LocalStore, name: str) -> None:
+async def test_only_result_names_are_opened(store: LocalStore, name: str) -> None:
     """A name of another form is never opened, even with the right signature."""
     signature = store._links.sign(StoredFile(name, 2_000_000))
     with pytest.raises(NoSuchFile):
@@ -121,14 +121,14 @@ async def test_only_names_of_ours(store: LocalStore, name: str) -> None:
 
 
 @pytest.mark.parametrize("expires", ["", "-1", "x", "1e9", "9" * 40, "٣"])
-async def test_odd_expiry(store: LocalStore, expires: str) -> None:
+async def test_invalid_expiries_are_refused(store: LocalStore, expires: str) -> None:
     """An expiry that is not a plain number is refused."""
     stored = (await store.put(FILES))[0]
     with pytest.raises(NoSuchFile):
         await store.open(stored.name, f"{expires}-{'0' * 32}")
 
 
-async def test_capacity(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
+async def test_the_oldest_files_are_deleted_first(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
     """When the space is used up, the oldest files are deleted, and no more than necessary."""
     for letter in (b"a", b"b", b"c"):
         await store.put([(letter * 8, "image/png")])
@@ -138,7 +138,7 @@ async def test_capacity(store: LocalStore, tmp_path: Path, clock: Clock) -> None
     assert kept(tmp_path) == [b"b" * 8, b"c" * 8, b"d" * 4]
 
 
-async def test_larger_than_all(store: LocalStore, tmp_path: Path) -> None:
+async def test_files_that_can_never_fit_are_refused(store: LocalStore, tmp_path: Path) -> None:
     """Files that can never fit are refused, and no other file is deleted."""
     await store.put(FILES)
     with pytest.raises(StoreFull, match="21 bytes"):
@@ -163,7 +163,9 @@ def out_of_space_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     monkeypatch.setattr("tintype.gateway.results.localstore._write_bytes", full)
 
 
-async def test_disk_full(store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_stores_no_file_of_a_request(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If the disk is full in the middle of a request, none of its files stay, and older files stay."""
     await store.put([(b"old", "image/png")])
     out_of_space_after(monkeypatch, 2)
@@ -174,7 +176,7 @@ async def test_disk_full(store: LocalStore, tmp_path: Path, monkeypatch: pytest.
     assert len(await store.put(FILES)) == 3
 
 
-async def test_disk_full_over_http(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_gives_507(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk gives 507 for that request only: base64 needs no disk."""
     async with running_gateway(config(service, tmp_path)) as client:
         out_of_space_after(monkeypatch, 1)
@@ -186,7 +188,7 @@ async def test_disk_full_over_http(service: Service, tmp_path: Path, monkeypatch
         assert (await client.post(PATH, json={"prompt": "x", "response_format": "b64_json"})).status_code == 200
 
 
-async def test_leftovers(store: LocalStore, tmp_path: Path) -> None:
+async def test_old_partial_files_are_deleted(store: LocalStore, tmp_path: Path) -> None:
     """Partial files of a crash are deleted when they are old, and never served; foreign files stay."""
     half = tmp_path / "files" / ".00000000000000000000000000000000.png.part"
     half.write_bytes(b"half")
@@ -203,14 +205,14 @@ async def test_leftovers(store: LocalStore, tmp_path: Path) -> None:
     assert kept(tmp_path) == [b"mine"]
 
 
-def test_bad_key(tmp_path: Path) -> None:
+def test_a_truncated_key_is_refused(tmp_path: Path) -> None:
     """A truncated key is not used; the message says what to do."""
     (tmp_path / "links.key").write_bytes(b"short")
     with pytest.raises(StartError, match=r"links\.key must have 32 bytes, not 5: delete it to create a new one"):
         LocalStore(tmp_path)
 
 
-def test_bad_folder(tmp_path: Path) -> None:
+def test_an_unusable_folder_is_refused(tmp_path: Path) -> None:
     """The error for a data folder that can't be created names it."""
     (tmp_path / "data").write_text("a file")
     with pytest.raises(StartError, match=r"cannot use the data folder .* choose another with --data"):

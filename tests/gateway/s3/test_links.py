@@ -50,7 +50,7 @@ def drawing_lakes(fake: FakeService) -> None:
 
 
 class TestGateway:
-    async def test_links(self, service: Service, server: str, place: str) -> None:
+    async def test_links_work_as_for_a_folder(self, service: Service, server: str, place: str) -> None:
         """Links work as for a folder: they end in the type, and work for GET, HEAD and requests with a key."""
         async with gateway(service, server, place) as client:
             link = await link_of(client, output_format="jpeg")
@@ -62,21 +62,23 @@ class TestGateway:
             head = await client.head(link)
             assert (head.status_code, head.headers["content-length"]) == (200, str(len(PNG) + 1))
 
-    async def test_restart(self, service: Service, server: str, place: str) -> None:
+    async def test_links_work_after_a_restart(self, service: Service, server: str, place: str) -> None:
         """A link works after a restart, and at another gateway."""
         async with gateway(service, server, place) as client:
             path = httpx.URL(await link_of(client)).path
         async with gateway(service, server, place) as client:
             assert (await client.get(path)).content == PNG + b"\0"
 
-    async def test_own_link(self, service: Service, fake: FakeService, server: str, place: str) -> None:
+    async def test_result_links_are_start_images(
+        self, service: Service, fake: FakeService, server: str, place: str
+    ) -> None:
         """A result can be a start image by its link."""
         drawing_lakes(fake)
         async with gateway(service, server, place) as client:
             await link_of(client, image=await link_of(client))
         assert fake.requests[1].image == LAKE
 
-    async def test_expiry(self, service: Service, server: str, place: str) -> None:
+    async def test_links_expire_and_objects_are_deleted(self, service: Service, server: str, place: str) -> None:
         """After its expiry a link fails, and the object is deleted without a request."""
         async with gateway(service, server, place, url_ttl=0.5) as client:
             link = await link_of(client)
@@ -85,7 +87,7 @@ class TestGateway:
                     await asyncio.sleep(0.1)
             assert (await client.get(link)).status_code == 404
 
-    async def test_out_of_order(self, service: Service, server: str, place: str) -> None:
+    async def test_an_unavailable_s3_affects_only_links(self, service: Service, server: str, place: str) -> None:
         """While S3 is unavailable, requests with links fail without retries; others are served."""
         relay = Relay(server)
         await relay.lay()
@@ -105,7 +107,7 @@ class TestGateway:
         finally:
             await relay.cut()
 
-    async def test_quota(self, service: Service, server: str, place: str) -> None:
+    async def test_a_full_bucket_gives_507(self, service: Service, server: str, place: str) -> None:
         """A full bucket gives 507 for that request."""
         relay = Relay(server)
         await relay.lay()
@@ -123,7 +125,7 @@ class TestGateway:
 class TestPublic:
     """If clients can reach S3, links redirect there."""
 
-    async def test_sent_on(self, service: Service, server: str, place: str) -> None:
+    async def test_get_and_head_are_redirected(self, service: Service, server: str, place: str) -> None:
         """GET and HEAD are each redirected to a URL signed for them, which ends in the type before its query."""
         async with gateway(service, server, place, store_public=server) as client:
             link = await link_of(client)
@@ -139,7 +141,7 @@ class TestPublic:
             head = await client.head(link, follow_redirects=True)
             assert (head.status_code, head.headers["content-length"]) == (200, str(len(PNG) + 1))
 
-    async def test_guarded(self, service: Service, server: str, place: str) -> None:
+    async def test_s3_refuses_changed_and_expired_urls(self, service: Service, server: str, place: str) -> None:
         """S3 refuses a changed URL, and any URL after its expiry."""
         async with gateway(service, server, place, store_public=server, url_ttl=2) as client:
             links = [await link_of(client) for _ in range(2)]
@@ -152,7 +154,9 @@ class TestPublic:
                     await asyncio.sleep(0.1)
             assert (await client.get(links[0])).status_code == 404
 
-    async def test_own_links(self, service: Service, fake: FakeService, server: str, place: str) -> None:
+    async def test_presigned_urls_are_start_images(
+        self, service: Service, fake: FakeService, server: str, place: str
+    ) -> None:
         """A result can be a start image by its link, and by the URL that the link redirects to."""
         drawing_lakes(fake)
         async with gateway(service, server, place, store_public=server) as client:

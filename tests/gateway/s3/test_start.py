@@ -30,7 +30,7 @@ class TestStart:
         ],
         ids=["secret", "key", "rights", "none"],
     )
-    async def test_credentials(
+    async def test_invalid_credentials_are_reported(
         self, server: str, place: str, monkeypatch: pytest.MonkeyPatch, user: tuple[str, str], why: str
     ) -> None:
         """Missing, wrong or insufficient credentials are reported at start."""
@@ -38,17 +38,17 @@ class TestStart:
         with pytest.raises(StartError, match=f"^cannot use the store s3://{place}/some/where: .*{why}"):
             await self.start(config(server, place))
 
-    async def test_no_bucket(self, server: str) -> None:
+    async def test_a_missing_bucket_is_reported(self, server: str) -> None:
         """A missing bucket is not created."""
         with pytest.raises(StartError, match=r"there is no such bucket: create it first$"):
             await self.start(config(server, "missing"))
 
-    async def test_nobody_there(self) -> None:
+    async def test_a_closed_endpoint_is_reported(self) -> None:
         """An endpoint where nothing listens is reported."""
         with pytest.raises(StartError, match="nothing answers at the endpoint"):
             await self.start(config(f"http://127.0.0.1:{free_ports(1)[0]}", "bucket"))
 
-    async def test_silence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_silent_endpoint_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An endpoint that never answers is given up after a time limit."""
         monkeypatch.setattr(s3store, "READ_TIMEOUT", 0.2)
 
@@ -60,7 +60,7 @@ class TestStart:
             with pytest.raises(StartError, match="the endpoint sends nothing"):
                 await self.start(config(url, "bucket"))
 
-    async def test_drip(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_an_endless_answer_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An endpoint that sends single bytes forever is given up, too."""
         monkeypatch.setattr(s3store, "OPERATION_TIMEOUT", 0.5)
 
@@ -75,7 +75,7 @@ class TestStart:
             with pytest.raises(StartError, match="it takes longer than"):
                 await self.start(config(url, "bucket"))
 
-    async def test_bad_key(self, server: str, place: str) -> None:
+    async def test_a_truncated_key_is_refused(self, server: str, place: str) -> None:
         """A truncated key of the links is not used; the message says what to do."""
         bucket, _, prefix = place.partition("/")
         async with s3(server) as client:
@@ -83,12 +83,12 @@ class TestStart:
         with pytest.raises(StartError, match=r"some/where/links\.key must have 32 bytes, not 5: delete it"):
             await self.start(config(server, place))
 
-    async def test_gateways_start_together(self, server: str, place: str) -> None:
+    async def test_gateways_that_start_together_share_a_key(self, server: str, place: str) -> None:
         """If several gateways start on a new bucket, one creates the key."""
         links = await asyncio.gather(*(self.start(config(server, place)) for _ in range(5)))
         assert len(set(links)) == 1
 
-    async def test_longest(self, server: str, place: str) -> None:
+    async def test_a_ttl_above_a_week_is_refused(self, server: str, place: str) -> None:
         """Presigned links live at most a week."""
         with pytest.raises(StartError, match="--url-ttl must be at most 604800 with --store-public"):
             await self.start(config(server, place, store_public=server, url_ttl=700_000))

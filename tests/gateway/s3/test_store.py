@@ -42,7 +42,7 @@ async def follow(store: S3Store, link: str) -> FileContent:
     return await store.open(name, access)
 
 
-async def test_put_and_open(store: S3Store, server: str, place: str) -> None:
+async def test_stored_files_are_returned_with_their_type(store: S3Store, server: str, place: str) -> None:
     """A stored file is returned with its type; its object is named by prefix, expiry and name."""
     stored = await store.put(FILES)
     for (data, mime_type), one in zip(FILES, stored, strict=True):
@@ -52,7 +52,7 @@ async def test_put_and_open(store: S3Store, server: str, place: str) -> None:
     assert sorted(await kept(server, place)) == sorted(f"some/where/files/{one.expires}-{one.name}" for one in stored)
 
 
-async def test_objects(store: S3Store, server: str, place: str) -> None:
+async def test_objects_have_type_disposition_and_cache_control(store: S3Store, server: str, place: str) -> None:
     """The object has its type, an inline disposition with its name, and a private cache control."""
     stored = (await store.put(FILES[1:2]))[0]
     bucket, _, prefix = place.partition("/")
@@ -63,7 +63,7 @@ async def test_objects(store: S3Store, server: str, place: str) -> None:
     assert found["CacheControl"] == "private, max-age=100, immutable"
 
 
-async def test_no_prefix(server: str) -> None:
+async def test_the_prefix_may_be_empty(server: str) -> None:
     """The prefix may be empty."""
     for store in (f"s3://{BUCKET}", f"s3://{BUCKET}/"):
         async with open_store(config(server, "", store=store)) as whole:
@@ -71,7 +71,7 @@ async def test_no_prefix(server: str) -> None:
     assert len([key for key in await kept(server, BUCKET) if re.fullmatch(r"files/\d{10}-\w{32}\.png", key)]) == 2
 
 
-async def test_restart(store: S3Store, server: str, place: str, clock: Clock) -> None:
+async def test_another_gateway_accepts_the_links(store: S3Store, server: str, place: str, clock: Clock) -> None:
     """Another gateway on the same bucket accepts the links of this one, and counts its files."""
     link = store.url((await store.put([(b"x" * 15, "image/png")]))[0], "http://h")
     async with s3store.open_store(config(server, place), clock) as again:
@@ -80,7 +80,7 @@ async def test_restart(store: S3Store, server: str, place: str, clock: Clock) ->
     assert list((await kept(server, place)).values()) == [b"y" * 10]
 
 
-async def test_other_prefix(store: S3Store, server: str, place: str) -> None:
+async def test_other_prefixes_are_not_touched(store: S3Store, server: str, place: str) -> None:
     """Objects elsewhere in the bucket are not counted, served or deleted, and links there have another key."""
     async with open_store(config(server, place, store=f"s3://{place}/some")) as other:
         theirs = (await other.put([(b"x" * 20, "image/png")]))[0]
@@ -90,7 +90,7 @@ async def test_other_prefix(store: S3Store, server: str, place: str) -> None:
     assert sorted((await kept(server, place)).values()) == [b"x" * 20, b"y" * 20]
 
 
-async def test_expiry(store: S3Store, server: str, place: str, clock: Clock) -> None:
+async def test_links_expire_and_sweeps_delete(store: S3Store, server: str, place: str, clock: Clock) -> None:
     """After its expiry a link fails, and a sweep deletes the file, even one of another gateway."""
     link = store.url((await store.put(FILES))[0], "http://h")
     clock.now += 50
@@ -104,7 +104,7 @@ async def test_expiry(store: S3Store, server: str, place: str, clock: Clock) -> 
     assert await store.sweep() == 0
 
 
-async def test_capacity(store: S3Store, server: str, place: str, clock: Clock) -> None:
+async def test_the_oldest_files_are_deleted_first(store: S3Store, server: str, place: str, clock: Clock) -> None:
     """When the space is used up, the oldest files are deleted; files that can never fit delete nothing."""
     for letter in (b"a", b"b", b"c"):
         await store.put([(letter * 8, "image/png")])
@@ -115,7 +115,9 @@ async def test_capacity(store: S3Store, server: str, place: str, clock: Clock) -
     assert len(await kept(server, place)) == 2
 
 
-async def test_all_or_none(store: S3Store, server: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_write_stores_no_image(
+    store: S3Store, server: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If one image of a request can't be written, none stays; the next request is served."""
     write = store._write
 
@@ -132,7 +134,7 @@ async def test_all_or_none(store: S3Store, server: str, place: str, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["../links.key", "links.key", "", "0" * 32 + ".exe"])
-async def test_only_names_of_ours(store: S3Store, name: str) -> None:
+async def test_only_result_names_are_requested(store: S3Store, name: str) -> None:
     """Only a signed name of the right form is requested from S3."""
     for access in ("", f"9999999999-{'0' * 32}"):
         with pytest.raises(NoSuchFile):
@@ -141,7 +143,9 @@ async def test_only_names_of_ours(store: S3Store, name: str) -> None:
             await store.redirect_url(name, access, "GET")
 
 
-async def test_failures_are_told_apart(store: S3Store, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_listing_is_not_an_empty_one(
+    store: S3Store, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A refusal by S3 is not an empty listing: a sweep reports that the store does not work."""
     monkeypatch.setattr(store, "_bucket", "missing")
     assert server

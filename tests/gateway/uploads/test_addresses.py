@@ -28,7 +28,7 @@ NEIGHBOURS = """
 
 
 @pytest.mark.parametrize("row", REGISTRY.split())
-def test_special_purposes(row: str) -> None:
+def test_special_purpose_addresses_are_not_public(row: str) -> None:
     """No row of the registries is public, from its first to its last address."""
     network = ip_network(row)
     assert [is_public(str(end)) for end in (network[0], network[-1])] == [False, False]
@@ -36,14 +36,14 @@ def test_special_purposes(row: str) -> None:
 
 @pytest.mark.parametrize("row", [row for row in REGISTRY.split() if isinstance(ip_network(row), IPv4Network)])
 @pytest.mark.parametrize("shape", ["::ffff:{:x}:{:x}", "2002:{:x}:{:x}::1", "64:ff9b::{:x}:{:x}", "2001::{:x}:{:x}"])
-def test_special_purposes_inside(row: str, shape: str) -> None:
+def test_embedded_special_purpose_addresses_are_not_public(row: str, shape: str) -> None:
     """An IPv6 address can't circumvent these rows."""
     for end in (ip_network(row)[0], ip_network(row)[-1]):
         assert not is_public(shape.format(int(end) >> 16, int(end) & 0xFFFF))
 
 
 @pytest.mark.parametrize("address", NEIGHBOURS.split())
-def test_neighbours(address: str) -> None:
+def test_neighbouring_addresses_are_public(address: str) -> None:
     """Addresses next to the rows are public."""
     assert is_public(address)
 

@@ -44,7 +44,7 @@ def answering(*answers: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("path", ["/ok", "/unsized", "/moved", "/moved3"])
-async def test_fetched(host: Host, path: str) -> None:
+async def test_images_are_fetched_over_redirects(host: Host, path: str) -> None:
     """An image is fetched over at most three redirects; the request asks for plain bytes, by the host's name."""
     assert await fetcher(host).fetch(f"http://127.0.0.1:{host.port}{path}") == PNG
     asked = host.asked[-1].lower()
@@ -70,14 +70,14 @@ async def test_fetched(host: Host, path: str) -> None:
         ("/garbage", "closed the connection"),
     ],
 )
-async def test_refused(host: Host, path: str, why: str) -> None:
+async def test_other_files_are_refused(host: Host, path: str, why: str) -> None:
     """Other files, too large ones and too many redirects are refused, and the error repeats nothing of them."""
     with pytest.raises(FetchError, match=why) as caught:
         await fetcher(host).fetch(f"http://127.0.0.1:{host.port}{path}")
     assert "inside" not in str(caught.value)
 
 
-async def test_drip(host: Host) -> None:
+async def test_slow_servers_are_abandoned_after_the_time_limit(host: Host) -> None:
     """A server that sends single bytes is given up after the time limit."""
     with pytest.raises(FetchError, match=r"longer than 0\.3 s"):
         await fetcher(host, timeout=0.3).fetch(f"http://127.0.0.1:{host.port}/drip")
@@ -120,7 +120,7 @@ async def test_drip(host: Host) -> None:
         "http://xn--a.example/",
     ],
 )
-async def test_hostile(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+async def test_internal_addresses_are_never_connected_to(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """No spelling of an internal address leads to a connection."""
     dialled: list[Any] = []
 
@@ -135,13 +135,13 @@ async def test_hostile(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 @pytest.mark.parametrize("addresses", [["10.0.0.1"], [PUBLIC, "10.0.0.1"], ["::1", PUBLIC], [], ["nonsense"]])
-async def test_inner_names(addresses: list[str]) -> None:
+async def test_names_with_an_internal_address_are_refused(addresses: list[str]) -> None:
     """One internal address among public ones refuses a name, with the same error as for an unknown name."""
     with pytest.raises(FetchError, match="its host is unknown or has no public address"):
         await fetcher(resolve=answering(addresses)).fetch("http://name.example/")
 
 
-async def test_rebinding(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+async def test_names_are_resolved_once(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     """The checked address is the one that is connected to: the name is never resolved again."""
     dialled: list[tuple[str, int]] = []
     real = asyncio.open_connection
@@ -159,7 +159,7 @@ async def test_rebinding(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
         await fetcher(resolve=resolve).fetch("http://name.example/ok")
 
 
-async def test_tls(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+async def test_certificates_must_match_the_name(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     """With TLS the certificate must be that of the name, not that of the address."""
     stream = await _stream(await asyncio.open_connection("127.0.0.1", host.port))
     asked: list[Any] = []
@@ -178,20 +178,20 @@ async def test_tls(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     assert asked == [(PUBLIC, 443), ("name.example", True, ssl.CERT_REQUIRED)]
 
 
-async def test_next_address(host: Host) -> None:
+async def test_the_next_address_is_tried(host: Host) -> None:
     """A name with several addresses is reached at one that answers."""
     exempt = frozenset({f"name.example:{host.port}"})
     found = fetcher(hosts=exempt, resolve=answering(["127.0.0.77", "127.0.0.1"]))
     assert await found.fetch(f"http://name.example:{host.port}/ok") == PNG
 
 
-async def test_port_of_public_host() -> None:
+async def test_other_ports_are_refused() -> None:
     """Other ports than the scheme's are not connected to, even on public hosts."""
     with pytest.raises(FetchError, match="port must be 80 or 443, not 6379"):
         await fetcher(resolve=answering([PUBLIC])).fetch("http://name.example:6379/")
 
 
-async def test_unreachable() -> None:
+async def test_unreachable_servers_are_client_errors() -> None:
     """An unreachable server gives a client error, not a server error."""
     async with serving() as gone:
         pass
@@ -199,7 +199,7 @@ async def test_unreachable() -> None:
         await fetcher(gone).fetch(f"http://127.0.0.1:{gone.port}/ok")
 
 
-async def test_proxies(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+async def test_proxy_settings_are_ignored(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     """Proxy settings of the environment are ignored."""
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

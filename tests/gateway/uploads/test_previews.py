@@ -22,7 +22,7 @@ def encoded(mode: str = "RGB") -> bytes:
     ("mime_type", "format_"), [("image/png", "PNG"), ("image/jpeg", "JPEG"), ("image/webp", "WEBP")]
 )
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
-def test_enlarged(mime_type: str, format_: str, mode: str) -> None:
+def test_previews_are_enlarged(mime_type: str, format_: str, mode: str) -> None:
     """The file has the requested size and type and the same colour; the preview keeps its indexes."""
     small = pb.Preview(index=1, step=5, preview_index=2, data=encoded(mode), mime_type="image/png", width=8, height=4)
     large = enlarge_preview(small, (96, 64), mime_type)
@@ -47,6 +47,6 @@ def test_enlarged(mime_type: str, format_: str, mode: str) -> None:
         ((1000, 50), (0, 4096), (4096, 4096)),
     ],
 )
-def test_size_like(own: tuple[int, int], asked: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_size_from_start_image(own: tuple[int, int], asked: tuple[int, int], expected: tuple[int, int]) -> None:
     """The size keeps the start image's aspect ratio within the contract's limits, as in the service."""
     assert size_from_start_image(own, *asked) == expected

@@ -35,7 +35,7 @@ async def host(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
 @pytest.mark.parametrize(
     "given", [B64, f"data:image/png;base64,{B64}", f"DATA:;BASE64,{B64}\n"], ids=["b64", "url", "odd"]
 )
-async def test_inline(gateway: httpx.AsyncClient, fake: FakeService, given: str) -> None:
+async def test_inline_images_arrive_as_files(gateway: httpx.AsyncClient, fake: FakeService, given: str) -> None:
     """Images in the JSON arrive as files, with the requested strength."""
     answer = await gateway.post(PATH, json={"prompt": "x", "image": given, "mask": given, "strength": 0.5})
     assert answer.status_code == 200, answer.text
@@ -44,7 +44,9 @@ async def test_inline(gateway: httpx.AsyncClient, fake: FakeService, given: str)
 
 
 @pytest.mark.parametrize("path", [PATH, "/images/generations", "/apipie/v1/images/generations"])
-async def test_fetched(service: Service, tmp_path: Path, host: Host, path: str) -> None:
+async def test_images_are_fetched_from_configured_hosts(
+    service: Service, tmp_path: Path, host: Host, path: str
+) -> None:
     """A URL is fetched if its host is configured, in any spelling; the service gets the file."""
     settings = config(service, tmp_path, fetch_hosts=(f"LocalHost:{host.port}",))
     async with running_gateway(settings) as client:
@@ -53,7 +55,7 @@ async def test_fetched(service: Service, tmp_path: Path, host: Host, path: str) 
     assert service.fake.requests[0].image == LAKE
 
 
-async def test_own_link(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_result_links_are_start_images(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """A result can be a start image by its link, although the gateway's host is internal."""
     behave = fake.behave
 
@@ -71,7 +73,7 @@ async def test_own_link(gateway: httpx.AsyncClient, fake: FakeService) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image_url")
 
 
-async def test_previews(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_previews_have_the_start_images_size(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """With a start image, previews have its size, not the model's."""
 
     async def with_preview(*_: Any) -> Any:
@@ -86,7 +88,7 @@ async def test_previews(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     assert image_header.check(base64.b64decode(told["b64_json"])).size == (24, 16)
 
 
-async def test_not_fetched(service: Service, tmp_path: Path, host: Host) -> None:
+async def test_fetching_can_be_disabled(service: Service, tmp_path: Path, host: Host) -> None:
     """If fetching is disabled, no request is sent."""
     settings = config(service, tmp_path, fetch=False, fetch_hosts=("127.0.0.1",))
     async with running_gateway(settings) as client:
@@ -96,7 +98,7 @@ async def test_not_fetched(service: Service, tmp_path: Path, host: Host) -> None
     assert host.asked == []
 
 
-async def test_gone_while_fetching(service: Service, tmp_path: Path, host: Host) -> None:
+async def test_a_disconnect_cancels_the_fetch(service: Service, tmp_path: Path, host: Host) -> None:
     """A disconnect of the client cancels the fetch."""
     settings = config(service, tmp_path, fetch_hosts=(f"127.0.0.1:{host.port}",))
     async with running_gateway(settings) as client:
@@ -126,7 +128,7 @@ async def test_gone_while_fetching(service: Service, tmp_path: Path, host: Host)
     ],
     ids=["empty", "gif", "wave", "cut", "jpeg", "wide", "large", "bomb", "long"],
 )
-def test_bad_files(data: bytes, why: str) -> None:
+def test_invalid_files_are_refused(data: bytes, why: str) -> None:
     """A file that is not an image, or decodes to too many pixels, is refused before it is decoded."""
     with pytest.raises(InvalidImage, match=why) as caught:
         check_image(data, "mask")
@@ -134,7 +136,7 @@ def test_bad_files(data: bytes, why: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["YQ==", "YQ", "YQ=", " Y Q\n=="])
-def test_base64(text: str) -> None:
+def test_base64_spellings(text: str) -> None:
     """Base64 may have line breaks and lack padding."""
     assert decode_base64(text, "image") == b"a"
     assert decode_data_url(f"data:image/png;base64,{text}", "image") == b"a"
@@ -144,7 +146,7 @@ def test_base64(text: str) -> None:
 @pytest.mark.parametrize(
     "url", ["data:image/png,abc", "data:image/png;base64", "data:", "data:;base64,%", "data:;base64,Y"]
 )
-def test_bad_data_url(url: str) -> None:
+def test_invalid_data_urls_are_refused(url: str) -> None:
     """Invalid base64 is refused as such."""
     with pytest.raises(InvalidImage, match="must be"):
         decode_data_url(url, "image")

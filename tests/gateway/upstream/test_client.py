@@ -24,7 +24,7 @@ ASKED = pb.StreamImagesRequest(
 )
 
 
-async def test_generate(service: Service) -> None:
+async def test_generate_orders_images_by_index(service: Service) -> None:
     """Images are ordered by index, with the summary of the last event."""
     async with ServiceClient(Route(service.address)) as client:
         answer = await client.generate(ASKED, "id")
@@ -33,7 +33,7 @@ async def test_generate(service: Service) -> None:
     assert not ASKED.generation.HasField("timeout")
 
 
-async def test_large(service: Service, fake: FakeService) -> None:
+async def test_large_images_are_received(service: Service, fake: FakeService) -> None:
     """Images far above gRPC's default limit of 4 MiB are received."""
 
     async def large(*_: Any) -> Any:
@@ -48,7 +48,7 @@ async def test_large(service: Service, fake: FakeService) -> None:
     assert not answer.HasField("usage")
 
 
-async def test_unavailable_is_tried_again(service: Service, fake: FakeService) -> None:
+async def test_unavailable_replicas_are_retried(service: Service, fake: FakeService) -> None:
     """A replica that is unavailable causes no error."""
     refusal = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "UNAVAILABLE")
 
@@ -62,7 +62,7 @@ async def test_unavailable_is_tried_again(service: Service, fake: FakeService) -
     assert len(fake.requests) == 3
 
 
-async def test_no_retry_after_the_first_event(service: Service, fake: FakeService) -> None:
+async def test_requests_are_not_retried_after_the_first_event(service: Service, fake: FakeService) -> None:
     """A request that has started is not retried."""
 
     async def broken(_: Any, context: Any) -> Any:
@@ -77,7 +77,7 @@ async def test_no_retry_after_the_first_event(service: Service, fake: FakeServic
     assert len(fake.requests) == 1
 
 
-async def test_cancel(service: Service, fake: FakeService) -> None:
+async def test_cancelling_a_task_cancels_its_call(service: Service, fake: FakeService) -> None:
     """Cancelling a task cancels its call."""
     fake.behave = sleep_long
     async with ServiceClient(Route(service.address)) as client:
@@ -89,7 +89,7 @@ async def test_cancel(service: Service, fake: FakeService) -> None:
         await asyncio.wait_for(fake.cancelled.wait(), 30)
 
 
-async def test_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_settings_are_ignored(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxy settings of the environment are ignored."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with ServiceClient(Route(service.address)) as client:
@@ -105,12 +105,12 @@ async def test_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPat
         ("unix:/run/x.sock", "unix:/run/x.sock"),
     ],
 )
-def test_target(text: str, target: str) -> None:
+def test_grpc_target(text: str, target: str) -> None:
     """A target is one address, several, or any name that gRPC resolves."""
     assert _grpc_target(text) == target
 
 
-async def test_no_ca(tmp_path: Path) -> None:
+async def test_a_missing_ca_is_named(tmp_path: Path) -> None:
     """The error for a missing CA file names it."""
     with pytest.raises(StartError, match=r"cannot read --tls-ca .*ca\.pem: No such file"):
         ServiceClient(Route("127.0.0.1:1", tls_ca=tmp_path / "ca.pem"))

@@ -59,7 +59,7 @@ LOADED, FAILED = (
         ((), {}, "the image service does not have the default model"),
     ],
 )
-async def test_the_default_model_decides(models: Any, aliases: Any, why: str) -> None:
+async def test_readiness_depends_on_the_default_model(models: Any, aliases: Any, why: str) -> None:
     """Requests without a model must be served: the service's default model, or the gateway's."""
     assert await readiness(FakeClient(*models), **aliases).problem() == why
 
@@ -76,7 +76,7 @@ async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> N
     assert [record.levelno for record in caplog.records][2] == logging.WARNING
 
 
-async def test_the_reason_is_answered(tmp_path: Path) -> None:
+async def test_readyz_reports_the_reason(tmp_path: Path) -> None:
     """`/readyz` reports the reason: a service that drains, or is gone."""
     async with running_service() as own, running_gateway(config(own, tmp_path)) as client:
         assert (await client.get("/readyz")).json() == {"status": "ready"}
@@ -88,7 +88,7 @@ async def test_the_reason_is_answered(tmp_path: Path) -> None:
         assert (await client.get("/readyz")).json()["why"] == "nothing listens at the address of the image service"
 
 
-async def test_a_gateway_without_a_key_is_not_ready() -> None:
+async def test_a_refused_gateway_key_makes_it_not_ready() -> None:
     """A healthy service that refuses the gateway's key makes the gateway not ready."""
     client = FakeClient(LOADED)
 
@@ -100,7 +100,9 @@ async def test_a_gateway_without_a_key_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize("aliases", [{"mine": "nowhere"}, {"*": "nowhere"}, {"a": "tiny", "b": "Tiny"}])
-async def test_an_alias_to_an_unknown_model(service: Service, tmp_path: Path, aliases: dict[str, str]) -> None:
+async def test_an_alias_to_an_unknown_model_is_refused(
+    service: Service, tmp_path: Path, aliases: dict[str, str]
+) -> None:
     """An alias of an unknown model fails the start, with one line that names the served models."""
     alias, model = list(aliases.items())[-1]
     settings = config(service, tmp_path, aliases=aliases)
@@ -111,7 +113,7 @@ async def test_an_alias_to_an_unknown_model(service: Service, tmp_path: Path, al
     assert caught.value.exit_code == 2
 
 
-async def test_an_alias_is_checked_when_the_service_comes() -> None:
+async def test_aliases_are_checked_once_the_service_answers() -> None:
     """A gateway that starts before the service waits, and checks once the service answers."""
     client = FakeClient(LOADED, trouble="nothing listens there")
     looking = asyncio.create_task(readiness(client, mine="gone").wait_and_check())
@@ -123,7 +125,7 @@ async def test_an_alias_is_checked_when_the_service_comes() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_lame_duck(service: Service, tmp_path: Path, number: signal.Signals) -> None:
+async def test_during_lame_duck_requests_are_served(service: Service, tmp_path: Path, number: signal.Signals) -> None:
     """After SIGTERM and SIGHUP it is not ready, and serves requests until the port closes."""
     ready = asyncio.get_running_loop().create_future()
     settings = config(service, tmp_path, lame_duck=2.0)
@@ -142,7 +144,7 @@ async def test_lame_duck(service: Service, tmp_path: Path, number: signal.Signal
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM], [signal.SIGHUP, signal.SIGINT]])
-async def test_no_lame_duck(service: Service, tmp_path: Path, numbers: list[signal.Signals]) -> None:
+async def test_a_second_signal_skips_lame_duck(service: Service, tmp_path: Path, numbers: list[signal.Signals]) -> None:
     """Ctrl-C, and a second signal, skip the wait for load balancers."""
     ready = asyncio.get_running_loop().create_future()
     settings = config(service, tmp_path, lame_duck=3600.0)
