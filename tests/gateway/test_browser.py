@@ -94,7 +94,7 @@ class ControlledService:
         yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
 
 
-async def test_generation(page: Page, fake: FakeService) -> None:
+async def test_generation_shows_its_progress(page: Page, fake: FakeService) -> None:
     """Ctrl+Enter sends; queue, step, preview and image are shown in turn, and the image is kept with its seed."""
     fake.behave = controlled = ControlledService()
     await page.type("#prompt", "a lake, by 'nobody' <b>")
@@ -117,7 +117,7 @@ async def test_generation(page: Page, fake: FakeService) -> None:
     assert fake.previews[0].count == 3
 
 
-async def test_cancel(page: Page, fake: FakeService) -> None:
+async def test_escape_cancels(page: Page, fake: FakeService) -> None:
     """Escape cancels the request, in the page and at the service; the next one can be sent at once."""
     fake.behave = sleep_long
     await page.type("#prompt", "a lake")
@@ -133,7 +133,7 @@ async def test_cancel(page: Page, fake: FakeService) -> None:
     assert not await page.run(VISIBLE.format("#cancel"))
 
 
-async def test_error(page: Page, fake: FakeService) -> None:
+async def test_error_focuses_the_field(page: Page, fake: FakeService) -> None:
     """An error is shown as text, and the field at fault gets the focus."""
     faults = [("steps", "must be 1 to 150, not 149")]
     fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations=faults)
@@ -143,7 +143,7 @@ async def test_error(page: Page, fake: FakeService) -> None:
     assert await page.run("document.activeElement.id") == "steps"
 
 
-async def test_problems(page: Page, fake: FakeService) -> None:
+async def test_invalid_fields_have_messages(page: Page, fake: FakeService) -> None:
     """An invalid field has a message of the page's own below it, also in closed settings; a valid one has none."""
     await page.run("document.querySelector('#settings').open = false")
     await page.run("document.querySelector('#steps').value = 900")
@@ -160,7 +160,7 @@ async def test_problems(page: Page, fake: FakeService) -> None:
     assert [request.steps for request in fake.requests] == [9]
 
 
-async def test_samplers(page: Page, fake: FakeService) -> None:
+async def test_samplers_can_be_chosen(page: Page, fake: FakeService) -> None:
     """Sampler and schedule can be chosen among the model's; without a choice they are not sent."""
     options = "[...document.querySelector('#sampler').options].map((one) => one.value).join()"
     assert await page.run(options) == ",ddim,dpmpp_2m,euler,euler_ancestral"
@@ -174,7 +174,7 @@ async def test_samplers(page: Page, fake: FakeService) -> None:
         assert [(one.sampler, one.schedule) for one in fake.requests[before:]] == [(sampler, schedule)]
 
 
-async def test_several(page: Page, fake: FakeService) -> None:
+async def test_each_image_has_its_own_seed(page: Page, fake: FakeService) -> None:
     """Each of several images is kept with the seed that makes it alone, and the copied request has that seed."""
 
     async def behave(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -198,7 +198,7 @@ async def test_several(page: Page, fake: FakeService) -> None:
     assert '"n"' not in command
 
 
-async def test_presets(page: Page, fake: FakeService) -> None:
+async def test_presets_can_be_chosen(page: Page, fake: FakeService) -> None:
     """Qualities and styles can be chosen if the model has some, are sent, and are kept with the image."""
     fake.behave = controlled = ControlledService()
     controlled.started.set()
@@ -219,7 +219,7 @@ async def test_presets(page: Page, fake: FakeService) -> None:
     await page.until("document.querySelector('#style').value === 'noir'")
 
 
-async def test_ideas(page: Page, fake: FakeService) -> None:
+async def test_example_prompt_makes_an_image(page: Page, fake: FakeService) -> None:
     """An example prompt makes an image with one click."""
     fake.behave = controlled = ControlledService()
     controlled.started.set()
@@ -230,7 +230,7 @@ async def test_ideas(page: Page, fake: FakeService) -> None:
     assert not await page.run(VISIBLE.format("#ideas"))
 
 
-async def test_key(browser: Page, service: Service, tmp_path: Path) -> None:
+async def test_key_field_is_shown_if_required(browser: Page, service: Service, tmp_path: Path) -> None:
     """The field for a key is shown only if the server requires one, and with a key everything works."""
     path = tmp_path / "keys"
     key = create(path, "somebody")
@@ -243,7 +243,7 @@ async def test_key(browser: Page, service: Service, tmp_path: Path) -> None:
         assert await browser.run(TEXT.format("#error")) == ""
 
 
-async def test_a_service_that_starts(browser: Page, tmp_path: Path) -> None:
+async def test_models_load_when_the_service_starts(browser: Page, tmp_path: Path) -> None:
     """A page that is opened before the service runs says so, and loads the models once it runs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -255,7 +255,7 @@ async def test_a_service_that_starts(browser: Page, tmp_path: Path) -> None:
             assert await browser.run(TEXT.format("#error")) == ""
 
 
-async def test_docs(page: Page, gateway: httpx.AsyncClient) -> None:
+async def test_documentation_has_every_dialect(page: Page, gateway: httpx.AsyncClient) -> None:
     """The documentation has a section for each dialect, with two examples and the fields of its JSON."""
     await page.open(f"{gateway.base_url}/docs")
     await page.until("!document.querySelector('#article').hasAttribute('aria-busy')")
@@ -269,7 +269,7 @@ async def test_docs(page: Page, gateway: httpx.AsyncClient) -> None:
     assert not await page.run("document.querySelector('#article').textContent.includes('9223372036854776000')")
 
 
-async def test_begin_with_a_picture(page: Page, fake: FakeService) -> None:
+async def test_dropped_file_is_the_initial_image(page: Page, fake: FakeService) -> None:
     """A file that is dropped on the page is the next initial image; after its removal there is none."""
     await page.until(VISIBLE.format("#drop"))
     await page.run(DROP.format(base64.b64encode(png(BLUE)).decode()))
@@ -286,7 +286,7 @@ async def test_begin_with_a_picture(page: Page, fake: FakeService) -> None:
     assert (fake.requests[1].image, fake.requests[1].strength) == (b"", 0)
 
 
-async def test_program(page: Page, fake: FakeService, tmp_path: Path) -> None:
+async def test_copied_program_requests_the_same_image(page: Page, fake: FakeService, tmp_path: Path) -> None:
     """Copy as Python gives a program that requests the same image again, whatever is in the prompt."""
     fake.behave = controlled = ControlledService()
     controlled.started.set()
@@ -297,14 +297,16 @@ async def test_program(page: Page, fake: FakeService, tmp_path: Path) -> None:
     await page.run("navigator.clipboard.writeText = () => Promise.reject()")
     await page.run("document.querySelector('#python').click()")
     program = await page.run("document.querySelector('#snippet-text').value")
-    await run(program, tmp_path)
+    await run_program(program, tmp_path)
     assert (tmp_path / "image.png").read_bytes() == png(GREEN)
     first, again = fake.requests
     first.ClearField("count")  # the program sends 1
     assert again == first
 
 
-async def test_program_beside_a_vendor(browser: Page, service: Service, fake: FakeService, tmp_path: Path) -> None:
+async def test_copied_program_with_a_vendors_defaults(
+    browser: Page, service: Service, fake: FakeService, tmp_path: Path
+) -> None:
     """It requests the same image also if the shared paths have a vendor's defaults."""
     fake.behave = controlled = ControlledService()
     controlled.started.set()
@@ -317,11 +319,11 @@ async def test_program_beside_a_vendor(browser: Page, service: Service, fake: Fa
         await browser.until(VISIBLE.format("#python"))
         await browser.run("navigator.clipboard.writeText = () => Promise.reject()")
         await browser.run("document.querySelector('#python').click()")
-        await run(await browser.run("document.querySelector('#snippet-text').value"), tmp_path)
+        await run_program(await browser.run("document.querySelector('#snippet-text').value"), tmp_path)
     assert [asked.style for asked in fake.requests] == ["", ""]
 
 
-async def run(program: str, folder: Path) -> None:
+async def run_program(program: str, folder: Path) -> None:
     """Run a program in a folder; it must succeed."""
     running = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=folder, env={"NO_PROXY": "*"})
     assert await running.wait() == 0

@@ -245,7 +245,7 @@ CLIENTS = {
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_what_a_client_reads_is_there(service: Service, tmp_path: Path, name: str) -> None:
+async def test_client_finds_what_it_reads(service: Service, tmp_path: Path, name: str) -> None:
     """Its request is accepted without a warning that it would show, and every image is where it reads it.
 
     The origin of a client that is a web page is allowed, as the documentation says.
@@ -258,23 +258,23 @@ async def test_what_a_client_reads_is_there(service: Service, tmp_path: Path, na
 
 async def check_client(gateway: httpx.AsyncClient, fake: FakeService, client: Client) -> None:
     """Send a client's request, and read the response as the client does."""
-    answer = await sent(gateway, client)
+    answer = await send(gateway, client)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
-    check(answer.json())
+    check_strictly(answer.json())
     data = answer.json()["data"]
     assert len(data) == client.count
     for index, one in enumerate(data):
         assert (URL in one) == (client.reads == URL)
         assert (B64 in one) == (client.reads == B64)
-        assert await file(one) == PNG + bytes([index])
+        assert await read_image(one) == PNG + bytes([index])
     made = fake.requests[0]
     assert {key: getattr(made, key) for key in client.expected} == client.expected
     if "origin" in client.headers:
         assert answer.headers["access-control-allow-origin"] == client.headers["origin"]
 
 
-async def sent(gateway: httpx.AsyncClient, client: Client) -> httpx.Response:
+async def send(gateway: httpx.AsyncClient, client: Client) -> httpx.Response:
     """Send a client's request to the exact URL that it would use."""
     url = f"{str(gateway.base_url).rstrip('/')}{client.path}"
     if not client.files:
@@ -283,7 +283,7 @@ async def sent(gateway: httpx.AsyncClient, client: Client) -> httpx.Response:
     return await gateway.post(url, data=client.body, files=files, headers=client.headers)
 
 
-def check(answer: dict[str, Any]) -> None:
+def check_strictly(answer: dict[str, Any]) -> None:
     """Find values that strict clients reject: a null, a time that is not an integer, an incomplete `usage`."""
     assert type(answer["created"]) is int
     assert None not in [*answer.values(), *(value for one in answer["data"] for value in one.values())]
@@ -292,23 +292,25 @@ def check(answer: dict[str, Any]) -> None:
     assert set(usage["input_tokens_details"]) == {"text_tokens", "image_tokens"}
 
 
-async def file(one: dict[str, Any]) -> bytes:
+async def read_image(one: dict[str, Any]) -> bytes:
     """Return the image, as strict clients decode base64, and as they fetch a link: without a key."""
     if B64 in one:
         return base64.b64decode(one[B64], validate=True)
     link = urlsplit(one[URL])
     assert link.scheme
     assert link.path.endswith(".png")
-    async with httpx.AsyncClient(trust_env=False) as stranger:
-        found = await stranger.get(one[URL])
-        assert (await stranger.head(one[URL])).headers["content-type"] == found.headers["content-type"] == "image/png"
+    async with httpx.AsyncClient(trust_env=False) as keyless:
+        found = await keyless.get(one[URL])
+        assert (await keyless.head(one[URL])).headers["content-type"] == found.headers["content-type"] == "image/png"
     return found.content
 
 
 @pytest.mark.parametrize("base", ["", "/", "/v1", "/v1/", "//v1"])
 @pytest.mark.parametrize("end", ["", "/", "?", "/?", "?api-version=1"])
 @pytest.mark.parametrize("action", ["images/generations", "models", "models/org/large"])
-async def test_bases(gateway: httpx.AsyncClient, base: str, action: str, end: str) -> None:
+async def test_base_urls_are_served_without_redirect(
+    gateway: httpx.AsyncClient, base: str, action: str, end: str
+) -> None:
     """With and without `/v1`, with doubled slashes, a slash at the end or a bare `?`: it is served, not redirected."""
     url = f"{str(gateway.base_url).rstrip('/')}{base}/{action}{end}"
     if action.startswith("models"):
@@ -319,7 +321,7 @@ async def test_bases(gateway: httpx.AsyncClient, base: str, action: str, end: st
 
 
 @pytest.mark.parametrize("path", [GENERATIONS, EDITS, "/v1/models", "/v1/models/x", "/", "/docs", "/openapi.json"])
-async def test_bare_options(gateway: httpx.AsyncClient, path: str) -> None:
+async def test_bare_options_succeed(gateway: httpx.AsyncClient, path: str) -> None:
     """SillyTavern pings by OPTIONS without an origin."""
     assert (await gateway.options(path)).status_code == 204
 
@@ -328,18 +330,18 @@ async def test_bare_options(gateway: httpx.AsyncClient, path: str) -> None:
     ("files", "ignored"),
     [(("image[]",) * 16, [f"image[{index}]" for index in range(1, 16)]), (("image[0]", "image[1]"), ["image[1]"])],
 )
-async def test_up_to_16_files(
+async def test_16_files_are_accepted(
     gateway: httpx.AsyncClient, fake: FakeService, files: tuple[str, ...], ignored: list[str]
 ) -> None:
     """As many files as OpenAI accepts are accepted; those without effect are named."""
-    answer = await sent(gateway, Client(path=EDITS, body={"prompt": "x"}, files=files, reads=B64))
+    answer = await send(gateway, Client(path=EDITS, body={"prompt": "x"}, files=files, reads=B64))
     assert answer.status_code == 200
     assert answer.headers["x-tintype-ignored"].split(", ") == ignored
     requests: list[pb.GenerateImagesRequest] = fake.requests
     assert requests[0].image == IMAGE
 
 
-async def test_models_for_lobechat(gateway: httpx.AsyncClient) -> None:
+async def test_lobechat_keeps_the_models(gateway: httpx.AsyncClient) -> None:
     """LobeChat keeps a fetched model that it does not know only with a type and parameters."""
     for one in (await gateway.get("/v1/models")).json()["data"]:
         assert one["type"] == "image"

@@ -30,7 +30,7 @@ REQUEST = "invalid_request_error"
 
 
 class TestSdk:
-    async def test_edit(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+    async def test_edit_returns_base64(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
         """An edit with an image, a mask and a prompt returns base64, as editing models do."""
         answer = await sdk.images.edit(
             image=("lake.png", LAKE), mask=("mask.png", MASK), prompt="a boat", n=2, size="512x512", model="dall-e-2"
@@ -41,19 +41,19 @@ class TestSdk:
         assert (sent.image, sent.mask, sent.prompt) == (LAKE, MASK, "a boat")
         assert (sent.count, sent.width, sent.height, sent.strength) == (2, 512, 512, STRENGTHS["masked"])
 
-    async def test_several(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+    async def test_first_of_several_images_is_edited(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
         """Of several images the first is edited, and a header names the others."""
         raw = await sdk.images.with_raw_response.edit(image=[LAKE, OTHER, MASK], prompt="x")
         assert raw.headers["x-tintype-ignored"] == "image[1], image[2]"
         assert fake.requests[0].image == LAKE
 
-    async def test_link(self, sdk: openai.AsyncOpenAI, gateway: httpx.AsyncClient) -> None:
+    async def test_links_on_request(self, sdk: openai.AsyncOpenAI, gateway: httpx.AsyncClient) -> None:
         """Links are returned on request."""
         answer = await sdk.images.edit(image=LAKE, prompt="x", response_format="url")
         assert answer.data is not None
         assert (await gateway.get(str(answer.data[0].url))).content == PNG + b"\0"
 
-    async def test_stream(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+    async def test_stream_has_edit_events(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
         """A stream has the events of edits, as the SDK types them."""
 
         async def with_preview(*_: Any) -> Any:
@@ -68,7 +68,7 @@ class TestSdk:
         assert fake.previews[0].count == 2
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-    async def test_variation(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+    async def test_variation_needs_only_an_image(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
         """An image alone is sufficient."""
         answer = await sdk.images.create_variation(image=LAKE, n=2, response_format="b64_json", size="256x256")
         assert answer.data is not None
@@ -78,7 +78,7 @@ class TestSdk:
         assert sent.strength == pytest.approx(STRENGTHS["variation"])
         assert sent.prompt
 
-    async def test_no_picture(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+    async def test_invalid_image_names_the_field(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
         """A file that is not an image is the SDK's error, with OpenAI's code."""
         with pytest.raises(openai.BadRequestError) as caught:
             await sdk.images.edit(image=("notes.png", b"to buy: milk, bread"), prompt="x")
@@ -98,7 +98,7 @@ def half_transparent(alpha: int = 0, kind: str = "PNG") -> bytes:
 class TestTransparency:
     @pytest.mark.parametrize("path", [EDITS, "/api/ai/images/edit"])
     @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-    async def test_an_image_is_its_own_mask(
+    async def test_transparent_parts_are_the_mask(
         self, gateway: httpx.AsyncClient, fake: FakeService, path: str, kind: str
     ) -> None:
         """Without a mask, transparent parts are repainted, with the strength of a mask."""
@@ -112,16 +112,14 @@ class TestTransparency:
         assert "x-tintype-ignored" not in answer.headers
 
     @pytest.mark.parametrize("data", [half_transparent(255), half_transparent(200), LAKE])
-    async def test_an_image_that_hides_nothing(
-        self, gateway: httpx.AsyncClient, fake: FakeService, data: bytes
-    ) -> None:
+    async def test_opaque_image_has_no_mask(self, gateway: httpx.AsyncClient, fake: FakeService, data: bytes) -> None:
         """An opaque image, or one that is nowhere more than half transparent, has no mask."""
         answer = await gateway.post(EDITS, files={"image": ("a.png", data), "prompt": (None, "x")})
         assert answer.status_code == 200, answer.text
         assert fake.requests[0].mask == b""
         assert fake.requests[0].strength == pytest.approx(STRENGTHS["low"])
 
-    async def test_the_clients_mask_and_strength_win(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_mask_and_strength_take_precedence(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A mask in the request replaces that of the image, and a strength in the request is used."""
         data = base64.b64encode(half_transparent()).decode()
         await gateway.post(EDITS, json={"prompt": "x", "image": data, "mask": B64})
@@ -130,7 +128,9 @@ class TestTransparency:
         assert fake.requests[1].strength == 0.5
 
     @pytest.mark.parametrize("path", [VARIATIONS, "/v1/images/generations"])
-    async def test_elsewhere_it_is_no_mask(self, gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
+    async def test_transparency_is_a_mask_only_in_edits(
+        self, gateway: httpx.AsyncClient, fake: FakeService, path: str
+    ) -> None:
         """A variation, or a generation from an image, changes the whole image."""
         body = {"prompt": "x", "image": base64.b64encode(half_transparent()).decode()}
         assert (await gateway.post(path, json=body)).status_code == 200
@@ -138,7 +138,7 @@ class TestTransparency:
 
 
 class TestJson:
-    async def test_images(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_images_by_url(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """OpenAI's JSON format: images by URL, and the mask, too."""
         url = {"image_url": f"data:image/png;base64,{B64}"}
         answer = await gateway.post(EDITS, json={"prompt": "x", "images": [url, url], "mask": url})
@@ -160,14 +160,14 @@ class TestJson:
         ],
         ids=str,
     )
-    async def test_bad(
+    async def test_error_names_the_clients_key(
         self, gateway: httpx.AsyncClient, body: dict[str, Any], code: str, param: str, expected: str
     ) -> None:
         """An error names the client's own key."""
         answer = await gateway.post(EDITS, json={"prompt": "x"} | body)
         assert expected in check_error(answer, 400, REQUEST, code, param)
 
-    async def test_variation(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_variation_needs_only_an_image(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A variation responds as configured, and does not stream."""
         answer = await gateway.post(VARIATIONS, json={"image": B64})
         assert "url" in answer.json()["data"][0]
@@ -175,7 +175,7 @@ class TestJson:
         answer = await gateway.post(VARIATIONS, json={"image": B64, "stream": True})
         check_error(answer, 400, REQUEST, "unsupported_parameter", "stream")
 
-    async def test_oxen(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_oxens_edit(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Oxen's edit has its own keys and its own format of responses."""
         path, body = "/api/ai/images/edit", {"model": "tiny", "prompt": "x", "image": B64, "mask": B64, "size": "64x32"}
         answer = await gateway.post(path, json=body | {"response_format": "b64_json"})
@@ -198,7 +198,7 @@ class TestJson:
         ({"mask": b"m", "input_fidelity": "high"}, "masked"),
     ],
 )
-def test_strength(body: dict[str, Any], strength: str) -> None:
+def test_default_strengths(body: dict[str, Any], strength: str) -> None:
     """Without a strength the default of the case is used; a given strength is used, also 0."""
     call = parse_edit({"prompt": "x", "image": b"i"} | body)
     assert call.request.strength == pytest.approx(STRENGTHS[strength])
@@ -206,7 +206,7 @@ def test_strength(body: dict[str, Any], strength: str) -> None:
     assert parse_variation({"image": b"i", "strength": 0}).request.strength == 0
 
 
-def test_variation_with_prompt() -> None:
+def test_variation_prompt_guides() -> None:
     """A prompt in the request guides as usual."""
     call = parse_variation({"image": b"i", "prompt": "a boat"})
     assert call.request.prompt == "a boat"
@@ -215,14 +215,14 @@ def test_variation_with_prompt() -> None:
 
 @pytest.mark.parametrize("parse", [parse_edit, parse_variation])
 @pytest.mark.parametrize("value", [None, "", b"", [], [None], [""], [[b"x"]], {}, {"image_url": 7}, 7, True])
-def test_no_picture(parse: Any, value: Any) -> None:
+def test_invalid_image_names_the_field(parse: Any, value: Any) -> None:
     """A value that is not an image is a bad request that names the field."""
     with pytest.raises(BadRequest) as caught:
         parse({"prompt": "x", "image": value})
     assert caught.value.param == "image"
 
 
-async def test_described(gateway: httpx.AsyncClient) -> None:
+async def test_openapi_describes_forms_and_json(gateway: httpx.AsyncClient) -> None:
     """The document says that they accept forms and JSON."""
     described = msgspec.json.decode((await gateway.get("/openapi.json")).content)
     for path in (EDITS, VARIATIONS):

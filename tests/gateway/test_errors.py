@@ -34,7 +34,7 @@ REQUEST, SERVER = "invalid_request_error", "server_error"
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "param", "told"),
+    ("body", "code", "param", "expected"),
     [
         ({}, None, "prompt", "Invalid 'prompt': empty string. The request has no 'prompt'"),
         ({"prompt": ""}, None, "prompt", "Invalid 'prompt': empty string. Describe what"),
@@ -81,12 +81,12 @@ REQUEST, SERVER = "invalid_request_error", "server_error"
     ],
     ids=str,
 )
-async def test_bad_requests(
-    gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any], code: str | None, param: str, told: str
+async def test_invalid_field_is_named(
+    gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any], code: str | None, param: str, expected: str
 ) -> None:
     """An invalid field is named with its value and what is right, and no request reaches the service."""
     answer = await gateway.post(PATH, json=body)
-    assert told in check_error(answer, 400, REQUEST, code, param)
+    assert expected in check_error(answer, 400, REQUEST, code, param)
     assert not fake.requests
 
 
@@ -134,7 +134,7 @@ async def test_bad_requests(
     ],
     ids=lambda value: f"{value.code.name}-{value.reason}" if isinstance(value, Refusal) else None,
 )
-async def test_refusals(
+async def test_every_code_has_status_type_and_code(
     gateway: httpx.AsyncClient,
     fake: FakeService,
     refusal: Refusal,
@@ -184,7 +184,7 @@ def test_every_code_has_a_status() -> None:
         ("prompt", {}, "prompt"),
     ],
 )
-async def test_names_of_the_client(
+async def test_errors_name_the_clients_key(
     gateway: httpx.AsyncClient, fake: FakeService, field: str, body: dict[str, Any], param: str
 ) -> None:
     """A field of the contract is named by the key that the client used."""
@@ -196,7 +196,7 @@ async def test_names_of_the_client(
     assert (f"'{field}'" in message) == (field == param)
 
 
-async def test_several_violations(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_all_invalid_fields_are_named(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """All faulty fields are named; the first is the parameter."""
     faults = [("count", "must be 1"), ("width", "must be 16 to 4096, not 5000")]
     fake.behave = Refusal(Code.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=faults)
@@ -206,7 +206,7 @@ async def test_several_violations(gateway: httpx.AsyncClient, fake: FakeService)
 
 @pytest.mark.parametrize(("delay", "headers"), [(2.5, ("3", "2500")), (0.2, ("1", "200")), (60, ("60", "60000"))])
 @pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE])
-async def test_retry_delay(
+async def test_retry_delay_is_passed_on(
     gateway: httpx.AsyncClient, fake: FakeService, code: Code, delay: float, headers: tuple[str, str]
 ) -> None:
     """The service's retry delay is passed on."""
@@ -217,19 +217,19 @@ async def test_retry_delay(
     assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == headers
 
 
-async def test_details_that_are_none(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_invalid_trailer_does_not_hide_the_error(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """An invalid trailer does not hide the error."""
 
-    class Garbage(Refusal):
+    class InvalidTrailer(Refusal):
         @property
         def trailers(self) -> tuple[tuple[str, bytes], ...]:
             return (("grpc-status-details-bin", b"\xff\xff\xff"),)
 
-    fake.behave = Garbage(Code.PERMISSION_DENIED)
+    fake.behave = InvalidTrailer(Code.PERMISSION_DENIED)
     check_error(await gateway.post(PATH, json={"prompt": "x"}), 403, REQUEST, None, None)
 
 
-async def test_service_down(tmp_path: Path) -> None:
+async def test_unreachable_service_is_503(tmp_path: Path) -> None:
     """Without a service the answer is a quick 503 without addresses; a service that is back is found again."""
     async with running_service() as service:
         port = int(service.address.rpartition(":")[2])
@@ -246,7 +246,7 @@ async def test_service_down(tmp_path: Path) -> None:
             assert (await client.post(PATH, json={"prompt": "x"})).status_code == 200
 
 
-async def test_too_slow(service: Service, fake: FakeService, tmp_path: Path) -> None:
+async def test_timeout_is_504_and_cancels(service: Service, fake: FakeService, tmp_path: Path) -> None:
     """A request beyond the gateway's timeout gives 504 without retries, and the call is cancelled."""
     fake.behave = sleep_long
     async with running_gateway(config(service, tmp_path, timeout=0.4)) as client:
@@ -255,7 +255,7 @@ async def test_too_slow(service: Service, fake: FakeService, tmp_path: Path) -> 
     assert answer.headers["x-should-retry"] == "false"
 
 
-async def test_our_own_mistake(
+async def test_bug_is_500_and_logged(
     service: Service,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -263,10 +263,10 @@ async def test_our_own_mistake(
 ) -> None:
     """A bug gives 500 without retries; the traceback is in the log, not in the response."""
 
-    def broken(*_: object) -> None:
+    def raise_bug(*_: object) -> None:
         raise RuntimeError("the inside")
 
-    monkeypatch.setattr("tintype.gateway.access.model_names.ModelNames.resolve", broken)
+    monkeypatch.setattr("tintype.gateway.access.model_names.ModelNames.resolve", raise_bug)
     with caplog.at_level(logging.ERROR):
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={"prompt": "x"})
@@ -275,11 +275,11 @@ async def test_our_own_mistake(
     assert "the inside" in caplog.text
 
 
-async def test_stream_without_end(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_stream_without_end_is_an_error(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """A service that ends its stream early has failed, and no partial response is sent."""
 
-    async def half(*_: Any) -> Any:
+    async def half_a_response(*_: Any) -> Any:
         yield image()
 
-    fake.behave = half
+    fake.behave = half_a_response
     check_error(await gateway.post(PATH, json={"prompt": "x", "n": 2}), 500, SERVER, None, None)

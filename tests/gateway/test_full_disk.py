@@ -38,7 +38,7 @@ SIZE = 256 * 1024  # bytes of the file system
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Return a small file system in memory."""
     folder = tmp_path / "small"
     folder.mkdir()
@@ -61,7 +61,7 @@ def fill(folder: Path, *, leave: int) -> None:
     (folder / "others").write_bytes(bytes(room.f_bavail * room.f_frsize - leave))
 
 
-def kept(folder: Path) -> list[int]:
+def stored_sizes(folder: Path) -> list[int]:
     """Return the size of every file among the results, finished or not."""
     return [path.stat().st_size for path in (folder / "files").iterdir()]
 
@@ -74,32 +74,34 @@ async def large(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterato
 
 
 @pytest.mark.parametrize("name", PATHS)
-async def test_full_disk(service: Service, fake: FakeService, small: Path, name: str) -> None:
+async def test_full_disk_is_507_without_partial_files(
+    service: Service, fake: FakeService, small_disk: Path, name: str
+) -> None:
     """It gives 507 in the vendor's format; no partial file stays, base64 works, and links work once there is space."""
     fake.behave = large
-    fill(small, leave=len(LARGE) // 2)
+    fill(small_disk, leave=len(LARGE) // 2)
     body = {"prompt": "x", "response_format": "url"}
-    async with running_gateway(config(service, small)) as client:
+    async with running_gateway(config(service, small_disk)) as client:
         for _ in range(2):
             answer = await client.post(PATHS[name], json=body)
             assert (answer.status_code, set(answer.json())) == (507, SHAPES[name])
             assert "no space" in answer.text
-            assert kept(small) == []
+            assert stored_sizes(small_disk) == []
         answer = await client.post(PATHS["openai"], json=body | {"response_format": "b64_json"})
         assert base64.b64decode(answer.json()["data"][0]["b64_json"]) == LARGE
-        (small / "others").unlink()
+        (small_disk / "others").unlink()
         assert (await client.post(PATHS[name], json=body)).status_code == 200
-        assert kept(small) == [len(LARGE)]
+        assert stored_sizes(small_disk) == [len(LARGE)]
         assert (await client.get("/v1/models")).status_code == 200
 
 
-async def test_all_or_none(service: Service, fake: FakeService, small: Path) -> None:
+async def test_images_are_stored_all_or_none(service: Service, fake: FakeService, small_disk: Path) -> None:
     """If one of two images fits, neither is stored, and other files stay."""
-    async with running_gateway(config(service, small)) as client:
+    async with running_gateway(config(service, small_disk)) as client:
         body = {"prompt": "x", "n": 2, "response_format": "url"}
         link = (await client.post(PATHS["openai"], json=body | {"n": 1})).json()["data"][0]["url"]
         fake.behave = large
-        fill(small, leave=len(LARGE) * 3 // 2)
+        fill(small_disk, leave=len(LARGE) * 3 // 2)
         assert (await client.post(PATHS["openai"], json=body)).status_code == 507
-        assert len(kept(small)) == 1
+        assert len(stored_sizes(small_disk)) == 1
         assert (await client.get(link)).status_code == 200

@@ -152,11 +152,11 @@ def png(*chunks: tuple[bytes, bytes]) -> str:
     return (b"\x89PNG\r\n\x1a\n" + b"".join(parts)).decode("latin-1")
 
 
-def of_file(text: str) -> object:
+def read_file_texts(text: str) -> object:
     return read_texts(text.encode("latin-1", "replace"))
 
 
-def form(text: str) -> object:
+def parse_form(text: str) -> object:
     """Parse a form with this text as a value, as a name and as a part's header."""
 
     async def body() -> Any:
@@ -167,18 +167,18 @@ def form(text: str) -> object:
     return asyncio.run(parse_multipart_form(body(), b"b"))
 
 
-def checkpoint(name: str) -> object:
+def find_checkpoint(name: str) -> object:
     return Checkpoints(ModelNames({"a": "*"})).find(name, [MODEL])
 
 
-def of_sdapi(text: str) -> object:
+def parse_webui_request(text: str) -> object:
     """Read requests of the web UI's API with this text in their fields."""
     build_request(TextToImage(prompt=text, negative_prompt=text, override_settings={"samples_format": text}), MODEL, 7)
     convert(ImageToImage, {"prompt": text, "seed": text, "steps": text, "sampler_name": text, "init_images": [text]})
     return None
 
 
-def dialect(name: str) -> Read:
+def dialect_parser(name: str) -> Read:
     """Return a parser of a dialect's body, in which each field in turn is this text."""
 
     def parse_fields(text: str) -> None:
@@ -190,7 +190,7 @@ def dialect(name: str) -> Read:
     return parse_fields
 
 
-def fields(reader: Callable[[dict[str, Any]], object]) -> Read:
+def fields_parser(reader: Callable[[dict[str, Any]], object]) -> Read:
     """Return a parser that puts the text into three fields in turn."""
 
     def read_fields(text: str) -> None:
@@ -201,7 +201,7 @@ def fields(reader: Callable[[dict[str, Any]], object]) -> Read:
     return read_fields
 
 
-def host(text: str) -> object:
+def forwarded_host(text: str) -> object:
     headers = [(b"x-forwarded-host", text.encode("latin-1", "replace"))]
     return trusted_proxies._ForwardedHost(None, [])._host({"headers": headers, "client": ("::1", 1)})
 
@@ -212,7 +212,7 @@ def log_line(text: str) -> object:
     return access_record.pairs({"path": text})
 
 
-def service(text: str) -> object:
+def parse_grpc_request(text: str) -> object:
     """Read a gRPC request with this text in each text field in turn."""
     for key in ("prompt", "negative_prompt", "model", "sampler", "schedule", "quality", "style", "caller"):
         with suppress(InvalidRequest):
@@ -221,24 +221,24 @@ def service(text: str) -> object:
     return UnknownName("sampler", text, ["euler", "ddim"]), canonical_name(text)
 
 
-def message(text: str) -> object:
+def render_apipie_error(text: str) -> object:
     return apipie_error(InvalidValue(text, text)).body
 
 
 READERS: dict[str, Read] = {
     "infotext": parse_infotext,
-    "file": of_file,
-    "sdapi": of_sdapi,
-    "checkpoint": checkpoint,
+    "file": read_file_texts,
+    "sdapi": parse_webui_request,
+    "checkpoint": find_checkpoint,
     "sampler": lambda text: choose_sampler(MODEL, text, text),
     "name": ModelNames({"a": "*"}).limited_to(("tiny",)).resolve,
-    **{name: dialect(name) for name in DIALECTS},
-    "edit": fields(parse_edit),
-    "variation": fields(parse_variation),
-    "oxen edit": fields(parse_oxen_edit),
+    **{name: dialect_parser(name) for name in DIALECTS},
+    "edit": fields_parser(parse_edit),
+    "variation": fields_parser(parse_variation),
+    "oxen edit": fields_parser(parse_oxen_edit),
     "json": lambda text: decode_json(text.encode("utf-8", "replace")),
     "json text": lambda text: decode_json(f'{{"a": "{text}"}}'.encode("utf-8", "replace")),
-    "form": form,
+    "form": parse_form,
     "form names": lambda text: group_fields([(text, "1"), (f"a{text}", "1"), (f"a[0]{text}", "1")]),
     "content type": parse_content_header,
     "data url": lambda text: decode_data_url(f"data:{text}", "image"),
@@ -247,26 +247,26 @@ READERS: dict[str, Read] = {
     "authority": lambda text: parse_url(f"http://{text}/"),
     "link": lambda text: (is_result_name(text), Links(bytes(32), "x").file(text, f"{text}-{text}")),
     "credentials": lambda text: request_key({"authorization": f"Basic {text}", "api-key": text}),
-    "host": host,
+    "host": forwarded_host,
     "log": log_line,
     "ignored": lambda text: ignored_header([text] * 40),
     "wrong key": lambda text: rejections.ModelNotAllowed(text, ["a"]),
-    "message": message,
-    "service": service,
+    "message": render_apipie_error,
+    "service": parse_grpc_request,
     "size in bytes": parse_size,
     "address": parse_address,
     "size": cli_generate.parse_dimensions,
 }
 
 
-def patient(reader: Read) -> Read:
+def ignore_errors(reader: Read) -> Read:
     """Return a parser that ignores the errors of another one."""
 
-    def read_it(text: str) -> None:
+    def read_and_ignore(text: str) -> None:
         with suppress(*REFUSALS):
             reader(text)
 
-    return read_it
+    return read_and_ignore
 
 
 def check(reader: Read, text: Callable[[int], str], size: int = LONG) -> None:
@@ -275,29 +275,29 @@ def check(reader: Read, text: Callable[[int], str], size: int = LONG) -> None:
         check_linear(reader, text, size)
 
 
-def repeated(part: str) -> Callable[[int], str]:
+def repeat(part: str) -> Callable[[int], str]:
     return lambda size: part * (size // len(part))
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_linear(name: str) -> None:
+def test_parser_takes_linear_time(name: str) -> None:
     """No text makes a parser slow, whatever it repeats and begins with."""
-    reader = patient(READERS[name])
+    reader = ignore_errors(READERS[name])
     for part in REPEATED:
-        check(reader, repeated(part))
+        check(reader, repeat(part))
     for beginning in BEGINNINGS.values():
         for part in ("a", " ", '\\"', ":", ",", 'a:"\\",'):
-            check(reader, lambda size, part=part, start=beginning: start + repeated(part)(size))  # type: ignore[misc]
+            check(reader, lambda size, part=part, start=beginning: start + repeat(part)(size))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("part", REPEATED)
-def test_settings(part: str) -> None:
+def test_line_of_settings_is_read_once(part: str) -> None:
     """A line of settings of the maximum length is read in one pass, after a name and after an open quotation mark."""
     for start in ("Steps: ", "Steps: a", "Steps: a:", 'Steps: a:"', "Steps: 1, a: "):
-        check(parse_infotext, lambda size, start=start: start + repeated(part)(size), size=60_000)  # type: ignore[misc]
+        check(parse_infotext, lambda size, start=start: start + repeat(part)(size), size=60_000)  # type: ignore[misc]
 
 
-def entries(size: int) -> bytes:
+def exif_entries(size: int) -> bytes:
     """EXIF with as many entries as fit, each as long as the whole, is read in linear time."""
     count = min(size // 12, 65_535)
     row = struct.pack("<HHII", 0x1000, 7, size, 8)
@@ -311,7 +311,7 @@ FILES: dict[str, Callable[[int], str]] = {
     "one text": lambda size: png((b"tEXt", b"parameters\0" + b"Steps: a" * (size // 8))),
     "international texts": lambda size: png((b"iTXt", b"a\0\0\0" + b"\0" * size)),
     "expanding texts": lambda size: png(*[(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**22)))] * (size // 4200)),
-    "EXIF": lambda size: png((b"eXIf", entries(size))),
+    "EXIF": lambda size: png((b"eXIf", exif_entries(size))),
     "profile": lambda size: png((b"tEXt", b"Raw profile type exif\0\n\n\n" + b"00" * (size // 2))),
     "segments": lambda size: (b"\xff\xd8" + b"\xff\xfe\0\2" * (size // 4)).decode("latin-1"),
     "fill bytes": lambda size: (b"\xff\xd8" + b"\xff" * size).decode("latin-1"),
@@ -320,15 +320,15 @@ FILES: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_files(name: str) -> None:
+def test_file_texts_take_linear_time(name: str) -> None:
     """Reading the texts of a file takes time linear in its length, whatever its structure."""
     check(lambda text: read_png_info(text.encode("latin-1")), FILES[name])
 
 
 @pytest.mark.parametrize("name", ["a", "a[]", "a[0]"])
-def test_lists(name: str) -> None:
+def test_repeated_names_are_grouped_once(name: str) -> None:
     """A form with one repeated name is grouped in one pass."""
-    check(lambda text: group_fields([(name, one) for one in text]), repeated("a"))
+    check(lambda text: group_fields([(name, one) for one in text]), repeat("a"))
 
 
 def test_expanded_text_is_bounded() -> None:
@@ -342,6 +342,6 @@ def test_expanded_text_is_bounded() -> None:
     assert len(found["a"]) == 2**20
 
 
-def test_there_is_a_helper_for_long_texts() -> None:
+def test_texts_exceed_every_field_limit() -> None:
     """The texts are longer than any field may be."""
     assert LONG > 32_000

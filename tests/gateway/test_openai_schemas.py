@@ -33,7 +33,7 @@ GENERATIONS, EDITS, VARIATIONS = (f"/v1/images/{action}" for action in ("generat
 ACTIONS = {"generations": GENERATIONS, "edits": EDITS, "variations": VARIATIONS}
 
 
-def conforms(data: bytes | str, kind: Any) -> Any:
+def convert_strictly(data: bytes | str, kind: Any) -> Any:
     """Return JSON as a type, which it must match to the last key."""
     return msgspec.json.decode(data, type=kind)
 
@@ -63,12 +63,14 @@ BODIES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
 @pytest.mark.parametrize("action", ACTIONS)
-async def test_answers(gateway: httpx.AsyncClient, fake: FakeService, action: str, body: dict[str, Any]) -> None:
+async def test_responses_match(
+    gateway: httpx.AsyncClient, fake: FakeService, action: str, body: dict[str, Any]
+) -> None:
     """Responses have the keys and values of the specification, and each image is there exactly once."""
     fake.behave = make_images
-    answer = await gateway.post(ACTIONS[action], json={"prompt": "x"} | _origin(action) | body)
+    answer = await gateway.post(ACTIONS[action], json={"prompt": "x"} | _initial_image(action) | body)
     assert answer.status_code == 200, answer.text
-    made = conforms(answer.content, ImagesResponse)
+    made = convert_strictly(answer.content, ImagesResponse)
     assert len(made.data) == body.get("n", 1)
     for one in made.data:
         assert (one.url is msgspec.UNSET) != (one.b64_json is msgspec.UNSET)
@@ -77,18 +79,20 @@ async def test_answers(gateway: httpx.AsyncClient, fake: FakeService, action: st
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
 @pytest.mark.parametrize(("action", "kind"), [("generations", ImageGenStreamEvent), ("edits", ImageEditStreamEvent)])
-async def test_events(
+async def test_events_match(
     gateway: httpx.AsyncClient, fake: FakeService, action: str, kind: Any, body: dict[str, Any]
 ) -> None:
     """So do events, each of which is named as its `type`."""
     fake.behave = make_images
-    asked = {"prompt": "x", "stream": True, "partial_images": 1} | _origin(action) | body | {"response_format": None}
+    asked = (
+        {"prompt": "x", "stream": True, "partial_images": 1} | _initial_image(action) | body | {"response_format": None}
+    )
     answer = await gateway.post(ACTIONS[action], json=asked)
     *blocks, end, rest = answer.text.split("\n\n")
     assert (end, rest) == ("data: [DONE]", "")
     pairs = [block.split("\ndata: ") for block in blocks]
     for name, data in pairs:
-        assert name == f"event: {conforms(data, kind).__struct_config__.tag}"
+        assert name == f"event: {convert_strictly(data, kind).__struct_config__.tag}"
     assert len(pairs) == 2 * body.get("n", 1)
 
 
@@ -106,34 +110,36 @@ async def test_events(
         ("variations", {"stream": True}),
     ],
 )
-async def test_bad_requests(gateway: httpx.AsyncClient, action: str, body: dict[str, Any]) -> None:
+async def test_gateway_errors_match(gateway: httpx.AsyncClient, action: str, body: dict[str, Any]) -> None:
     """Errors of the gateway have the four keys, and name the field."""
-    answer = await gateway.post(ACTIONS[action], json={"prompt": "x"} | _origin(action) | body)
+    answer = await gateway.post(ACTIONS[action], json={"prompt": "x"} | _initial_image(action) | body)
     assert answer.status_code == 400
-    assert conforms(answer.content, ErrorResponse).error.param in body
+    assert convert_strictly(answer.content, ErrorResponse).error.param in body
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK], ids=lambda code: code.name)
 @pytest.mark.parametrize("begun", [False, True])
-async def test_errors(gateway: httpx.AsyncClient, fake: FakeService, code: grpc.StatusCode, *, begun: bool) -> None:
+async def test_service_errors_match(
+    gateway: httpx.AsyncClient, fake: FakeService, code: grpc.StatusCode, *, begun: bool
+) -> None:
     """So do errors of the service, at once or in a stream that has begun."""
     refusal = Refusal(code, "no", "REASON")
 
-    async def breaks(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+    async def fail_in_stream(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
         if begun:
             yield pb.StreamImagesResponse(queued=pb.Queued(position=0))
         async for event in refusal(request, context):
             yield event
 
-    fake.behave = breaks
+    fake.behave = fail_in_stream
     answer = await gateway.post(GENERATIONS, json={"prompt": "x", "stream": True})
     assert (answer.status_code == 200) == begun
     if not begun:
-        conforms(answer.content, ErrorResponse)
+        convert_strictly(answer.content, ErrorResponse)
         return
     name, data, *end = answer.text.split("\n")
     assert (name, end) == ("event: error", ["", "data: [DONE]", "", ""])
-    conforms(data.removeprefix("data: "), ErrorResponse)
+    convert_strictly(data.removeprefix("data: "), ErrorResponse)
 
 
 @pytest.mark.parametrize(
@@ -145,21 +151,23 @@ async def test_errors(gateway: httpx.AsyncClient, fake: FakeService, code: grpc.
         ("GET", "/v1/models/x", 404),
     ],
 )
-async def test_other_errors(gateway: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+async def test_errors_outside_of_handlers_match(
+    gateway: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
     """So do errors outside of handlers."""
     answer = await gateway.request(method, path)
     assert answer.status_code == status
-    conforms(answer.content, ErrorResponse)
+    convert_strictly(answer.content, ErrorResponse)
 
 
-async def test_models(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_models_match(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Models have OpenAI's keys, and two of tintype's."""
-    listed = conforms((await gateway.get("/v1/models")).content, ListModelsResponse)
+    listed = convert_strictly((await gateway.get("/v1/models")).content, ListModelsResponse)
     assert [model.id for model in listed.data] == fake.models
     for model in listed.data:
-        assert conforms((await gateway.get(f"/v1/models/{model.id}")).content, Model) == model
+        assert convert_strictly((await gateway.get(f"/v1/models/{model.id}")).content, Model) == model
 
 
-def _origin(action: str) -> dict[str, Any]:
+def _initial_image(action: str) -> dict[str, Any]:
     """The initial image of an action."""
     return {} if action == "generations" else {"image": B64}

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 Code = grpc.StatusCode
 
 
-async def test_url(sdk: openai.AsyncOpenAI, gateway: httpx.AsyncClient) -> None:
+async def test_links_can_be_fetched(sdk: openai.AsyncOpenAI, gateway: httpx.AsyncClient) -> None:
     """The SDK's simplest call returns links that can be fetched."""
     answer = await sdk.images.generate(prompt="a lake", n=2)
     assert answer.data is not None
@@ -28,7 +28,7 @@ async def test_url(sdk: openai.AsyncOpenAI, gateway: httpx.AsyncClient) -> None:
     assert answer.data[0].b64_json is None
 
 
-async def test_base64(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+async def test_all_arguments_are_accepted(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
     """All of the SDK's own arguments are accepted, and base64 is the file."""
     answer = await sdk.images.generate(
         prompt="a lake",
@@ -53,7 +53,7 @@ async def test_base64(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
     assert (fake.requests[0].width, fake.requests[0].output.alpha, fake.requests[0].caller) == (1024, True, "me")
 
 
-async def test_extensions(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+async def test_extra_body_and_seed(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
     """Fields of tintype's own go through `extra_body`; the response has the seed."""
     extra = {"seed": 0, "steps": 4, "negative_prompt": "fog"}
     answer = await sdk.images.generate(prompt="x", response_format="b64_json", extra_body=extra)
@@ -63,7 +63,7 @@ async def test_extensions(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
     assert answer.data[0].model_extra == {"seed": 100}
 
 
-async def test_models(sdk: openai.AsyncOpenAI) -> None:
+async def test_models_are_listed_and_found(sdk: openai.AsyncOpenAI) -> None:
     """Models are listed, and found by names with slashes."""
     assert [model.id async for model in sdk.models.list()] == ["tiny", "org/large"]
     assert (await sdk.models.retrieve("org/large")).created == 1_700_000_000
@@ -98,7 +98,7 @@ async def test_models(sdk: openai.AsyncOpenAI) -> None:
     ],
     ids=lambda value: value.code.name if isinstance(value, Refusal) else None,
 )
-async def test_errors(
+async def test_errors_become_the_sdks_classes(
     sdk: openai.AsyncOpenAI,
     fake: FakeService,
     refusal: Refusal,
@@ -115,7 +115,7 @@ async def test_errors(
     assert caught.value.body is not None
 
 
-async def test_bad_value(sdk: openai.AsyncOpenAI) -> None:
+async def test_param_is_the_field_at_fault(sdk: openai.AsyncOpenAI) -> None:
     """The field at fault is the error's `param`."""
     with pytest.raises(openai.BadRequestError) as caught:
         await sdk.images.generate(prompt="x", n=11)
@@ -132,7 +132,9 @@ async def test_bad_value(sdk: openai.AsyncOpenAI) -> None:
     ],
     ids=lambda value: value.reason if isinstance(value, Refusal) else str(value),
 )
-async def test_retries(sdk: openai.AsyncOpenAI, fake: FakeService, refusal: Refusal, calls: int) -> None:
+async def test_sdk_retries_only_if_it_helps(
+    sdk: openai.AsyncOpenAI, fake: FakeService, refusal: Refusal, calls: int
+) -> None:
     """The SDK retries if that helps, and does not have an image made three times if it can't."""
     fake.behave = refusal
     with pytest.raises(openai.APIStatusError):
@@ -140,7 +142,7 @@ async def test_retries(sdk: openai.AsyncOpenAI, fake: FakeService, refusal: Refu
     assert len(fake.requests) == calls
 
 
-async def test_timeout(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+async def test_timed_out_request_is_released(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
     """An SDK that gives up frees what its request held."""
     fake.behave = sleep_long
     with pytest.raises(openai.APITimeoutError):

@@ -34,11 +34,11 @@ def text(name: str) -> str:
     return ASSETS[name].data.decode()
 
 
-class TestServed:
+class TestFiles:
     pytestmark = pytest.mark.anyio
 
     @pytest.mark.parametrize("path", PAGES)
-    async def test_pages(self, gateway: httpx.AsyncClient, path: str) -> None:
+    async def test_pages_have_a_strict_policy(self, gateway: httpx.AsyncClient, path: str) -> None:
         """A page is HTML with a policy that allows nothing inline and nothing from other servers."""
         answer = await gateway.get(path, headers=HTML)
         assert answer.status_code == 200
@@ -49,7 +49,7 @@ class TestServed:
         assert answer.content == ASSETS[PAGES[path]].data
         assert (await gateway.head(path, headers=HTML)).headers["content-length"] == str(len(answer.content))
 
-    async def test_one_address_for_two(self, gateway: httpx.AsyncClient) -> None:
+    async def test_root_is_html_or_json(self, gateway: httpx.AsyncClient) -> None:
         """A client that does not accept HTML gets JSON at the root, and `vary` tells caches so."""
         for headers in ({}, {"accept": "application/json"}):
             answer = await gateway.get("/", headers=headers)
@@ -57,12 +57,12 @@ class TestServed:
             assert "accept" in answer.headers["vary"].split(", ")
         assert "accept" in (await gateway.get("/", headers=HTML)).headers["vary"].split(", ")
 
-    async def test_favicon(self, gateway: httpx.AsyncClient) -> None:
+    async def test_favicon_is_served(self, gateway: httpx.AsyncClient) -> None:
         """The icon that browsers request on their own is there."""
         answer = await gateway.get("/favicon.ico")
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
 
-    async def test_assets(self, gateway: httpx.AsyncClient) -> None:
+    async def test_every_loaded_file_is_served(self, gateway: httpx.AsyncClient) -> None:
         """Every file that a page or a script loads is there, with the type that browsers require."""
         kinds = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
         wanted = {
@@ -75,7 +75,7 @@ class TestServed:
             assert answer.status_code == 200
             assert answer.headers["content-type"] == kinds[name.rpartition(".")[2]]
 
-    async def test_caching(self, gateway: httpx.AsyncClient) -> None:
+    async def test_unchanged_files_are_304(self, gateway: httpx.AsyncClient) -> None:
         """Browsers ask each time, and get the bytes only if theirs are outdated."""
         first = await gateway.get("/playground/app.js")
         assert first.headers["cache-control"] == "no-cache"
@@ -85,13 +85,13 @@ class TestServed:
         assert other.status_code == 200
 
     @pytest.mark.parametrize("name", ["nothing.js", "..%2fapp.py", "%2e%2e/app.py", "index.html", "", "%00"])
-    async def test_nothing_else(self, gateway: httpx.AsyncClient, name: str) -> None:
+    async def test_other_files_are_not_served(self, gateway: httpx.AsyncClient, name: str) -> None:
         """Only the files of the pages are served."""
         assert (await gateway.get(f"/playground/{name}")).status_code == 404
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_nothing_leads_elsewhere(name: str) -> None:
+def test_no_file_names_another_server(name: str) -> None:
     """No file names another server: pages work without internet access, and report their use to no server."""
     found = re.findall(
         r"(?:https?:|wss?:)?//[a-z0-9.-]+\.[a-z]{2,}[^\s\"'`)]*", re.sub(r"(?m)^\s*//.*$", "", text(name))
@@ -100,19 +100,19 @@ def test_nothing_leads_elsewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES.values())
-def test_nothing_inline(page: str) -> None:
+def test_no_inline_scripts_or_styles(page: str) -> None:
     """Pages contain no scripts, styles or event handlers: the policy would block them."""
     assert re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", text(page)) == []
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_no_markup_from_text(name: str) -> None:
+def test_scripts_build_no_markup(name: str) -> None:
     """Scripts build elements, never markup: a prompt or a model's name can't become part of a page."""
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text(name)) == []
 
 
 @pytest.mark.parametrize("page", PAGES.values())
-def test_labels(page: str) -> None:
+def test_controls_have_accessible_names(page: str) -> None:
     """Each control has an accessible name, and ids are unique."""
     html = text(page)
     ids = re.findall(r'\sid="([^"]+)"', html)
@@ -124,7 +124,7 @@ def test_labels(page: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_elements_are_there(name: str) -> None:
+def test_scripts_find_their_elements(name: str) -> None:
     """The page has every element that a script looks up by id."""
     ids = {found for page in PAGES.values() for found in re.findall(r'\sid="([^"]+)"', text(page))}
     assert set(re.findall(r'\$\("([^"]+)"\)', text(name))) <= ids
@@ -132,7 +132,7 @@ def test_elements_are_there(name: str) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_syntax(name: str) -> None:
+def test_scripts_are_valid_javascript(name: str) -> None:
     """Each script is valid JavaScript."""
     subprocess.run(["node", "--input-type=module", "--check"], input=ASSETS[name].data, check=True)
 
@@ -142,19 +142,19 @@ class TestExamples:
 
     pytestmark = pytest.mark.anyio
 
-    def test_all_dialects(self) -> None:
+    def test_every_dialect_has_an_example(self) -> None:
         """Every dialect has an example, and every example a dialect."""
         assert set(EXAMPLES) == set(DIALECTS)
 
     @pytest.mark.parametrize("name", DIALECTS)
-    async def test_request(self, gateway: httpx.AsyncClient, name: str) -> None:
+    async def test_example_body_makes_an_image(self, gateway: httpx.AsyncClient, name: str) -> None:
         """The command gets an image, and none of its fields is ignored."""
         answer = await gateway.post(EXAMPLES[name]["path"], json=EXAMPLES[name]["body"])
         assert answer.status_code == 200
         assert "x-tintype-ignored" not in answer.headers
 
     @pytest.mark.parametrize("name", DIALECTS)
-    async def test_program(self, gateway: httpx.AsyncClient, name: str, tmp_path: Path) -> None:
+    async def test_example_program_runs(self, gateway: httpx.AsyncClient, name: str, tmp_path: Path) -> None:
         """The program runs unchanged, and writes an image or prints a link."""
         program = "\n".join(EXAMPLES[name]["python"]).replace("{base}", str(gateway.base_url).rstrip("/"))
         running = await asyncio.create_subprocess_exec(

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 class TestModels:
-    async def test_list(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_list_has_the_default_model_first(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """The list has OpenAI's format, the default model first."""
         answer = (await gateway.get("/v1/models")).json()
         assert answer["object"] == "list"
@@ -31,24 +31,26 @@ class TestModels:
         }
 
     @pytest.mark.parametrize("path", ["org/large", "org%2Flarge"])
-    async def test_one(self, gateway: httpx.AsyncClient, path: str) -> None:
+    async def test_model_names_may_contain_slashes(self, gateway: httpx.AsyncClient, path: str) -> None:
         """A model's name may contain slashes, encoded or not."""
         assert (await gateway.get(f"/v1/models/{path}")).json()["id"] == "org/large"
 
-    async def test_none(self, gateway: httpx.AsyncClient) -> None:
+    async def test_unknown_model_is_404(self, gateway: httpx.AsyncClient) -> None:
         """An unknown model gives 404 with OpenAI's code."""
         answer = await gateway.get("/v1/models/nope")
         assert "nope" in check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
 
     @pytest.mark.parametrize("name", ["dall-e-3", "gpt-image-1", "DALL-E 3", "FLUX.1 [schnell]"])
-    async def test_vendor_names(self, gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
+    async def test_openais_names_mean_the_default(
+        self, gateway: httpx.AsyncClient, fake: FakeService, name: str
+    ) -> None:
         """The default names of OpenAI's clients mean the default model, which a header names."""
         answer = await gateway.post(PATH, json={"prompt": "x", "model": name})
         assert fake.requests[0].model == ""
         assert answer.headers["x-tintype-model"] == "tiny"
         assert ("url" in answer.json()["data"][0]) == (not name.startswith("gpt"))
 
-    async def test_aliases(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+    async def test_aliases_are_replaced(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
         """Aliases are replaced; `*` names the default model."""
         fake.models = ["tiny", "org/large", "own"]
         async with running_gateway(config(service, tmp_path, aliases={"big": "org/large", "*": "own"})) as client:
@@ -71,7 +73,9 @@ class TestModels:
         assert (one["id"], one["object"]) == ("big", "model")
 
     @pytest.mark.parametrize("action", ["generations", "edits", "variations"])
-    async def test_azure(self, gateway: httpx.AsyncClient, fake: FakeService, action: str) -> None:
+    async def test_azure_deployment_is_the_model(
+        self, gateway: httpx.AsyncClient, fake: FakeService, action: str
+    ) -> None:
         """In Azure's path the deployment is the model, unless the body names one; the API version is ignored."""
         path = f"/openai/deployments/org-large/images/{action}?api-version=2025-04-01-preview"
         body = {"prompt": "x", "image": SMALLEST}
@@ -95,7 +99,9 @@ class TestModels:
     @pytest.mark.parametrize(
         "name", ["gpt-image-2.5-sunburst", "gpt-image-2.6-flare-2026-11-01", "dall-e-4", "chatgpt-image-2031"]
     )
-    async def test_names_of_openai(self, gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
+    async def test_future_openai_names_mean_the_default(
+        self, gateway: httpx.AsyncClient, fake: FakeService, name: str
+    ) -> None:
         """Names of future OpenAI models mean the default model, in each API."""
         behave = fake.behave
         missing = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": name})
@@ -111,7 +117,9 @@ class TestModels:
         answer = await gateway.post("/sdapi/v1/options", json={"sd_model_checkpoint": f"{name}.safetensors [abcdef]"})
         assert answer.status_code == 200, answer.text
 
-    async def test_models_with_such_names(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_served_model_takes_precedence_over_names(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """A served model with such a name is found by it."""
         fake.models = ["tiny", "gpt-image-mine"]
         answer = await gateway.post(PATH, json={"prompt": "x", "model": "gpt-image-mine"})
@@ -125,24 +133,24 @@ class TestModels:
 
 
 class TestFiles:
-    async def link(self, gateway: httpx.AsyncClient) -> str:
+    async def result_link(self, gateway: httpx.AsyncClient) -> str:
         return str((await gateway.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"])
 
-    async def test_head_and_etag(self, gateway: httpx.AsyncClient) -> None:
+    async def test_files_support_head_and_etag(self, gateway: httpx.AsyncClient) -> None:
         """HEAD returns the headers without the file; an unchanged file gives 304."""
-        link = await self.link(gateway)
-        head = await gateway.head(link)
+        result_link = await self.result_link(gateway)
+        head = await gateway.head(result_link)
         assert head.status_code == 200
         assert head.content == b""
         assert int(head.headers["content-length"]) == len(PNG) + 1
-        same = await gateway.get(link, headers={"if-none-match": head.headers["etag"]})
+        same = await gateway.get(result_link, headers={"if-none-match": head.headers["etag"]})
         assert same.status_code == 304
         assert same.content == b""
 
-    async def test_foreign_authorization(self, gateway: httpx.AsyncClient) -> None:
+    async def test_files_ignore_authorization(self, gateway: httpx.AsyncClient) -> None:
         """Requests for results may contain a key."""
-        link = await self.link(gateway)
-        assert (await gateway.get(link, headers={"authorization": "Bearer x"})).status_code == 200
+        result_link = await self.result_link(gateway)
+        assert (await gateway.get(result_link, headers={"authorization": "Bearer x"})).status_code == 200
 
     @pytest.mark.parametrize(
         "path",
@@ -159,30 +167,30 @@ class TestFiles:
             "/files//etc/passwd",
         ],
     )
-    async def test_nothing_else_is_opened(self, gateway: httpx.AsyncClient, path: str) -> None:
+    async def test_other_names_are_404(self, gateway: httpx.AsyncClient, path: str) -> None:
         """A name that is not a result's gives 404."""
         answer = await gateway.get(path.replace("ACCESS", f"9999999999-{'0' * 32}"))
         check_error(answer, 404, "invalid_request_error", None, None)
 
-    async def test_no_signature(self, gateway: httpx.AsyncClient) -> None:
+    async def test_unsigned_name_is_404(self, gateway: httpx.AsyncClient) -> None:
         """A name without a signature gives 404."""
-        name = (await self.link(gateway)).rpartition("/")[2]
+        name = (await self.result_link(gateway)).rpartition("/")[2]
         for path in (f"/files/{name}", f"/files/-/{name}"):
             check_error(await gateway.get(path), 404, "invalid_request_error", None, None)
 
-    async def test_expiry(self, service: Service, tmp_path: Path) -> None:
+    async def test_expired_file_is_deleted(self, service: Service, tmp_path: Path) -> None:
         """After its expiry a link fails, and the file is deleted without a request."""
         async with running_gateway(config(service, tmp_path, url_ttl=0.5)) as client:
-            link = await self.link(client)
+            result_link = await self.result_link(client)
             assert list((tmp_path / "files").iterdir())
             async with asyncio.timeout(10):
                 while list((tmp_path / "files").iterdir()):  # noqa: ASYNC110 - a folder has no event
                     await asyncio.sleep(0.1)
-            assert (await client.get(link)).status_code == 404
+            assert (await client.get(result_link)).status_code == 404
 
 
 class TestProbes:
-    async def test_probes(self, gateway: httpx.AsyncClient, service: Service) -> None:
+    async def test_ready_only_with_the_service(self, gateway: httpx.AsyncClient, service: Service) -> None:
         """The gateway is alive without the service, and ready only with it."""
         name = "tintype.v1.ImageService"
         assert (await gateway.get("/readyz")).json() == {"status": "ready"}
@@ -196,7 +204,7 @@ class TestProbes:
             while (await gateway.get("/readyz")).status_code != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
-    async def test_landing(self, gateway: httpx.AsyncClient) -> None:
+    async def test_root_lists_the_endpoints(self, gateway: httpx.AsyncClient) -> None:
         """The root lists the endpoints, and supports HEAD."""
         images = (await gateway.get("/")).json()["endpoints"]["images"]
         assert images[PATH] == "openai"
@@ -206,7 +214,7 @@ class TestProbes:
     @pytest.mark.parametrize(
         "path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/v1/models", "/v1/models/tiny"]
     )
-    async def test_head(self, gateway: httpx.AsyncClient, path: str) -> None:
+    async def test_head_on_all_readable_paths(self, gateway: httpx.AsyncClient, path: str) -> None:
         """HEAD works on all readable paths, without a body."""
         head, whole = await gateway.head(path), await gateway.get(path)
         assert (head.status_code, head.content) == (200, b"")

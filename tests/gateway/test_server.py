@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_stops_it_gracefully(tmp_path: Path, number: signal.Signals) -> None:
     """It reports its URL once it answers, and a signal stops it gracefully."""
     with started(tmp_path) as (process, url):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
@@ -38,7 +38,7 @@ def test_signals(tmp_path: Path, number: signal.Signals) -> None:
     assert (process.returncode, rest) == (0, "ended well\n")
 
 
-def test_running_requests_end(tmp_path: Path) -> None:
+def test_running_request_gets_its_response(tmp_path: Path) -> None:
     """A running request still gets its response after the signal."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -54,7 +54,7 @@ def test_running_requests_end(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_grace(tmp_path: Path) -> None:
+def test_uvicorn_gets_the_grace_period(tmp_path: Path) -> None:
     """The grace period is configured; uvicorn gets it in whole seconds, plus one for the errors."""
     config = GatewayConfig(data=tmp_path, grace=7.5)
     uvicorn = _server_config(config, Litestar([], openapi_config=None))
@@ -62,7 +62,7 @@ def test_grace(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_grace_is_over(
+async def test_unfinished_requests_get_an_error(
     service: Service, fake: FakeService, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A request that is not done in time gets an error in its dialect, in a stream as an event; nothing is logged."""
@@ -88,7 +88,7 @@ async def test_the_grace_is_over(
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-def test_port_taken(tmp_path: Path) -> None:
+def test_port_in_use_is_one_line(tmp_path: Path) -> None:
     """A port in use gives one line and an exit code, not a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
@@ -100,14 +100,14 @@ def test_port_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:-1"])
-def test_bad_address(address: str) -> None:
+def test_invalid_address_has_an_example(address: str) -> None:
     """The error for an invalid address repeats it, with an example."""
     with pytest.raises(StartError, match=r"--rest must be HOST:PORT, for example 127\.0\.0\.1:8080, not '.*'"):
         listen(address)
 
 
 @pytest.mark.parametrize(("address", "family"), [("localhost:0", socket.AF_INET), (":0", socket.AF_INET)])
-def test_addresses(address: str, family: int) -> None:
+def test_names_are_resolved(address: str, family: int) -> None:
     """Names are resolved, and an empty host means all IPv4 addresses."""
     with listen(address) as listener:
         assert listener.family == family
@@ -127,13 +127,13 @@ def test_addresses(address: str, family: int) -> None:
         ({"public_url": "pics.example"}, "--public-url must begin with http:// or https://; got 'pics.example'"),
     ],
 )
-def test_bad_setting(setting: dict[str, Any], message: str) -> None:
+def test_invalid_setting_is_named(setting: dict[str, Any], message: str) -> None:
     """An invalid setting is named at start, with its value and what is right."""
     with pytest.raises(StartError, match=re.escape(message)):
         GatewayConfig(**setting)
 
 
 @pytest.mark.parametrize("host", ["minio", "minio:9000", "10.0.0.2", "10.0.0.2:80", "::1", "[::1]", "[fd00::1]:9000"])
-def test_hosts(host: str) -> None:
+def test_fetch_hosts_are_checked(host: str) -> None:
     """Hosts for fetching are names and addresses, with or without a port."""
     assert GatewayConfig(fetch_hosts=(host,)).fetch_hosts == (host,)

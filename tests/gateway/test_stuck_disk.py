@@ -34,7 +34,7 @@ STORED = [(PNG, "image/png")]
 SOON = 0.2  # seconds that a call may take here
 
 
-async def links(data: Path, count: int) -> list[str]:
+async def block_results(data: Path, count: int) -> list[str]:
     """Replace results by pipes, which never answer a read without a writer."""
     store = LocalStore(data)
     kept = await store.put(STORED * count)
@@ -45,7 +45,7 @@ async def links(data: Path, count: int) -> list[str]:
     return [store.url(one, "") for one in kept]
 
 
-def answer(data: Path) -> None:
+def unblock_disk(data: Path) -> None:
     """Let the disk answer again."""
     for path in (data / "files").iterdir():
         if path.is_fifo():
@@ -58,9 +58,9 @@ def info() -> dict[str, str]:
     return {"image": b64encode(file.getvalue()).decode()}
 
 
-async def test_reads(service: Service, fake: FakeService, tmp_path: Path) -> None:
+async def test_stuck_reads_are_503(service: Service, fake: FakeService, tmp_path: Path) -> None:
     """Stuck reads give 503 after a time limit, `/readyz` says why, and requests without the disk are served."""
-    stuck = await links(tmp_path, 15)
+    stuck = await block_results(tmp_path, 15)
     async with running_gateway(config(service, tmp_path, store_timeout=SOON)) as client:
         answers = await asyncio.gather(*(client.get(link) for link in stuck))
         assert {one.status_code for one in answers} == {503}
@@ -74,19 +74,19 @@ async def test_reads(service: Service, fake: FakeService, tmp_path: Path) -> Non
         refused = await client.post(PATH, json={"prompt": "x", "response_format": "url"})
         assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "false")
         assert len(fake.requests) == asked, "no image is made that can't be kept"
-        await recovered(client, tmp_path)
+        await wait_until_recovered(client, tmp_path)
         assert (await client.post(PATH, json={"prompt": "x", "response_format": "url"})).status_code == 200
 
 
-async def recovered(client: httpx.AsyncClient, data: Path) -> None:
+async def wait_until_recovered(client: httpx.AsyncClient, data: Path) -> None:
     """Wait until the gateway has noticed that the disk answers again."""
     async with asyncio.timeout(30):
         while (await client.get("/readyz")).status_code != 200:
-            answer(data)
+            unblock_disk(data)
             await asyncio.sleep(0.02)
 
 
-async def test_writes(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stuck_writes_are_503(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results that can't be written in time give 503, and so do requests waiting for the same lock."""
     gate = threading.Event()
     write = LocalStore._write
@@ -101,13 +101,13 @@ async def test_writes(service: Service, tmp_path: Path, monkeypatch: pytest.Monk
         answers = await asyncio.gather(*(client.post(PATH, json=body) for _ in range(3)))
         assert {one.status_code for one in answers} == {503}
         gate.set()
-        await recovered(client, tmp_path)
+        await wait_until_recovered(client, tmp_path)
         assert (await client.post(PATH, json=body)).status_code == 200
 
 
-async def test_the_end(tmp_path: Path) -> None:
+async def test_gateway_shuts_down_with_stuck_reads(tmp_path: Path) -> None:
     """A gateway with more stuck reads than threads still shuts down."""
-    stuck = await links(tmp_path, 20)
+    stuck = await block_results(tmp_path, 20)
     with started(tmp_path, grace=0.2) as (process, url):
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
             reading = [asyncio.create_task(client.get(link)) for link in stuck]
@@ -118,7 +118,9 @@ async def test_the_end(tmp_path: Path) -> None:
     assert (process.returncode, rest) == (0, "ended well\n")
 
 
-async def test_keys(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_key_file_keeps_the_keys(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A key file that can't be read any more has no effect: previous keys stay valid, new ones are read later."""
     monkeypatch.setattr(keys, "RELOAD_TIMEOUT", SOON)
     secret, file = create(tmp_path / "keys", "me"), tmp_path / "keys"

@@ -39,7 +39,7 @@ def request(**fields: Any) -> pb.GenerateImagesRequest:
     return pb.GenerateImagesRequest(**(usual | fields))
 
 
-def only(fake: FakeService) -> pb.GenerateImagesRequest:
+def sole_request(fake: FakeService) -> pb.GenerateImagesRequest:
     """The one request that the service received, without its timeout."""
     (made,) = fake.requests
     assert made.timeout.seconds == 20
@@ -52,7 +52,7 @@ class Example(NamedTuple):
 
     path: str
     body: str
-    asked: pb.GenerateImagesRequest
+    request: pb.GenerateImagesRequest
     answer: str
     made: Mapping[str, Any] = MappingProxyType({})
 
@@ -138,7 +138,7 @@ EXAMPLES = {
 }
 
 
-def making(**fields: Any) -> Any:
+def make_image_with(**fields: Any) -> Any:
     """A behaviour that makes one image with these fields."""
 
     async def behave(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -149,15 +149,15 @@ def making(**fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
-async def test_examples(gateway: httpx.AsyncClient, fake: FakeService, example: Example) -> None:
+async def test_documented_examples(gateway: httpx.AsyncClient, fake: FakeService, example: Example) -> None:
     """A documented request becomes exactly what it means, and its response has the documented keys in their order."""
-    fake.behave = making(**example.made)
+    fake.behave = make_image_with(**example.made)
     answer = await gateway.post(example.path, content=example.body, headers=JSON)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
     assert "x-tintype-ignored" not in answer.headers
-    assert only(fake) == example.asked
-    assert answer.text == filled(example.answer, answer.json())
+    assert sole_request(fake) == example.request
+    assert answer.text == fill_in(example.answer, answer.json())
     if "%url" in example.answer:
         ending = {"image/jpeg": ".jpg"}.get(example.made.get("mime_type", ""), ".png")
         assert link(answer.json()).endswith(ending)
@@ -170,7 +170,7 @@ def link(answer: Any) -> str:
     return str(images[0].get("url", ""))
 
 
-def filled(text: str, answer: Any) -> str:
+def fill_in(text: str, answer: Any) -> str:
     """The text of a response with its own time and link."""
     assert type(answer.get("created", 0)) is int
     return text.replace("%created", str(answer.get("created"))).replace("%url", link(answer))
@@ -208,7 +208,7 @@ LISTED: dict[str, dict[str, list[Any]]] = {
     ("path", "field", "value"),
     [(path, field, value) for path, fields in LISTED.items() for field, values in fields.items() for value in values],
 )
-async def test_listed_values(gateway: httpx.AsyncClient, path: str, field: str, value: Any) -> None:
+async def test_listed_values_are_accepted(gateway: httpx.AsyncClient, path: str, field: str, value: Any) -> None:
     """Each value that a document lists is accepted, as is null in OpenAI's, and none is reported as unknown."""
     body = {"prompt": "x"} | ({"image": base64.b64encode(LAKE).decode()} if path.endswith("edits") else {})
     for sent_value in (value, None):
@@ -217,9 +217,9 @@ async def test_listed_values(gateway: httpx.AsyncClient, path: str, field: str, 
         assert "x-tintype-ignored" not in answer.headers
 
 
-async def test_stream(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_openais_example_of_a_stream(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """OpenAI's example of a stream: its events, each with its name twice, and the end."""
-    fake.behave = making(width=1024, height=1024)
+    fake.behave = make_image_with(width=1024, height=1024)
     body = """{
     "model": "gpt-image-1.5",
     "prompt": "A cute baby sea otter",
@@ -229,7 +229,7 @@ async def test_stream(gateway: httpx.AsyncClient, fake: FakeService) -> None:
   }"""
     answer = await gateway.post("/v1/images/generations", content=body, headers=JSON)
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert only(fake) == request(prompt=OTTER, count=1, width=1024, height=1024)
+    assert sole_request(fake) == request(prompt=OTTER, count=1, width=1024, height=1024)
     name, data, *end = answer.text.split("\n")
     assert name == "event: image_generation.completed"
     created = msgspec.json.decode(data.removeprefix("data: "))["created_at"]
@@ -244,7 +244,7 @@ ANSWER = f'{{"created":%created,"data":[{{"b64_json":"{IMAGE_B64}","seed":100}}]
 WATERCOLOR = "Add a watercolor effect to this image"
 
 
-async def test_edit_as_a_form(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_openais_example_of_an_edit_form(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """OpenAI's example of an edit with four files: the first is edited, the others are named."""
     names = ("body-lotion.png", "bath-bomb.png", "incense-kit.png", "soap.png")
     prompt = "Create a lovely gift basket with these four items in it"
@@ -253,12 +253,12 @@ async def test_edit_as_a_form(gateway: httpx.AsyncClient, fake: FakeService) -> 
         data={"model": "gpt-image-1.5", "prompt": prompt},
         files=[("image[]", (name, LAKE, "image/png")) for name in names],
     )
-    assert only(fake) == request(prompt=prompt, image=LAKE, strength=0.8)
-    assert answer.text == filled(ANSWER, answer.json())
+    assert sole_request(fake) == request(prompt=prompt, image=LAKE, strength=0.8)
+    assert answer.text == fill_in(ANSWER, answer.json())
     assert answer.headers["x-tintype-ignored"] == "image[1], image[2], image[3]"
 
 
-async def test_edit_as_json(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_openais_example_of_an_edit_in_json(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """OpenAI's example of an edit by reference, with a `data:` URL in place of one that must be fetched."""
     url = f"data:image/png;base64,{base64.b64encode(LAKE).decode()}"
     body = {
@@ -269,11 +269,13 @@ async def test_edit_as_json(gateway: httpx.AsyncClient, fake: FakeService) -> No
         "quality": "high",
     }
     answer = await gateway.post("/v1/images/edits", json=body)
-    assert only(fake) == request(prompt=WATERCOLOR, image=LAKE, strength=0.8, width=1024, height=1024, quality="high")
-    assert answer.text == filled(ANSWER.replace(f",{USAGE}", f',"quality":"high",{USAGE}'), answer.json())
+    assert sole_request(fake) == request(
+        prompt=WATERCOLOR, image=LAKE, strength=0.8, width=1024, height=1024, quality="high"
+    )
+    assert answer.text == fill_in(ANSWER.replace(f",{USAGE}", f',"quality":"high",{USAGE}'), answer.json())
 
 
-async def test_edit_of_a_kept_file(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_file_id_is_an_error(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """OpenAI's example with a `file_id` is an error that says that no files are kept, and nothing is made."""
     body = {"model": "gpt-image-1.5", "prompt": "x", "images": [{"file_id": "file-abc123"}], "output_format": "png"}
     answer = await gateway.post("/v1/images/edits", json=body)
@@ -283,12 +285,12 @@ async def test_edit_of_a_kept_file(gateway: httpx.AsyncClient, fake: FakeService
     assert not fake.requests
 
 
-async def test_variation(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_openais_example_of_a_variation(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """OpenAI's example of a variation: two images from a file alone."""
     answer = await gateway.post(
         "/v1/images/variations", data={"n": "2", "size": "1024x1024"}, files={"image": ("otter.png", LAKE)}
     )
-    made = only(fake)
+    made = sole_request(fake)
     assert made.prompt
     assert made == request(
         prompt=made.prompt, image=LAKE, strength=0.7, guidance_scale=1, count=2, width=1024, height=1024
@@ -296,12 +298,14 @@ async def test_variation(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     assert [set(one) for one in answer.json()["data"]] == [{"url", "seed"}] * 2
 
 
-async def test_oxen_edit(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_oxens_edit_with_all_fields(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """All fields of Oxen's edit, and the response of its generation."""
     url = f"data:image/png;base64,{base64.b64encode(LAKE).decode()}"
     body = {"model": "flux-kontext", "prompt": "a boat", "image": url, "mask": url, "n": 1, "size": "512x512"}
     answer = await gateway.post("/api/ai/images/edit", json=body)
-    assert only(fake) == request(
+    assert sole_request(fake) == request(
         model="flux-kontext", prompt="a boat", image=LAKE, mask=LAKE, strength=1, count=1, width=512, height=512
     )
-    assert answer.text == filled('{"model":"flux-kontext","created":%created,"images":[{"url":"%url"}]}', answer.json())
+    assert answer.text == fill_in(
+        '{"model":"flux-kontext","created":%created,"images":[{"url":"%url"}]}', answer.json()
+    )

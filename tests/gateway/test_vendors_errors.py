@@ -33,8 +33,8 @@ PATHS = {
 MAX_BODY = 5000
 REQUEST, SERVER = "invalid_request_error", "server_error"
 # OpenAI's SDKs retry after 429 and 5xx unless a header forbids it.
-LATER = {"retry-after": "3", "retry-after-ms": "2500"}
-NEVER = {"x-should-retry": "false"}
+RETRY_LATER = {"retry-after": "3", "retry-after-ms": "2500"}
+NO_RETRY = {"x-should-retry": "false"}
 NO_HEADERS: dict[str, str] = {}
 INVALID, UNKNOWN, NO_KEY, NOT_FOUND = "invalid_params", "unknown_error", "unauthenticated", "resource_not_found"
 
@@ -147,7 +147,7 @@ ROWS = {
         "rate_limit_error",
         "The queue is full.",
         refusal=Refusal(Code.RESOURCE_EXHAUSTED, "The queue is full.", "QUEUE_FULL", delay=2.5),
-        headers=LATER,
+        headers=RETRY_LATER,
     ),
     "deadline": Row(
         504,
@@ -158,7 +158,7 @@ ROWS = {
         "timeout_error",
         "not in time",
         refusal=Refusal(Code.DEADLINE_EXCEEDED, "It was not in time.", "DEADLINE_EXCEEDED"),
-        headers=NEVER,
+        headers=NO_RETRY,
     ),
     "service down": Row(
         503,
@@ -180,28 +180,28 @@ ROWS = {
         SERVER,
         "had an error",
         refusal=Refusal(Code.UNKNOWN, "KeyError: 'x'"),
-        headers=NEVER,
+        headers=NO_RETRY,
     ),
 }
 # Rows in which agent.ai has another field, and therefore another text.
-OF_AGENT_AI = {
+AGENT_AI_MESSAGES = {
     "bad range": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, for example 16:9, not 'wide'.",
     "bad enum": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, for example 16:9, not '0:1'.",
 }
 # Texts that only this vendor has.
-OF_OXEN = {
+OXEN_MESSAGES = {
     "empty prompt": "Prompt cannot be empty",
     "no prompt": "Prompt cannot be empty",
     "unknown model": "Model not found: nope",
 }
-OF_APIPIE = {
+APIPIE_MESSAGES = {
     "bad range": "The 'n' parameter must be an integer from 1 to 10, not 11.",
     "bad enum": "The 'response_format' parameter must be one of 'b64_json', 'url', not 'file'.",
     "what the service finds wrong": "The 'prompt' parameter must be at most 77 tokens.",
 }
 
 
-class Locked(NamedTuple):
+class KeyedGateway(NamedTuple):
     """A gateway that requires keys, and its keys by name."""
 
     client: httpx.AsyncClient
@@ -209,26 +209,28 @@ class Locked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-async def locked(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Locked]:
+async def keyed_gateway(
+    shared_service: Service, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[KeyedGateway]:
     data = tmp_path_factory.mktemp("locked")
     keys = {"good": create(data / "keys", "good"), "wrong": "wrong"}
     keys |= {name: create(data / "keys", name, requests=1) for name in PATHS}
     async with running_gateway(config(shared_service, data, max_body=MAX_BODY)) as client:
-        yield Locked(client, keys)
+        yield KeyedGateway(client, keys)
 
 
-async def failed(locked: Locked, fake: FakeService, path: str, row: Row) -> httpx.Response:
+async def send_failing_request(keyed_gateway: KeyedGateway, fake: FakeService, path: str, row: Row) -> httpx.Response:
     """Send the request of a row, and check what all vendors have in common."""
     if row.refusal:
         fake.behave = row.refusal
     headers = {"content-type": row.content_type}
     if row.key:
-        headers["authorization"] = f"Bearer {locked.keys[row.key]}"
-    answer = await locked.client.request(row.method, path, content=row.content, headers=headers)
+        headers["authorization"] = f"Bearer {keyed_gateway.keys[row.key]}"
+    answer = await keyed_gateway.client.request(row.method, path, content=row.content, headers=headers)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"]
     assert int(answer.headers["openai-processing-ms"]) >= 0
-    retry_headers = {name: answer.headers[name] for name in (*LATER, *NEVER) if name in answer.headers}
+    retry_headers = {name: answer.headers[name] for name in (*RETRY_LATER, *NO_RETRY) if name in answer.headers}
     assert retry_headers == row.headers
     allowed = set(answer.headers.get("allow", "").split(", "))
     assert allowed == ({"OPTIONS", "POST"} if answer.status_code == 405 else {""})
@@ -236,54 +238,58 @@ async def failed(locked: Locked, fake: FakeService, path: str, row: Row) -> http
     return answer
 
 
-def encoded(body: Any) -> bytes:
+def encode(body: Any) -> bytes:
     return msgspec.json.encode(body)
 
 
 @pytest.mark.parametrize("name", ROWS)
 class TestRows:
-    async def test_openai(self, locked: Locked, service: Service, name: str) -> None:
+    async def test_openai_has_all_four_keys(self, keyed_gateway: KeyedGateway, service: Service, name: str) -> None:
         """All four keys, always."""
         row = ROWS[name]
-        answer = await failed(locked, service.fake, PATHS["openai"], row)
+        answer = await send_failing_request(keyed_gateway, service.fake, PATHS["openai"], row)
         message = answer.json()["error"]["message"]
         error = {"message": message, "type": row.kind, "param": row.param, "code": row.code}
-        assert (answer.status_code, answer.content) == (row.status, encoded({"error": error}))
+        assert (answer.status_code, answer.content) == (row.status, encode({"error": error}))
         assert row.message in message
 
-    async def test_apipie(self, locked: Locked, service: Service, name: str) -> None:
+    async def test_apipie_has_its_codes_and_wording(
+        self, keyed_gateway: KeyedGateway, service: Service, name: str
+    ) -> None:
         """OpenAI's four keys, with APIpie's codes and wording."""
         row = ROWS[name]
-        answer = await failed(locked, service.fake, PATHS["apipie"], row)
+        answer = await send_failing_request(keyed_gateway, service.fake, PATHS["apipie"], row)
         message = answer.json()["error"]["message"]
         error = {"message": message, "type": row.kind, "param": row.param, "code": row.apipie or row.code}
-        assert (answer.status_code, answer.content) == (row.status, encoded({"error": error}))
-        assert OF_APIPIE.get(name, message) == message
+        assert (answer.status_code, answer.content) == (row.status, encode({"error": error}))
+        assert APIPIE_MESSAGES.get(name, message) == message
         assert row.message in message
 
-    async def test_aqueduct(self, locked: Locked, service: Service, name: str) -> None:
+    async def test_aqueduct_has_no_null(self, keyed_gateway: KeyedGateway, service: Service, name: str) -> None:
         """A type that follows from the status, and no key that is null."""
         row = ROWS[name]
-        answer = await failed(locked, service.fake, PATHS["aqueduct"], row)
+        answer = await send_failing_request(keyed_gateway, service.fake, PATHS["aqueduct"], row)
         message = answer.json()["error"]["message"]
         error = {"message": message, "type": row.aqueduct, "param": row.param, "code": row.code}
         known = {key: value for key, value in error.items() if value is not None}
-        assert (answer.status_code, answer.content) == (row.status, encoded({"error": known}))
+        assert (answer.status_code, answer.content) == (row.status, encode({"error": known}))
         assert message == "Authentication Required" if row.status == 401 else row.message in message
 
-    async def test_agent_ai(self, locked: Locked, service: Service, name: str) -> None:
+    async def test_agent_ai_has_text_and_status(self, keyed_gateway: KeyedGateway, service: Service, name: str) -> None:
         """A text and the status; a missing or invalid key is 403."""
         row = ROWS[name]
-        answer = await failed(locked, service.fake, PATHS["agent.ai"], row)
+        answer = await send_failing_request(keyed_gateway, service.fake, PATHS["agent.ai"], row)
         status = 403 if row.status == 401 else row.status
         text = answer.json()["error"]
-        assert (answer.status_code, answer.content) == (status, encoded({"error": text, "status": status}))
-        assert text == OF_AGENT_AI[name] if name in OF_AGENT_AI else row.message in text
+        assert (answer.status_code, answer.content) == (status, encode({"error": text, "status": status}))
+        assert text == AGENT_AI_MESSAGES[name] if name in AGENT_AI_MESSAGES else row.message in text
 
-    async def test_oxen(self, locked: Locked, service: Service, name: str) -> None:
+    async def test_oxen_has_both_documented_formats(
+        self, keyed_gateway: KeyedGateway, service: Service, name: str
+    ) -> None:
         """The keys of both documented formats."""
         row = ROWS[name]
-        answer = await failed(locked, service.fake, PATHS["oxen"], row)
+        answer = await send_failing_request(keyed_gateway, service.fake, PATHS["oxen"], row)
         detail = answer.json()["error"]["detail"]
         titles = {
             NO_KEY: "Unauthenticated",
@@ -293,8 +299,8 @@ class TestRows:
         }
         error = {"type": row.oxen, "title": titles[row.oxen], "detail": detail, "message": detail}
         body = {"error": error, "status": "error", "status_message": row.oxen}
-        assert (answer.status_code, answer.content) == (row.status, encoded(body))
-        assert detail == OF_OXEN[name] if name in OF_OXEN else row.message in detail
+        assert (answer.status_code, answer.content) == (row.status, encode(body))
+        assert detail == OXEN_MESSAGES[name] if name in OXEN_MESSAGES else row.message in detail
 
 
 LIMITED: dict[str, Any] = {
@@ -305,10 +311,12 @@ LIMITED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("vendor", PATHS)
-async def test_rate_limit(locked: Locked, service: Service, vendor: str) -> None:
+async def test_rate_limit_says_when_to_retry(keyed_gateway: KeyedGateway, service: Service, vendor: str) -> None:
     """A client over its rate limit learns when to retry and the state of the limit, in the vendor's format."""
-    headers = {"authorization": f"Bearer {locked.keys[vendor]}"}
-    first, answer = [await locked.client.post(PATHS[vendor], json={"prompt": "x"}, headers=headers) for _ in range(2)]
+    headers = {"authorization": f"Bearer {keyed_gateway.keys[vendor]}"}
+    first, answer = [
+        await keyed_gateway.client.post(PATHS[vendor], json={"prompt": "x"}, headers=headers) for _ in range(2)
+    ]
     assert (first.status_code, first.headers["x-ratelimit-remaining-requests"]) == (200, "0")
     assert answer.status_code == 429
     assert answer.headers["x-ratelimit-limit-requests"] == "1"
@@ -326,7 +334,7 @@ async def test_rate_limit(locked: Locked, service: Service, vendor: str) -> None
             "status_message": UNKNOWN,
         },
     }
-    assert answer.content == encoded(bodies.get(vendor) or {"error": {"message": text} | LIMITED[vendor]})
+    assert answer.content == encode(bodies.get(vendor) or {"error": {"message": text} | LIMITED[vendor]})
     assert len(service.fake.requests) == 1
 
 
@@ -339,10 +347,12 @@ async def test_rate_limit(locked: Locked, service: Service, vendor: str) -> None
         ("/aqueduct", {"type": "not_found_error", "param": "model", "code": "model_not_found"}),
     ],
 )
-async def test_models(gateway: httpx.AsyncClient, prefix: str, error: dict[str, str]) -> None:
+async def test_model_errors_have_the_vendors_format(
+    gateway: httpx.AsyncClient, prefix: str, error: dict[str, str]
+) -> None:
     """Below a vendor's name, errors of requests for models are in its format, too."""
     answer = await gateway.get(f"{prefix}/v1/models/nope")
-    assert (answer.status_code, answer.content) == (404, encoded({"error": {"message": "no nope"} | error}))
+    assert (answer.status_code, answer.content) == (404, encode({"error": {"message": "no nope"} | error}))
 
 
 @pytest.mark.parametrize(
@@ -353,24 +363,26 @@ async def test_models(gateway: httpx.AsyncClient, prefix: str, error: dict[str, 
         ("aqueduct", {"type": "timeout_error", "code": "timeout"}),
     ],
 )
-async def test_streams(gateway: httpx.AsyncClient, fake: FakeService, vendor: str, error: dict[str, Any]) -> None:
+async def test_stream_errors_are_events(
+    gateway: httpx.AsyncClient, fake: FakeService, vendor: str, error: dict[str, Any]
+) -> None:
     """An error in a stream that has begun is an event in the vendor's format, followed by the end."""
     refusal = Refusal(Code.DEADLINE_EXCEEDED, "It was not in time.", "DEADLINE_EXCEEDED")
 
-    async def breaks(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+    async def fail_in_stream(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
         yield pb.StreamImagesResponse(queued=pb.Queued(position=0))
         async for event in refusal(request, context):
             yield event
 
-    fake.behave = breaks
+    fake.behave = fail_in_stream
     answer = await gateway.post(PATHS[vendor], json={"prompt": "x", "stream": True})
     assert answer.status_code == 200
-    expected = encoded({"error": {"message": "It was not in time."} | error}).decode()
+    expected = encode({"error": {"message": "It was not in time."} | error}).decode()
     assert answer.text == f"event: error\ndata: {expected}\n\ndata: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("vendor", ["agent.ai", "oxen"])
-async def test_vendors_without_streams(gateway: httpx.AsyncClient, fake: FakeService, vendor: str) -> None:
+async def test_stream_is_unknown_without_streams(gateway: httpx.AsyncClient, fake: FakeService, vendor: str) -> None:
     """For a vendor without streams, `stream` is an unknown key, and the response is the usual one."""
     answer = await gateway.post(PATHS[vendor], json={"prompt": "x", "stream": True})
     assert answer.status_code == 200

@@ -25,7 +25,7 @@ PATHS = {
 NO_MODEL = Refusal(grpc.StatusCode.NOT_FOUND, "no nope", "MODEL_NOT_FOUND", {"model": "nope"})
 
 
-async def test_agent_ai(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_agent_ai_sdks_default_request(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """The SDK's default request works; the response has the keys that it reads, and the link needs no key."""
     body = {"prompt": 'a "lake"', "model": "DALL-E 3", "model_style": "digital art", "model_aspect_ratio": "3:4"}
     answer = await gateway.post(PATHS["agent.ai"], json=body, headers={"authorization": "Bearer any"})
@@ -43,13 +43,13 @@ async def test_agent_ai(gateway: httpx.AsyncClient, fake: FakeService) -> None:
 
 
 @pytest.mark.parametrize("path", ["/action/generate_image", "/agent.ai/v1/action/generate_image"])
-async def test_agent_ai_elsewhere(gateway: httpx.AsyncClient, path: str) -> None:
+async def test_agent_ai_without_version_and_below_its_name(gateway: httpx.AsyncClient, path: str) -> None:
     """It is served without the version, and below its name."""
     answer = await gateway.post(path, json={"prompt": "x", "model": "FLUX.1 [schnell]"})
     assert answer.json()["status"] == 200
 
 
-async def test_oxen(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_oxen_response(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Images are under `images`, the model is the name in the request, and unknown keys are not an error."""
     body = {"prompt": "x", "model": "dall-e-3", "n": 2, "safety_tolerance": "5"}
     answer = await gateway.post(PATHS["oxen"], json=body)
@@ -99,7 +99,9 @@ async def test_oxen(gateway: httpx.AsyncClient, fake: FakeService) -> None:
         ),
     ],
 )
-async def test_unknown_model(gateway: httpx.AsyncClient, fake: FakeService, name: str, body: Any) -> None:
+async def test_service_error_in_the_vendors_format(
+    gateway: httpx.AsyncClient, fake: FakeService, name: str, body: Any
+) -> None:
     """An error of the service is in the vendor's format."""
     fake.behave = NO_MODEL
     answer = await gateway.post(PATHS[name], json={"prompt": "x", "model": "nope"})
@@ -115,7 +117,7 @@ async def test_unknown_model(gateway: httpx.AsyncClient, fake: FakeService, name
         (PATHS["aqueduct"], {"error"}),
     ],
 )
-async def test_errors_of_the_router(gateway: httpx.AsyncClient, path: str, shape: set[str]) -> None:
+async def test_router_error_in_the_vendors_format(gateway: httpx.AsyncClient, path: str, shape: set[str]) -> None:
     """Errors outside of handlers are in the vendor's format, too."""
     answer = await gateway.get(path)
     assert answer.status_code in (404, 405)
@@ -125,7 +127,7 @@ async def test_errors_of_the_router(gateway: httpx.AsyncClient, path: str, shape
 
 
 @pytest.mark.parametrize("name", ["agent.ai", "apipie"])
-async def test_styles_nobody_has(gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
+async def test_missing_style_is_reported_only_if_sent(gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
     """A style that the model doesn't have is dropped, and reported only if the client sent it."""
     behave = fake.behave
 
@@ -141,7 +143,7 @@ async def test_styles_nobody_has(gateway: httpx.AsyncClient, fake: FakeService, 
     assert len(fake.requests) == 2
 
 
-async def test_shared_path(service: Service, fake: FakeService, tmp_path: Path) -> None:
+async def test_shared_path_has_the_configured_dialect(service: Service, fake: FakeService, tmp_path: Path) -> None:
     """The configuration chooses the dialect of the shared paths; the others keep their prefixes."""
     async with running_gateway(config(service, tmp_path, dialect="apipie")) as client:
         answer = await client.post(PATH, json={"prompt": "x"})

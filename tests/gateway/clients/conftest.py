@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def gateway_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the URL of a running gateway, without `/v1`."""
     with up(tmp_path_factory.mktemp("real")) as found:
         found.read_until("Ctrl-C stops both.")
@@ -26,15 +26,15 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def opened() -> Callable[[bytes], ImageSummary]:
+def open_image() -> Callable[[bytes], ImageSummary]:
     """Open a file that must be an image with visible content."""
 
-    def open_picture(data: bytes) -> ImageSummary:
+    def open_visible_image(data: bytes) -> ImageSummary:
         image = Image.open(BytesIO(data))
         assert np.ptp(np.asarray(image.convert("RGB")), axis=(0, 1)).max() > 50
         return str(image.format), image.size, image.mode
 
-    return open_picture
+    return open_visible_image
 
 
 @pytest.fixture(scope="session")

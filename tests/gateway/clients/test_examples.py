@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 180  # seconds for one response, on a busy machine
+TIMEOUT = 180  # seconds for one response, on a busy machine
 
 
-def shown(description: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str, Any]]:
+def example_requests(description: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str, Any]]:
     """Method, path and body of each request that has an example; the same request under several paths is there once."""
     found: dict[tuple[str, str], tuple[str, str, Any]] = {}
     for path, methods in description["paths"].items():
@@ -30,7 +30,7 @@ def shown(description: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str, 
     return found
 
 
-def files(answer: Any) -> list[bytes]:
+def image_files(answer: Any) -> list[bytes]:
     """The images in a response of any dialect."""
     images = answer.get("data") or answer.get("images") or answer.get("metadata", {}).get("images") or []
     own = [one if isinstance(one, str) else one.get("b64_json") for one in images]
@@ -39,16 +39,16 @@ def files(answer: Any) -> list[bytes]:
     return [base64.b64decode(one) for one in own if one] + fetched
 
 
-def test_examples(real: str, opened: Callable[[bytes], ImageSummary]) -> None:
+def test_openapi_examples_succeed(gateway_url: str, open_image: Callable[[bytes], ImageSummary]) -> None:
     """Each example is answered with 2xx, and requests for images with images."""
-    with httpx.Client(base_url=real, timeout=PATIENCE, trust_env=False) as client:
-        requests = list(shown(client.get("/openapi.json").json()).values())
-        made = 0
+    with httpx.Client(base_url=gateway_url, timeout=TIMEOUT, trust_env=False) as client:
+        requests = list(example_requests(client.get("/openapi.json").json()).values())
+        image_count = 0
         for method, path, body in requests:
             answer = client.request(method, path, json=body)
             assert answer.status_code == 200, (path, body, answer.text[:500])
-            for file in files(answer.json() or {}):
-                opened(file)
-                made += 1
+            for file in image_files(answer.json() or {}):
+                open_image(file)
+                image_count += 1
     assert len(requests) >= 17
-    assert made >= 14
+    assert image_count >= 14

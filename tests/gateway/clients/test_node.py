@@ -47,13 +47,13 @@ def image_path(lake: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def hole(mask: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mask_path(mask: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("node") / "mask.png"
     path.write_bytes(mask)
     return path
 
 
-async def run(script: str, url: str, scenario: str, *files: Path) -> Any:
+async def run_scenario(script: str, url: str, scenario: str, *files: Path) -> Any:
     """Run one scenario of a script against the gateway at `url`, and return its result."""
     process = await asyncio.create_subprocess_exec(
         str(NODE), script, url, scenario, *map(str, files), cwd=FOLDER, stdout=asyncio.subprocess.PIPE
@@ -72,43 +72,43 @@ def file(text: str) -> bytes:
 
 
 class TestOpenAI:
-    async def test_links(self, real: str) -> None:
+    async def test_links(self, gateway_url: str) -> None:
         """Two images by link, each with its seed."""
-        answer = await run("openai.mjs", real, "links")
+        answer = await run_scenario("openai.mjs", gateway_url, "links")
         assert [set(one) for one in answer["data"]] == [{"url", "seed"}] * 2
         assert [one["seed"] for one in answer["data"]] == [7, 8]
 
-    async def test_base64(self, real: str, opened: Open) -> None:
+    async def test_base64(self, gateway_url: str, open_image: Open) -> None:
         """A gpt-image model returns base64, in the requested file type."""
-        answer = await run("openai.mjs", real, "base64")
-        assert [opened(file(one["b64_json"])) for one in answer["data"]] == [("WEBP", (64, 64), "RGB")]
+        answer = await run_scenario("openai.mjs", gateway_url, "base64")
+        assert [open_image(file(one["b64_json"])) for one in answer["data"]] == [("WEBP", (64, 64), "RGB")]
         assert (answer["output_format"], answer["quality"]) == ("webp", "low")
         assert answer["usage"]["total_tokens"] > 0
 
-    async def test_stream(self, real: str, opened: Open) -> None:
+    async def test_stream(self, gateway_url: str, open_image: Open) -> None:
         """Its parser of events returns two previews and the image."""
-        events = await run("openai.mjs", real, "stream")
+        events = await run_scenario("openai.mjs", gateway_url, "stream")
         assert [event["type"] for event in events] == [
             "image_generation.partial_image",
             "image_generation.partial_image",
             "image_generation.completed",
         ]
-        assert {opened(file(event["b64_json"])) for event in events} == {("PNG", (64, 64), "RGB")}
+        assert {open_image(file(event["b64_json"])) for event in events} == {("PNG", (64, 64), "RGB")}
 
     @pytest.mark.parametrize("scenario", ["edit", "variation"])
-    async def test_edit(self, real: str, opened: Open, image_path: Path, scenario: str) -> None:
+    async def test_edit(self, gateway_url: str, open_image: Open, image_path: Path, scenario: str) -> None:
         """A streamed upload comes back as an image of its size."""
-        answer = await run("openai.mjs", real, scenario, image_path)
-        assert [opened(file(one["b64_json"])) for one in answer["data"]] == [("PNG", (128, 64), "RGB")]
+        answer = await run_scenario("openai.mjs", gateway_url, scenario, image_path)
+        assert [open_image(file(one["b64_json"])) for one in answer["data"]] == [("PNG", (128, 64), "RGB")]
 
-    async def test_edit_stream(self, real: str, image_path: Path) -> None:
+    async def test_edit_stream(self, gateway_url: str, image_path: Path) -> None:
         """Edits can be streamed."""
-        events = await run("openai.mjs", real, "editStream", image_path)
+        events = await run_scenario("openai.mjs", gateway_url, "editStream", image_path)
         assert events[-1]["type"] == "image_edit.completed"
 
-    async def test_every_call(self, real: str, opened: Open, image_path: Path, hole: Path) -> None:
+    async def test_every_call(self, gateway_url: str, open_image: Open, image_path: Path, mask_path: Path) -> None:
         """Each call with every parameter, and each way in which the SDK returns its response, streamed or not."""
-        result = await run("openai.mjs", real, "calls", image_path, hole)
+        result = await run_scenario("openai.mjs", gateway_url, "calls", image_path, mask_path)
         assert "error" not in result, result
         for name in ("generate", "edit", "createVariation"):
             assert (result[name]["status"], result[name]["same"]) == (200, True)
@@ -116,17 +116,17 @@ class TestOpenAI:
             assert one["url"].endswith(".png")
         for name, kind in (("generate streamed", "image_generation"), ("edit streamed", "image_edit")):
             assert [event["type"] for event in result[name]] == [f"{kind}.partial_image", f"{kind}.completed"]
-            assert opened(file(result[name][-1]["b64_json"]))[0] == "PNG"
+            assert open_image(file(result[name][-1]["b64_json"]))[0] == "PNG"
 
-    async def test_models(self, real: str) -> None:
+    async def test_models(self, gateway_url: str) -> None:
         """Models are listed, and found by one of OpenAI's names."""
-        answer = await run("openai.mjs", real, "models")
+        answer = await run_scenario("openai.mjs", gateway_url, "models")
         assert [one["object"] for one in answer["listed"]] == ["model"]
         assert answer["one"]["id"] == "gpt-image-1"
 
-    async def test_unknown_model(self, real: str, image_path: Path) -> None:
+    async def test_unknown_model(self, gateway_url: str, image_path: Path) -> None:
         """Several files are `image[]`; an unknown model is the error's parameter."""
-        result = await run("openai.mjs", real, "edits", image_path)
+        result = await run_scenario("openai.mjs", gateway_url, "edits", image_path)
         assert (result["error"], result["status"], result["code"], result["param"]) == (
             "NotFoundError",
             404,
@@ -164,25 +164,25 @@ class TestOpenAI:
     ) -> None:
         """Errors are its own classes, and it has an image made once, unless a retry helps."""
         fake.behave = refusal
-        result = await run("openai.mjs", str(gateway.base_url), "links")
+        result = await run_scenario("openai.mjs", str(gateway.base_url), "links")
         assert (result["error"], result["status"], result["code"]) == (error, status, code)
         assert len(fake.requests) == calls
 
 
 class TestVercel:
     @pytest.mark.parametrize(("scenario", "count"), [("compatible", 2), ("openai", 1), ("dalle", 1)])
-    async def test_image(self, real: str, opened: Open, scenario: str, count: int) -> None:
+    async def test_image(self, gateway_url: str, open_image: Open, scenario: str, count: int) -> None:
         """Both providers accept the response by their strict schemas, whatever the model's name."""
-        answer = await run("vercel.mjs", real, scenario)
-        assert [opened(file(one)) for one in answer["images"]] == [("PNG", (64, 64), "RGB")] * count
+        answer = await run_scenario("vercel.mjs", gateway_url, scenario)
+        assert [open_image(file(one)) for one in answer["images"]] == [("PNG", (64, 64), "RGB")] * count
 
-    async def test_edit(self, real: str, opened: Open, image_path: Path) -> None:
+    async def test_edit(self, gateway_url: str, open_image: Open, image_path: Path) -> None:
         """Without a response_format an edit returns base64."""
-        answer = await run("vercel.mjs", real, "edit", image_path)
-        assert [opened(file(one)) for one in answer["images"]] == [("PNG", (128, 64), "RGB")]
+        answer = await run_scenario("vercel.mjs", gateway_url, "edit", image_path)
+        assert [open_image(file(one)) for one in answer["images"]] == [("PNG", (128, 64), "RGB")]
 
-    async def test_error(self, real: str) -> None:
+    async def test_error(self, gateway_url: str) -> None:
         """An error matches its schema, too: the message is tintype's."""
-        result = await run("vercel.mjs", real, "unknown")
+        result = await run_scenario("vercel.mjs", gateway_url, "unknown")
         assert (result["error"], result["status"]) == ("AI_APICallError", 404)
         assert "nope" in result["message"]

@@ -58,9 +58,9 @@ WAYS = [
 
 
 @pytest.fixture(scope="module")
-def client(real: str) -> Iterator[openai.OpenAI]:
+def client(gateway_url: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(
-        base_url=f"{real}/v1", api_key="none", max_retries=0, timeout=120, _strict_response_validation=True
+        base_url=f"{gateway_url}/v1", api_key="none", max_retries=0, timeout=120, _strict_response_validation=True
     ) as sdk:
         yield sdk
 
@@ -70,96 +70,102 @@ def arguments(lake: bytes, mask: bytes) -> Callable[[str, str, str], dict[str, A
     """The arguments of one call."""
     files = {"image": ("lake.png", lake, "image/png"), "mask": ("mask.png", mask, "image/png")}
 
-    def give(call: str, amount: str, stream: str) -> dict[str, Any]:
+    def open_files(call: str, amount: str, stream: str) -> dict[str, Any]:
         more = MORE[call] | {"response_format": FORMATS[amount]} if amount in FORMATS else {}
         asked = LEAST[call] | more | STREAMS[stream] | QUICK
         return {key: files[key] if value is ... else value for key, value in asked.items()}
 
-    return give
+    return open_files
 
 
-def check(answer: Any, amount: str, opened: Open) -> None:
+def check(answer: Any, amount: str, open_image: Open) -> None:
     """Check that a response is complete, and has its image in the requested form."""
     assert isinstance(answer, ImagesResponse)
     assert answer.data
     for one in answer.data:
         assert {"links": one.b64_json, "base64": one.url}.get(amount) is None
         data = base64.b64decode(one.b64_json) if one.b64_json else httpx.get(str(one.url), trust_env=False).content
-        assert opened(data)[0] == "PNG"
+        assert open_image(data)[0] == "PNG"
 
 
-def check_events(events: list[Any], call: str, amount: str, opened: Open) -> None:
+def check_events(events: list[Any], call: str, amount: str, open_image: Open) -> None:
     """Check that a stream ends with the image, after the requested previews."""
     name = {"generate": "image_generation", "edit": "image_edit"}[call]
     previews = [] if amount == "least" else [f"{name}.partial_image"]
     assert [event.type for event in events] == [*previews, f"{name}.completed"]
-    assert {opened(base64.b64decode(event.b64_json, validate=True))[0] for event in events} == {"PNG"}
+    assert {open_image(base64.b64decode(event.b64_json, validate=True))[0] for event in events} == {"PNG"}
     assert events[-1].usage.total_tokens > 0
 
 
 @pytest.mark.parametrize(("call", "amount", "stream"), WAYS)
-def test_call(client: openai.OpenAI, opened: Open, arguments: Any, call: str, amount: str, stream: str) -> None:
+def test_required_and_all_parameters(
+    client: openai.OpenAI, open_image: Open, arguments: Any, call: str, amount: str, stream: str
+) -> None:
     """Each call succeeds with its required parameters, and with all parameters."""
     answer = getattr(client.images, call)(**arguments(call, amount, stream))
     if stream == "streamed":
         with answer:
-            check_events(list(answer), call, amount, opened)
+            check_events(list(answer), call, amount, open_image)
     else:
-        check(answer, amount, opened)
+        check(answer, amount, open_image)
 
 
 @pytest.mark.parametrize(("call", "amount", "stream"), [way for way in WAYS if way[1] != "base64"])
-def test_raw(client: openai.OpenAI, opened: Open, arguments: Any, call: str, amount: str, stream: str) -> None:
+def test_raw_response_has_headers(
+    client: openai.OpenAI, open_image: Open, arguments: Any, call: str, amount: str, stream: str
+) -> None:
     """So it does with response headers, which name the parameters without effect in a stream."""
     raw = getattr(client.images.with_raw_response, call)(**arguments(call, amount, stream))
     assert raw.headers["x-request-id"]
     if stream == "streamed":
         with raw.parse() as events:
-            check_events(list(events), call, amount, opened)
+            check_events(list(events), call, amount, open_image)
         assert ("response_format" in raw.headers.get("x-tintype-ignored", "")) == (amount == "links")
     else:
-        check(raw.parse(), amount, opened)
+        check(raw.parse(), amount, open_image)
 
 
 @pytest.mark.parametrize(("call", "amount", "stream"), [way for way in WAYS if way[1] == "links"])
-def test_streaming_response(
-    client: openai.OpenAI, opened: Open, arguments: Any, call: str, amount: str, stream: str
+def test_streaming_response_is_the_same(
+    client: openai.OpenAI, open_image: Open, arguments: Any, call: str, amount: str, stream: str
 ) -> None:
     """A response that the caller reads later is the same one."""
     with getattr(client.images.with_streaming_response, call)(**arguments(call, amount, stream)) as raw:
         assert not raw.is_closed
         if stream == "streamed":
-            check_events(list(raw.parse()), call, amount, opened)
+            check_events(list(raw.parse()), call, amount, open_image)
         else:
-            check(raw.parse(), amount, opened)
+            check(raw.parse(), amount, open_image)
     assert raw.is_closed
 
 
 @pytest.mark.parametrize(("call", "amount", "stream"), [way for way in WAYS if way[1] != "base64"])
-async def test_async(real: str, opened: Open, arguments: Any, call: str, amount: str, stream: str) -> None:
+async def test_async_client(
+    gateway_url: str, open_image: Open, arguments: Any, call: str, amount: str, stream: str
+) -> None:
     """The asyncio client works as well: plain, raw and streaming."""
     given = arguments(call, amount, stream)
     async with openai.AsyncOpenAI(
-        base_url=f"{real}/v1", api_key="none", max_retries=0, timeout=120, _strict_response_validation=True
+        base_url=f"{gateway_url}/v1", api_key="none", max_retries=0, timeout=120, _strict_response_validation=True
     ) as sdk:
         answer = await getattr(sdk.images, call)(**given)
         if stream == "streamed":
-            check_events([event async for event in answer], call, amount, opened)
+            check_events([event async for event in answer], call, amount, open_image)
         else:
-            check(answer, amount, opened)
+            check(answer, amount, open_image)
         raw = await getattr(sdk.images.with_raw_response, call)(**given)
         parsed = raw.parse()
         if stream == "streamed":
             await parsed.close()
         async with getattr(sdk.images.with_streaming_response, call)(**given) as late:
             if stream == "streamed":
-                check_events([event async for event in await late.parse()], call, amount, opened)
+                check_events([event async for event in await late.parse()], call, amount, open_image)
             else:
-                check(await late.parse(), amount, opened)
+                check(await late.parse(), amount, open_image)
 
 
 @pytest.mark.parametrize("call", ["generate", "edit"])
-def test_leaving_a_stream(client: openai.OpenAI, arguments: Any, call: str) -> None:
+def test_server_works_after_a_closed_stream(client: openai.OpenAI, arguments: Any, call: str) -> None:
     """After a stream is closed unread, the server serves the next call."""
     getattr(client.images, call)(**arguments(call, "links", "streamed")).close()
     assert client.images.generate(prompt="x", size="256x256", **QUICK).data
@@ -167,9 +173,11 @@ def test_leaving_a_stream(client: openai.OpenAI, arguments: Any, call: str) -> N
 
 @pytest.mark.parametrize("quality", ["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"])
 @pytest.mark.parametrize("model", ["gpt-image-2.5-sunburst", "gpt-image-2.6-flare-2026-11-01"])
-def test_live_values(client: openai.OpenAI, opened: Open, model: str, quality: Any) -> None:
+def test_values_newer_than_the_sdk_are_accepted(
+    client: openai.OpenAI, open_image: Open, model: str, quality: Any
+) -> None:
     """Models and qualities of OpenAI's are accepted, also those newer than the SDK's types."""
     more: dict[str, Any] = {"extra_body": {"steps": 2, "safety_identifier": "user-7"}}
     answer = client.images.generate(prompt="x", model=model, quality=quality, size="256x256", **more)
-    check(answer, "base64", opened)
+    check(answer, "base64", open_image)
     assert getattr(answer, "safety_identifier", None) == "user-7"

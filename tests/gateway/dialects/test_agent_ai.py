@@ -37,14 +37,14 @@ class TestAgentAi:
         ],
         ids=str,
     )
-    def test_fields(self, body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
+    def test_defaults_and_sdk_values(self, body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
         """An absent field has its documented default, and values that only the SDK sends are accepted."""
         call = AGENT.parse({"prompt": "x"} | body)
         assert call.request == expected
         assert call.links
         assert call.optional == ("style",)
 
-    def test_html(self) -> None:
+    def test_html_is_escaped(self) -> None:
         """One tag for each image; prompt and link are escaped in their attributes."""
         made = AGENT.render(
             response(), AGENT.parse({"prompt": "\"<b>' & co"}), 0, ["http://h/1.png?a=1&b", "http://h/2.png"]
@@ -72,19 +72,19 @@ class TestAgentAi:
             (ServiceError("x", status=500), '[500,{"x-should-retry":"false"},{"error":"x","status":500}]'),
         ],
     )
-    def test_errors(self, problem: GatewayError, expected: str) -> None:
+    def test_errors_have_text_and_status(self, problem: GatewayError, expected: str) -> None:
         """Errors are a text and a status, and an invalid key is 403, as the SDK expects."""
         assert msgspec.json.encode(AGENT.error(problem)).decode() == expected
 
     @pytest.mark.parametrize("ratio", ["wide", "16/9", "0:1", "1:0", "17:1"])
-    def test_bad_ratio(self, ratio: str) -> None:
+    def test_invalid_ratio_says_what_is_right(self, ratio: str) -> None:
         """An invalid ratio is an error that says what would be right."""
         with pytest.raises(InvalidValue, match="'model_aspect_ratio': must be") as caught:
             AGENT.parse({"prompt": "x", "model_aspect_ratio": ratio})
         assert AGENT.error(caught.value).status == 400
 
     @pytest.mark.parametrize("style", ["noir", "vivid", "photography", "photo ,", " ", "x" * 10_000])
-    def test_bad_style(self, style: str) -> None:
+    def test_invalid_style_lists_the_valid(self, style: str) -> None:
         """A style that the reference does not list is an error in the vendor's format, with the valid styles."""
         right = "must be one of 'default', 'photo', 'digital art', 'illustration', 'drawing', not "
         with pytest.raises(InvalidValue, match="'model_style': ") as caught:

@@ -17,7 +17,7 @@ OPENAI = DIALECTS["openai"]
 
 
 class TestApipie:
-    def test_style(self) -> None:
+    def test_default_style_is_dropped_silently(self) -> None:
         """Without a style it is natural, and it is dropped silently if the model does not have it."""
         call = APIPIE.parse({"prompt": "x", "steps": 3})
         assert call.request == request(style="natural", steps=3)
@@ -33,7 +33,7 @@ class TestApipie:
         ],
         ids=str,
     )
-    def test_fields(self, body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
+    def test_additional_fields_on_shared_path(self, body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
         """Its additional fields are accepted, on the bare path as well."""
         call = APIPIE.parse({"prompt": "x"} | body)
         assert (call.request, call.ignored) == (expected, ())
@@ -72,6 +72,6 @@ class TestApipie:
             ),
         ],
     )
-    def test_errors(self, problem: GatewayError, expected: str) -> None:
+    def test_errors_have_documented_codes(self, problem: GatewayError, expected: str) -> None:
         """Its documented codes, with OpenAI's four keys."""
         assert msgspec.json.encode(APIPIE.error(problem)).decode() == expected

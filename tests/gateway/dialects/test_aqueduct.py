@@ -50,6 +50,6 @@ AQUEDUCT = DIALECTS["aqueduct"]
         ),
     ],
 )
-def test_aqueduct_errors(problem: GatewayError, expected: str) -> None:
+def test_error_types_follow_from_the_status(problem: GatewayError, expected: str) -> None:
     """Aqueduct's types follow from the status, and keys that would be null are left out."""
     assert msgspec.json.encode(AQUEDUCT.error(problem)).decode() == expected

@@ -64,7 +64,7 @@ from tintype.v1 import image_service_pb2 as pb
     ],
     ids=str,
 )
-def test_parse(body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
+def test_parse_places_every_field(body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
     """Every field has its place in the contract; absent fields and zeros are preserved."""
     assert parse({"prompt": "x"} | body).request == expected
 
@@ -85,7 +85,7 @@ def test_parse(body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None
         ({"stream": False}, None),
     ],
 )
-def test_links_or_base64(body: dict[str, Any], links: bool | None) -> None:  # noqa: FBT001
+def test_response_format_or_the_models_default(body: dict[str, Any], links: bool | None) -> None:  # noqa: FBT001
     """The requested format is used; without one it is open, except for models whose clients read only base64."""
     assert parse({"prompt": "x"} | body).links is links
 
@@ -136,7 +136,7 @@ B64 = {"response_format": "b64_json"}
         ),
     ],
 )
-def test_render(
+def test_render_to_the_byte(
     body: dict[str, Any], response: pb.GenerateImagesResponse, links: tuple[str, ...], expected: bytes
 ) -> None:
     """The response to the byte: no null, and only sizes and qualities that OpenAI's own schema lists."""
@@ -166,7 +166,7 @@ def test_render(
         ),
     ],
 )
-def test_error(problem: Any, expected: bytes) -> None:
+def test_error_to_the_byte(problem: Any, expected: bytes) -> None:
     """An error to the byte, always with four keys."""
     assert msgspec.json.encode(error(problem)) == expected
 
@@ -195,7 +195,7 @@ EVENT: dict[str, Any] = {"mime_type": "image/png", "data": b"abc", "width": 1024
         ),
     ],
 )
-def test_partial(body: dict[str, Any], index: int, expected: str) -> None:
+def test_partial_event_to_the_byte(body: dict[str, Any], index: int, expected: str) -> None:
     """The event of a preview to the byte; with several images it has the index of its image."""
     preview = pb.Preview(preview_index=2, index=index, **EVENT)
     assert msgspec.json.encode(partial(preview, parse({"prompt": "x", "stream": True} | body), 5)).decode() == expected
@@ -224,7 +224,7 @@ def test_partial(body: dict[str, Any], index: int, expected: str) -> None:
         ),
     ],
 )
-def test_completed(body: dict[str, Any], image: pb.Image, expected: str) -> None:
+def test_completed_event_to_the_byte(body: dict[str, Any], image: pb.Image, expected: str) -> None:
     """The event of an image to the byte; a size or quality that OpenAI's schema does not list is `auto`."""
     call = parse({"prompt": "x", "stream": True} | body)
     assert msgspec.json.encode(completed(image, pb.Usage(prompt_tokens=3), call, 5)).decode() == expected
@@ -239,7 +239,7 @@ def test_completed(body: dict[str, Any], image: pb.Image, expected: str) -> None
         ({"stream": None, "partial_images": None}, False, 0),
     ],
 )
-def test_stream(body: dict[str, Any], stream: bool, previews: int) -> None:  # noqa: FBT001
+def test_only_streams_have_previews(body: dict[str, Any], stream: bool, previews: int) -> None:  # noqa: FBT001
     """Only streams have previews; otherwise the field is accepted and has no effect."""
     call = parse({"prompt": "x"} | body)
     assert (call.stream, call.previews) == (stream, previews)
@@ -254,12 +254,12 @@ def test_stream(body: dict[str, Any], stream: bool, previews: int) -> None:  # n
         ({"quality": "draft", "style": "noir"}, ()),
     ],
 )
-def test_optional_presets(body: dict[str, Any], optional: tuple[str, ...]) -> None:
+def test_only_openais_presets_are_optional(body: dict[str, Any], optional: tuple[str, ...]) -> None:
     """OpenAI's presets are dropped if the model does not have them; other presets are required."""
     assert parse({"prompt": "x"} | body).optional == optional
 
 
-def test_parameters_are_keys() -> None:
+def test_listed_parameters_can_be_sent() -> None:
     """The parameters that a model lists can be sent by these names, with their defaults and at their limits."""
     model = pb.Model(name="a", defaults=pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5))
     parameters = msgspec.to_builtins(render_model(model).parameters)
@@ -280,6 +280,6 @@ def test_parameters_are_keys() -> None:
         ({"size": "auto", "aspect_ratio": "2:3"}, ()),
     ],
 )
-def test_an_overridden_size_is_named(body: dict[str, Any], overridden: tuple[str, ...]) -> None:
+def test_overridden_size_is_named(body: dict[str, Any], overridden: tuple[str, ...]) -> None:
     """Of sizes that contradict each other one is made, and the header names the others."""
     assert parse({"prompt": "x"} | body).overridden == overridden

@@ -10,7 +10,7 @@ from tintype.gateway.dialects.openai_models import render_model, render_models
 from tintype.v1 import image_service_pb2 as pb
 
 
-def test_models() -> None:
+def test_models_to_the_byte() -> None:
     """Models as OpenAI's SDKs and LobeChat read them; nothing is null."""
     defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.1)
     model = pb.Model(name="a/b", defaults=defaults, size_multiple=8)
@@ -25,7 +25,7 @@ def test_models() -> None:
     assert msgspec.json.encode(render_models([model])) == b'{"data":[' + one + b'],"object":"list"}'
 
 
-def test_samplers() -> None:
+def test_samplers_and_schedules_of_the_model() -> None:
     """Samplers and schedules are those of the model, with the default that requests without a name get."""
     defaults = pb.ModelDefaults(sampler="ddim", schedule="trailing")
     model = pb.Model(name="a", defaults=defaults, samplers=["ddim", "euler"], schedules=["karras", "trailing"])
@@ -34,7 +34,7 @@ def test_samplers() -> None:
     assert parameters["schedule"] == {"default": "trailing", "enum": ["karras", "trailing"]}
 
 
-def test_model_without_defaults() -> None:
+def test_unreported_facts_are_left_out() -> None:
     """Facts that the service does not report are left out."""
     assert msgspec.json.encode(render_model(pb.Model(name="a"))) == (
         b'{"id":"a","created":0,"owned_by":"tintype","object":"model","type":"image",'
@@ -42,7 +42,7 @@ def test_model_without_defaults() -> None:
     )
 
 
-def test_presets_are_parameters() -> None:
+def test_presets_in_order_of_effort() -> None:
     """A model's presets can be chosen by name, in the order of their effort, or left open."""
     model = pb.Model(name="a", qualities=["draft", "hd", "low", "medium"], styles=["noir", "vivid"])
     parameters = render_model(model).parameters

@@ -34,7 +34,7 @@ class TestOxen:
         ],
         ids=str,
     )
-    def test_fields(self, body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
+    def test_every_documented_field_is_parsed(self, body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
         """Every field that its pages name has its place in the contract."""
         assert OXEN.parse({"prompt": "x"} | body).request == expected
 
@@ -46,7 +46,7 @@ class TestOxen:
             ({"aspect_ratio": "1:1"}, "aspect_ratio"),
         ],
     )
-    def test_names(self, body: dict[str, Any], param: str) -> None:
+    def test_errors_name_the_clients_key(self, body: dict[str, Any], param: str) -> None:
         """An invalid side is named by the key that the client used."""
         assert OXEN.parse({"prompt": "x"} | body).names["height"] == param
 
@@ -60,12 +60,12 @@ class TestOxen:
         ],
         ids=str,
     )
-    def test_an_overridden_size_is_named(self, body: dict[str, Any], overridden: tuple[str, ...]) -> None:
+    def test_overridden_size_is_named(self, body: dict[str, Any], overridden: tuple[str, ...]) -> None:
         """Of sizes that contradict each other one is made, and the header names the others."""
         assert OXEN.parse({"prompt": "x"} | body).overridden == overridden
 
     @pytest.mark.parametrize("image_size", ["huge", {"width": 5}, {"width": 5, "height": 64}, 7])
-    def test_bad_image_size(self, image_size: Any) -> None:
+    def test_invalid_image_size_says_what_is_right(self, image_size: Any) -> None:
         """An invalid size is an error that says what would be right."""
         expected = "'image_size': must be one of 'landscape_16_9', .*'square_hd' or {width, height} of 16"
         with pytest.raises(InvalidValue, match=expected):
@@ -89,7 +89,9 @@ class TestOxen:
             (ServiceError("late", status=504), 504, "unknown_error", "Unknown error", "late"),
         ],
     )
-    def test_errors(self, problem: GatewayError, status: int, kind: str, title: str, detail: str) -> None:
+    def test_errors_have_both_documented_formats(
+        self, problem: GatewayError, status: int, kind: str, title: str, detail: str
+    ) -> None:
         """Errors have the keys of both documented formats."""
         failure = OXEN.error(problem)
         assert failure.status == status

@@ -29,32 +29,32 @@ METHODS = ("get", "head", "post")
 EVERYWHERE = {"x-content-type-options"}
 
 
-def app(data: Path, **fields: Any) -> Litestar:
+def build_app(data: Path, **fields: Any) -> Litestar:
     """A gateway that is used only for its description."""
     client: Any = None
     return create_app(GatewayConfig(data=data, **fields), client).litestar
 
 
-async def described(gateway: httpx.AsyncClient) -> dict[str, Any]:
+async def fetch_document(gateway: httpx.AsyncClient) -> dict[str, Any]:
     return dict((await gateway.get("/openapi.json")).json())
 
 
-def operations(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def list_operations(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
 
 
-async def test_valid(gateway: httpx.AsyncClient) -> None:
+async def test_document_is_valid_openapi(gateway: httpx.AsyncClient) -> None:
     """It is OpenAPI 3.1 according to an independent validator."""
-    problems = OpenAPIV31SpecValidator(await described(gateway)).iter_errors()
+    problems = OpenAPIV31SpecValidator(await fetch_document(gateway)).iter_errors()
     assert [str(problem) for problem in problems] == []
 
 
 async def test_each_route_is_described(gateway: httpx.AsyncClient, tmp_path: Path) -> None:
     """Every route is in the document: no handler lacks a description."""
-    paths = (await described(gateway))["paths"]
-    served = app(tmp_path).routes
+    paths = (await fetch_document(gateway))["paths"]
+    served = build_app(tmp_path).routes
     handlers = [(route.path, handler) for route in served for handler in route.route_handlers]  # type: ignore[union-attr]
     bare = [path for path, handler in handlers if API not in handler.opt and "OPTIONS" not in handler.http_methods]
     assert bare == []
@@ -65,7 +65,7 @@ async def test_each_route_is_described(gateway: httpx.AsyncClient, tmp_path: Pat
 
 async def test_each_field_is_described(gateway: httpx.AsyncClient) -> None:
     """Every field has a description."""
-    kinds = (await described(gateway))["components"]["schemas"]
+    kinds = (await fetch_document(gateway))["components"]["schemas"]
     bare = [
         f"{kind}.{name}"
         for kind, schema in kinds.items()
@@ -78,7 +78,7 @@ async def test_each_field_is_described(gateway: httpx.AsyncClient) -> None:
 
 async def test_ranges_and_defaults(gateway: httpx.AsyncClient) -> None:
     """The document has the limits of each number, and the value that an absent field stands for."""
-    fields = (await described(gateway))["components"]["schemas"]["ImagesRequest"]["properties"]
+    fields = (await fetch_document(gateway))["components"]["schemas"]["ImagesRequest"]["properties"]
     number = fields["n"]["anyOf"][0]
     assert (number["minimum"], number["maximum"], fields["n"]["default"]) == (1, 10, 1)
     assert fields["output_format"]["default"] == "png"
@@ -91,9 +91,9 @@ async def test_ranges_and_defaults(gateway: httpx.AsyncClient) -> None:
     assert unlimited == []
 
 
-async def test_order_of_paths(gateway: httpx.AsyncClient) -> None:
+async def test_paths_keep_the_order_of_their_table(gateway: httpx.AsyncClient) -> None:
     """Paths that share a handler come in the order of their table, in each process: the vendor's own comes first."""
-    paths = list((await described(gateway))["paths"])
+    paths = list((await fetch_document(gateway))["paths"])
     for kind in ("generations", "edits", "variations"):
         served = [path for path in paths if path.endswith(f"/images/{kind}") and "{" not in path]
         own = [path for path in dialects_by_path("openai") if path.endswith(f"/images/{kind}")]
@@ -104,12 +104,12 @@ async def test_order_of_paths(gateway: httpx.AsyncClient) -> None:
     assert models[:2] == ["/v1/models", "/models"]
 
 
-async def test_operations(gateway: httpx.AsyncClient) -> None:
+async def test_operations_are_complete(gateway: httpx.AsyncClient) -> None:
     """Each has a summary and a unique name, and describes each response."""
-    all_of_them = list(operations(await described(gateway)))
-    names = [operation["operationId"] for _, _, operation in all_of_them]
+    all_operations = list(list_operations(await fetch_document(gateway)))
+    names = [operation["operationId"] for _, _, operation in all_operations]
     assert len(set(names)) == len(names)
-    for path, method, operation in all_of_them:
+    for path, method, operation in all_operations:
         assert method in METHODS, path
         assert operation["summary"], path
         assert "200" in operation["responses"], path
@@ -117,9 +117,9 @@ async def test_operations(gateway: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("shared", SHARED_PATH_DIALECTS)
-async def test_examples(tmp_path: Path, shared: str) -> None:
+async def test_examples_are_valid(tmp_path: Path, shared: str) -> None:
     """The examples of each dialect are valid requests and responses."""
-    served = app(tmp_path, dialect=shared)
+    served = build_app(tmp_path, dialect=shared)
     routes = {path: handler for route in served.routes for path, handler in [(route.path, route.route_handlers[0])]}  # type: ignore[union-attr]
     for path, dialect in dialects_by_path(shared).items():
         operation = routes[path].opt[API]
@@ -129,9 +129,9 @@ async def test_examples(tmp_path: Path, shared: str) -> None:
         msgspec.convert(example, dialect.response_type)
 
 
-def requests(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+def example_requests(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Yield path, method, example and schema of each request with a JSON body."""
-    for path, method, operation in operations(description):
+    for path, method, operation in list_operations(description):
         media = operation.get("requestBody", {}).get("content", {}).get("application/json")
         if media is not None:
             name = media["schema"].get("$ref", "").rpartition("/")[2]
@@ -142,10 +142,10 @@ def requests(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
 async def test_each_example_is_served(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Each example request of the document is answered with 2xx, on each path."""
     del fake
-    shown = list(requests(await described(gateway)))
-    assert len(shown) > 35
+    examples = list(example_requests(await fetch_document(gateway)))
+    assert len(examples) > 35
     failed = []
-    for path, method, body, _ in shown:
+    for path, method, body, _ in examples:
         answer = await gateway.request(method, path, json=body)
         if answer.status_code != 200 or "x-tintype-ignored" in answer.headers:
             failed.append((path, answer.status_code, answer.text[:200], dict(answer.headers)))
@@ -156,29 +156,30 @@ async def test_each_example_of_a_field_is_served(gateway: httpx.AsyncClient, fak
     """So are the examples of single fields, each in place of the example's own value."""
     del fake
     distinct = {
-        repr(schema): (path, method, body, schema) for path, method, body, schema in requests(await described(gateway))
+        repr(schema): (path, method, body, schema)
+        for path, method, body, schema in example_requests(await fetch_document(gateway))
     }
-    asked = [
+    bodies = [
         (path, body | {name: value})
         for path, _, body, schema in distinct.values()
         for name, field in schema["properties"].items()
         for value in field.get("examples", ())
     ]
-    assert len(asked) > 40
-    answers = [(path, body, await gateway.post(path, json=body)) for path, body in asked]
+    assert len(bodies) > 40
+    answers = [(path, body, await gateway.post(path, json=body)) for path, body in bodies]
     assert [(path, body, answer.text) for path, body, answer in answers if answer.status_code != 200] == []
 
 
-async def test_what_is_required(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_required_fields_are_exact(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """A request without a required field fails, and one with only the required fields succeeds."""
-    for path, method, body, schema in requests(await described(gateway)):
+    for path, method, body, schema in example_requests(await fetch_document(gateway)):
         alternatives = [one["required"] for one in schema.get("anyOf", ())]
         required = {*schema.get("required", ()), *(alternatives[0] if alternatives else ())}
-        least = {key: value for key, value in body.items() if key in required}
-        assert required <= set(least), path
-        assert (await gateway.request(method, path, json=least)).status_code == 200, path
+        minimal = {key: value for key, value in body.items() if key in required}
+        assert required <= set(minimal), path
+        assert (await gateway.request(method, path, json=minimal)).status_code == 200, path
         for key in required:
-            rest = {name: value for name, value in least.items() if name != key}
+            rest = {name: value for name, value in minimal.items() if name != key}
             answer = await gateway.request(method, path, json=rest)
             assert 400 <= answer.status_code < 500, (path, key)
     assert fake.requests
@@ -186,7 +187,7 @@ async def test_what_is_required(gateway: httpx.AsyncClient, fake: FakeService) -
 
 async def test_forms_are_described(gateway: httpx.AsyncClient) -> None:
     """A form requires its image, and describes a mask, in edits as in variations."""
-    paths = (await described(gateway))["paths"]
+    paths = (await fetch_document(gateway))["paths"]
     for path, required in {"/v1/images/edits": ["image", "prompt"], "/v1/images/variations": ["image"]}.items():
         schema = paths[path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         assert schema["required"] == required
@@ -202,15 +203,15 @@ async def test_limits_are_exact(gateway: httpx.AsyncClient) -> None:
 
 async def test_options_name_every_method(gateway: httpx.AsyncClient) -> None:
     """OPTIONS succeeds on each path, and names each method that the document has there."""
-    for path, methods in (await described(gateway))["paths"].items():
+    for path, methods in (await fetch_document(gateway))["paths"].items():
         answer = await gateway.options(path.replace("{", "").replace("}", ""))
         assert answer.status_code == 204, path
         assert {method.upper() for method in methods} <= set(answer.headers["allow"].split(", ")), path
 
 
-async def test_errors_are_the_dialects(gateway: httpx.AsyncClient) -> None:
+async def test_error_schema_is_the_vendors(gateway: httpx.AsyncClient) -> None:
     """The schema of an error is that of the vendor of its path."""
-    paths = (await described(gateway))["paths"]
+    paths = (await fetch_document(gateway))["paths"]
     kinds = {
         "/v1/images/generations": "ErrorResponse",
         "/oxen/api/ai/images/generate": "OxenError",
@@ -237,19 +238,19 @@ async def test_errors_are_the_dialects(gateway: httpx.AsyncClient) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/images/generations", "/aqueduct/images/generations", "/sdapi/v1/txt2img"])
-async def test_headers_of_errors(
+async def test_error_headers_are_described(
     gateway: httpx.AsyncClient, fake: FakeService, path: str, code: grpc.StatusCode, delay: float | None
 ) -> None:
     """Headers of errors are described: when to retry, or that a retry does not help."""
     fake.behave = Refusal(code, "x", "REASON", delay=delay)
     answer = await gateway.post(path, json={"prompt": "x"})
-    documented = (await described(gateway))["paths"][path]["post"]["responses"][str(answer.status_code)]["headers"]
+    documented = (await fetch_document(gateway))["paths"][path]["post"]["responses"][str(answer.status_code)]["headers"]
     assert {name for name in answer.headers if name.startswith(("retry", "x-"))} - EVERYWHERE <= set(documented)
     assert {"retry-after-ms", "x-should-retry"} & set(answer.headers)
 
 
-def test_keys() -> None:
+def test_required_keys_are_stated() -> None:
     """If keys are required, the document says so."""
-    speaks: Any = None
-    assert document([], speaks, keys=False)["security"] == [{}]
-    assert {"bearer": []} in document([], speaks, keys=True)["security"]
+    dialect_of: Any = None
+    assert document([], dialect_of, keys=False)["security"] == [{}]
+    assert {"bearer": []} in document([], dialect_of, keys=True)["security"]

@@ -205,7 +205,7 @@ async def test_enlarged_image_is_encoded_while_sent(
 ) -> None:
     """A large response is counted like any other, and its base64 is encoded while it is sent."""
     counted: list[int] = []
-    monkeypatch.setattr(reply, "hold", lambda size, **_: counted.append(size))
+    monkeypatch.setattr(reply, "hold_bytes", lambda size, **_: counted.append(size))
     body = {"image": base64_of(png_of(Image.effect_noise((128, 128), 100))), "upscaler_1": "Lanczos"}
     answer = await gateway.post(f"{BASE}/extra-single-image", json=body | {"upscaling_resize": 8})
     assert opened(answer.json()["image"]).size == (1024, 1024)
