@@ -50,7 +50,8 @@ class Parser(ArgumentParser):
             return f" (a flag of {' and '.join(f'`tintype {command}`' for command in self._owners[flag])})"
         visible = [name for name, action in self._option_string_actions.items() if action.help is not SUPPRESS]
         known = {name.lstrip("-"): name for name in visible if name != flag}
-        close = get_close_matches(flag.lstrip("-"), known, 1)
+        word = flag.lstrip("-")
+        close = [name for name in known if word and name.startswith(word)] or get_close_matches(word, known, 1)
         return f" (did you mean {known[close[0]]}?)" if close else ""
 
     def _check_value(self, action: Action, value: Any) -> None:

@@ -57,7 +57,7 @@ def test_check_value_is_called() -> None:
 
 
 def test_unknown_flag_names_its_commands() -> None:
-    """The error names the commands that have the flag, otherwise the most similar visible flag."""
+    """The error names the commands that have the flag, otherwise a visible flag that it abbreviates or resembles."""
     known = Parser(prog="x", owners={"--other": ["a", "b"]})
     known.add_argument("--visible")
     known.add_argument("--hidden", help=argparse.SUPPRESS)
@@ -65,5 +65,7 @@ def test_unknown_flag_names_its_commands() -> None:
         known.parse_args(["--other=1"])
     with pytest.raises(UserError, match=r"argument '--visibel' \(did you mean --visible\?\); see `x --help`"):
         known.parse_args(["--visibel"])
+    with pytest.raises(UserError, match=r"argument '--vi' \(did you mean --visible\?\); see `x --help`"):
+        known.parse_args(["--vi"])
     with pytest.raises(UserError, match=r"^unrecognized argument '--hiden'; see `x --help`"):
         known.parse_args(["--hiden"])
