@@ -1,4 +1,4 @@
-// Calls to the gateway in OpenAI's JSON. Paths below `openai/` have that dialect whatever the shared paths speak.
+// Calls to the gateway in OpenAI's JSON. Paths below `openai/` have that dialect, whichever the shared paths have.
 // URLs are relative, so that the page works below any path of a proxy.
 
 import { events } from "./sse.js";
@@ -13,26 +13,25 @@ export class Failure extends Error {
 }
 
 /** Return the models, the default model first. */
-export async function models(key) {
-  return (await (await call("openai/v1/models", { headers: authorization(key) })).json()).data;
+export async function listModels(key) {
+  return (await (await fetchOk("openai/v1/models", { headers: authorization(key) })).json()).data;
 }
 
-/** Tell whether the gateway accepts an initial image, from its own description. */
+/** Return whether the gateway accepts an initial image, according to its own description. */
 export async function acceptsInitialImage() {
-  const description = await (await call("openapi.json")).json();
-  const image = description.components?.schemas?.ImagesRequest?.properties?.image;
-  return Boolean(image) && !/not served/.test(image.description ?? "");
+  const description = await (await fetchOk("openapi.json")).json();
+  return Boolean(description.components?.schemas?.ImagesRequest?.properties?.image);
 }
 
 /** Yield the events of a generation; aborting `signal` also cancels it on the server. */
 export async function* generate(request, { key, signal }) {
-  const response = await call("openai/v1/images/generations", {
+  const response = await fetchOk("openai/v1/images/generations", {
     method: "POST",
     signal,
     headers: { "content-type": "application/json", "x-tintype-progress": "true", ...authorization(key) },
     body: JSON.stringify({ ...request, stream: true, partial_images: 3 }),
   });
-  for await (const { event, data } of unbroken(events(response.body))) {
+  for await (const { event, data } of withConnectionErrors(events(response.body))) {
     if (data === "[DONE]") return;
     const body = JSON.parse(data);
     if (event === "error") throw new Failure(body.error.message, body.error);
@@ -43,7 +42,8 @@ export async function* generate(request, { key, signal }) {
 
 const CONNECTION_LOST = "The connection was lost before the images were finished.";
 
-async function* unbroken(items) {
+/** Yield the items; throw a Failure if the connection breaks. */
+async function* withConnectionErrors(items) {
   try {
     yield* items;
   } catch (error) {
@@ -52,7 +52,7 @@ async function* unbroken(items) {
 }
 
 /** Return a response with a 2xx status; throw a Failure for any other. */
-async function call(path, options = {}) {
+async function fetchOk(path, options = {}) {
   let response;
   try {
     response = await fetch(path, { credentials: "omit", cache: "no-store", ...options });
@@ -63,10 +63,10 @@ async function call(path, options = {}) {
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
   const message = body.error?.message ?? `The server answered ${response.status} without a reason.`;
-  throw new Failure(message + retry(response), { status: response.status, param: body.error?.param });
+  throw new Failure(message + retryAdvice(response), { status: response.status, param: body.error?.param });
 }
 
-function retry(response) {
+function retryAdvice(response) {
   const seconds = Number(response.headers.get("retry-after"));
   return seconds > 0 ? ` Try again in ${seconds} s.` : "";
 }

@@ -1,6 +1,6 @@
 // The playground: one form, one request at a time, and its results.
 
-import { acceptsInitialImage, Failure, generate, models } from "./api.js";
+import { acceptsInitialImage, Failure, generate, listModels } from "./api.js";
 import * as gallery from "./gallery.js";
 import * as initialImage from "./initial_image.js";
 import * as progress from "./progress.js";
@@ -22,10 +22,10 @@ async function run() {
   begin(request);
   try {
     gallery.show(await make(request, running.signal));
-    report(`Ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
+    showStatus(`Ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
   } catch (error) {
     gallery.back();
-    fail(error);
+    showError(error);
   } finally {
     end();
   }
@@ -39,29 +39,29 @@ async function make(request, signal) {
     if (!event.b64_json) continue;
     const index = event.image_index ?? 0;
     const type = `image/${event.output_format}`;
-    const blob = new Blob([bytes(event.b64_json)], { type });
+    const blob = new Blob([decodeBase64(event.b64_json)], { type });
     await progress.draw(index, blob);
     if (event.type !== "image_generation.completed") continue;
-    images[index] = { url: URL.createObjectURL(blob), blob, type, request: single(request, index) };
+    images[index] = { url: URL.createObjectURL(blob), blob, type, request: requestOfImage(request, index) };
     gallery.add(images[index]);
   }
   return images.find(Boolean);
 }
 
 /** Return the request that makes one of several images again: each has the next seed. */
-function single(request, index) {
+function requestOfImage(request, index) {
   const { n, ...rest } = request;
   return { ...rest, seed: request.seed + index };
 }
 
-function bytes(base64) {
+function decodeBase64(base64) {
   const text = atob(base64);
   return Uint8Array.from(text, (letter) => letter.charCodeAt(0));
 }
 
 function begin(request) {
   running = new AbortController();
-  report("Generating.");
+  showStatus("Generating.");
   $("error").textContent = "";
   $("generate").disabled = true;
   $("stage").setAttribute("aria-busy", "true");
@@ -81,13 +81,13 @@ function cancel() {
   running?.abort();
 }
 
-function report(text) {
+function showStatus(text) {
   $("status").textContent = text;
 }
 
-function fail(error) {
-  if (error.name === "AbortError") return report("Cancelled.");
-  report("");
+function showError(error) {
+  if (error.name === "AbortError") return showStatus("Cancelled.");
+  showStatus("");
   $("error").textContent = error.message;
   if (error instanceof Failure && error.status === 401) requestKey();
   const field = error.param && $("form").querySelector(`[name="${CSS.escape(error.param)}"]`);
@@ -103,11 +103,11 @@ function requestKey() {
 async function loadModels(again = false) {
   clearTimeout(retryTimer);
   try {
-    settings.offer(await models($("key").value));
+    settings.setModels(await listModels($("key").value));
     if ($("error").textContent === modelsError) $("error").textContent = "";
   } catch (error) {
     if (!again) {
-      fail(error);
+      showError(error);
       modelsError = error.message;
     }
     if (error.status !== 401) retryTimer = setTimeout(loadModels, RETRY, true);
@@ -116,7 +116,7 @@ async function loadModels(again = false) {
 
 async function offerInitialImage() {
   if (!(await acceptsInitialImage().catch(() => false))) return;
-  initialImage.open(fail);
+  initialImage.open(showError);
   $("vary").hidden = false;
 }
 
@@ -145,17 +145,17 @@ document.addEventListener("keydown", (event) => {
 });
 gallery.open({
   reuse: async (request) => {
-    await initialImage.restore(request).catch(fail);
+    await initialImage.restore(request).catch(showError);
     settings.write(request);
     $("settings").open = true;
     $("prompt").focus();
   },
   vary: async ({ blob, request }) => {
     settings.write({ ...request, seed: undefined });
-    await initialImage.take(blob).catch(fail);
+    await initialImage.take(blob).catch(showError);
     $("prompt").focus();
   },
-  report,
+  report: showStatus,
   needsKey: () => !$("key-field").hidden,
 });
 

@@ -1,7 +1,7 @@
 // The API's documentation, rendered in the browser from openapi.json and the examples, so that it describes this server.
 
 import { copy } from "./clipboard.js";
-import { exact, fields } from "./schema.js";
+import { fields, parseExactly } from "./schema.js";
 
 const $ = (id) => document.getElementById(id);
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
@@ -19,15 +19,15 @@ function h(tag, properties = {}, ...children) {
 async function load(path) {
   const response = await fetch(path);
   if (!response.ok) throw new Error(`${path} can't be loaded: the server answered ${response.status}.`);
-  return exact(await response.text());
+  return parseExactly(await response.text());
 }
 
 async function render() {
   const [description, examples] = await Promise.all([load("openapi.json"), load("playground/examples.json")]);
-  const groups = grouped(description.paths);
+  const groups = groupByTag(description.paths);
   $("base").textContent = BASE;
   $("sharing").append("Each vendor has its own paths, and the same paths below its name. ", h("code", {}, SHARED),
-    ` has ${examples[owner(description)]?.title ?? "OpenAI"}'s JSON on this server.`);
+    ` has ${examples[sharedDialect(description)]?.title ?? "OpenAI"}'s JSON on this server.`);
   const titled = [...groups].map(([tag, operations]) => [tag, examples[tag]?.title ?? TITLES[tag] ?? tag, operations]);
   for (const [tag, title, operations] of titled) {
     $("contents").append(h("a", { href: `#${tag}` }, title));
@@ -38,7 +38,7 @@ async function render() {
 }
 
 /** Return the operations by tag, in the description's order; those without a tag come last. */
-function grouped(paths) {
+function groupByTag(paths) {
   const groups = new Map();
   for (const [path, methods] of Object.entries(paths)) {
     for (const [method, operation] of Object.entries(methods)) {
@@ -51,24 +51,24 @@ function grouped(paths) {
   return others ? groups.set(OTHERS, others) : groups;
 }
 
-function owner(description) {
+function sharedDialect(description) {
   return description.paths[SHARED]?.post.tags?.[0];
 }
 
 function section(tag, title, example, operations, description) {
   return [
     h("h2", { id: tag }, title),
-    ...(example ? [h("p", {}, example.about), ...snippet("curl", curl(example)), ...snippet("Python", python(example))] : []),
-    ...alike(operations).flatMap((same) => [
+    ...(example ? [h("p", {}, example.about), ...exampleBlock("curl", curl(example)), ...exampleBlock("Python", python(example))] : []),
+    ...groupByOperation(operations).flatMap((same) => [
       h("h3", {}, same[0].operation.summary ?? "Call"),
-      h("ul", { className: "paths" }, ...same.map(address)),
-      ...types(same[0].operation, description),
+      h("ul", { className: "paths" }, ...same.map(pathItem)),
+      ...bodyTables(same[0].operation, description),
     ]),
   ];
 }
 
 /** Return the operations of a tag in groups that differ only in their path. */
-function alike(operations) {
+function groupByOperation(operations) {
   const same = new Map();
   for (const one of operations) {
     const key = JSON.stringify([one.operation.summary, one.operation.requestBody]);
@@ -77,14 +77,14 @@ function alike(operations) {
   return [...same.values()];
 }
 
-function address({ method, path }) {
+function pathItem({ method, path }) {
   return h("li", {}, h("span", { className: "method" }, method.toUpperCase()), h("code", {}, path));
 }
 
 /** Return tables of the request and the responses, the request's open; statuses with the same body share a table. */
-function types(operation, description) {
+function bodyTables(operation, description) {
   const sent = Object.entries(operation.requestBody?.content ?? {}).map(([type, { schema }]) => [`Request (${type})`, schema]);
-  return [...sent, ...responseTypes(operation.responses ?? {})]
+  return [...sent, ...responseSchemas(operation.responses ?? {})]
     .map(([title, schema]) => [title, fields(schema, description)])
     .filter(([, rows]) => rows.length)
     .map(([title, rows], index) => h("details", { className: "fields", open: index === 0 && sent.length > 0 },
@@ -92,7 +92,7 @@ function types(operation, description) {
 }
 
 /** Return title and schema of each response body. */
-function responseTypes(responses) {
+function responseSchemas(responses) {
   const byBody = new Map();
   for (const [status, { content }] of Object.entries(responses)) {
     for (const [type, { schema }] of Object.entries(content ?? {})) {
@@ -124,7 +124,7 @@ function python({ python }) {
   return python.join("\n").replaceAll("{base}", BASE);
 }
 
-function snippet(title, text) {
+function exampleBlock(title, text) {
   const button = h("button", { type: "button" }, "Copy");
   button.setAttribute("aria-label", `Copy the example in ${title}`);
   button.addEventListener("click", () => copy(text, (message) => (button.textContent = message)));

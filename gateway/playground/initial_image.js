@@ -17,17 +17,17 @@ export function fields() {
 export async function take(file) {
   if (!TYPES.has(file.type)) throw new Error("The image must be a PNG, JPEG or WebP file.");
   if (file.size > MAX_SIZE) throw new Error(`The image must have at most ${MAX_SIZE / 2 ** 20} MiB.`);
-  current = await asUrl(file);
+  current = await readAsDataUrl(file);
   URL.revokeObjectURL($("initial-image-preview").src);
   $("initial-image-preview").src = URL.createObjectURL(file);
   show(true);
 }
 
-/** Show the field and accept files; `failed` is called with errors. */
-export function open(failed) {
-  const taking = (file) => file && take(file).catch(failed);
+/** Show the field and accept files; `onError` is called with errors. */
+export function open(onError) {
+  const takeIfPresent = (file) => file && take(file).catch(onError);
   $("initial-image-field").hidden = false;
-  $("initial-image").addEventListener("change", () => taking($("initial-image").files[0]));
+  $("initial-image").addEventListener("change", () => takeIfPresent($("initial-image").files[0]));
   $("initial-image-remove").addEventListener("click", () => {
     remove();
     $("initial-image").focus();
@@ -41,9 +41,9 @@ export function open(failed) {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     stopDragging();
-    taking(event.dataTransfer.files[0]);
+    takeIfPresent(event.dataTransfer.files[0]);
   });
-  document.addEventListener("paste", (event) => taking(event.clipboardData.files[0]));
+  document.addEventListener("paste", (event) => takeIfPresent(event.clipboardData.files[0]));
 }
 
 /** Restore the initial image of a request, or none. */
@@ -71,7 +71,7 @@ function stopDragging() {
   document.body.classList.remove("dragging");
 }
 
-function asUrl(file) {
+function readAsDataUrl(file) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);

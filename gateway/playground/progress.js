@@ -51,7 +51,7 @@ export function setRatio(element, width, height) {
 /** Show the progress of the request, by type of event. */
 export const HANDLERS = {
   "tintype.queued": ({ position, eta }) => {
-    $("step").textContent = position ? `${waiting(position)} before yours${about(eta)}` : "Yours is next";
+    $("step").textContent = position ? `${formatRequests(position)} before yours${formatEta(eta)}` : "Yours is next";
   },
   "tintype.loading": ({ model, fraction }) => {
     $("step").textContent = `The model ${model} is loading: ${Math.round(100 * fraction)} %`;
@@ -61,14 +61,14 @@ export const HANDLERS = {
     shares[image_index] = step / steps;
     $("progress").value = shares.reduce((sum, done) => sum + done, 0) / count;
     const which = count > 1 ? `Image ${image_index + 1} of ${count}: step` : "Step";
-    $("step").textContent = `${which} ${step} of ${steps}${about(eta)}`;
+    $("step").textContent = `${which} ${step} of ${steps}${formatEta(eta)}`;
   },
 };
 
-function waiting(position) {
+function formatRequests(position) {
   return position === 1 ? "One request" : `${position} requests`;
 }
 
-function about(seconds) {
+function formatEta(seconds) {
   return seconds >= 1 ? `, about ${Math.round(seconds)} s` : "";
 }

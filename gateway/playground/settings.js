@@ -16,36 +16,41 @@ const OPTIONAL = ["sampler", "schedule"]; // empty differs from the default's na
 const NUMBERS = ["steps", "guidance_scale", "seed", "n"];
 const SEEDS = 2 ** 31; // random seeds are below it: short enough to type
 
-let offered = []; // the models
+let available = []; // the models
 let hasInitialImage = false; // whether the size may be that of the initial image
 
 const form = document.querySelector("#form");
 const field = (name) => form.elements[name] ?? form.querySelector(`#${name}`);
 
-/** Offer the models, and the defaults of the selected one. */
-export function offer(models) {
+/** Show the models, and the defaults of the selected one. */
+export function setModels(models) {
   const chosen = field("model").value;
-  offered = models;
+  available = models;
   field("model").replaceChildren(...models.map(({ id }) => new Option(id, id)));
   if (models.some(({ id }) => id === chosen)) field("model").value = chosen;
-  limit();
+  showModelSettings();
 }
 
 /** Offer and select the size of the initial image, or stop offering it. */
 export function offerInitialSize(present) {
   hasInitialImage = present;
-  limit();
+  showModelSettings();
   if (present) field("size").value = "";
   showSides();
 }
 
 /** Show the limits and defaults of the selected model. */
-function limit() {
-  const model = offered.find(({ id }) => id === field("model").value);
+function showModelSettings() {
+  const model = available.find(({ id }) => id === field("model").value);
   const { width, height, steps, cfg } = model?.parameters ?? {};
-  bound("steps", steps);
-  bound("guidance_scale", cfg);
-  for (const name of CHOICES) choose(name, OPTIONAL.includes(name) ? optional(model?.parameters?.[name]) : model?.parameters?.[name]);
+  setBounds("steps", steps);
+  setBounds("guidance_scale", cfg);
+  for (const name of CHOICES) setChoices(name, OPTIONAL.includes(name) ? withUnset(model?.parameters?.[name]) : model?.parameters?.[name]);
+  setSizes(width, height);
+}
+
+/** Show the sizes to choose from, the model's own first. */
+function setSizes(width, height) {
   const own = width && height ? [[`${width.default}x${height.default}`, "this model's own"]] : [];
   const others = SIZES.filter(([size]) => size !== own[0]?.[0]);
   const chosen = field("size").value;
@@ -56,20 +61,20 @@ function limit() {
   showSides();
 }
 
-function bound(name, limits) {
+function setBounds(name, limits) {
   Object.assign(field(name), { min: limits?.min ?? 0, max: limits?.max ?? "", placeholder: limits?.default ?? "" });
 }
 
-/** Offer the names that the model has; without any, hide the field. */
-function choose(name, { enum: names = [], default: initial } = {}) {
+/** Show the names that the model has as options; hide the field if it has none. */
+function setChoices(name, { enum: names = [], default: initial } = {}) {
   const chosen = field(name).value;
   field(name).parentElement.hidden = !names.length;
   field(name).replaceChildren(...names.map((word) => new Option(word === initial ? "default" : word, word === initial ? "" : word)));
   if (names.includes(chosen)) field(name).value = chosen;
 }
 
-/** Return a choice of all names or none. */
-function optional(choice) {
+/** Return a choice with an empty name in addition, which is its default. */
+function withUnset(choice) {
   return choice && { enum: ["", ...choice.enum], default: "" };
 }
 
@@ -94,7 +99,7 @@ export function write(request) {
   for (const name of ["negative_prompt", ...NUMBERS]) field(name).value = request[name] ?? "";
   field("n").value ||= 1;
   if (request.model) field("model").value = request.model;
-  limit();
+  showModelSettings();
   for (const name of CHOICES) field(name).value = request[name] ?? "";
   const [width, height] = (request.size ?? "").split("x");
   const listed = [...field("size").options].some(({ value }) => value === request.size);
@@ -106,5 +111,5 @@ export function write(request) {
   showSides();
 }
 
-field("model").addEventListener("change", limit);
+field("model").addEventListener("change", showModelSettings);
 field("size").addEventListener("change", showSides);

@@ -11,13 +11,13 @@ export function curl(base, request, needsKey) {
     `curl ${base}/openai/v1/images/generations`,
     ...(needsKey ? [`-H "Authorization: Bearer $TINTYPE_KEY"`] : []),
     `-H 'Content-Type: application/json'`,
-    `-d ${shellQuoted(JSON.stringify(plain(request), null, 2))}`,
+    `-d ${quoteForShell(JSON.stringify(withoutImageBytes(request), null, 2))}`,
   ].join(" \\\n  ");
 }
 
 /** Return a program for OpenAI's SDK. */
 export function python(base, request, needsKey) {
-  const all = { ...plain(request), response_format: "b64_json" };
+  const all = { ...withoutImageBytes(request), response_format: "b64_json" };
   const own = Object.entries(all).filter(([key]) => KNOWN.has(key));
   const extra = Object.fromEntries(Object.entries(all).filter(([key]) => !KNOWN.has(key)));
   return `import base64
@@ -35,10 +35,10 @@ Path("image.png").write_bytes(base64.b64decode(answer.data[0].b64_json))
 }
 
 /** Return a request with a placeholder for the bytes of its initial image. */
-function plain(request) {
+function withoutImageBytes(request) {
   return request.image ? { ...request, image: PLACEHOLDER } : request;
 }
 
-function shellQuoted(text) {
+function quoteForShell(text) {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -3,19 +3,19 @@
 /** Yield {event, data} of each block; comments are ignored. */
 export async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
+  let buffer = "";
   try {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      const from = Math.max(0, held.length - 1); // the blank line may be split between two chunks
-      held += value;
-      let end = held.indexOf("\n\n", from);
+      const from = Math.max(0, buffer.length - 1); // the blank line may be split between two chunks
+      buffer += value;
+      let end = buffer.indexOf("\n\n", from);
       while (end >= 0) {
-        const block = parse(held.slice(0, end));
-        held = held.slice(end + 2);
+        const block = parse(buffer.slice(0, end));
+        buffer = buffer.slice(end + 2);
         if (block.data) yield block;
-        end = held.indexOf("\n\n");
+        end = buffer.indexOf("\n\n");
       }
     }
   } finally {
@@ -25,13 +25,13 @@ export async function* events(body) {
 
 /** Return the event of one block of lines. */
 export function parse(block) {
-  const found = { event: "message", data: "" };
+  const event = { event: "message", data: "" };
   for (const line of block.split("\n")) {
     const colon = line.indexOf(":");
     const name = line.slice(0, colon);
     const value = line.slice(colon + 1).replace(/^ /, "");
-    if (name === "event") found.event = value;
-    if (name === "data") found.data += found.data ? `\n${value}` : value;
+    if (name === "event") event.event = value;
+    if (name === "data") event.data += event.data ? `\n${value}` : value;
   }
-  return found;
+  return event;
 }
