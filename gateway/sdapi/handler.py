@@ -46,7 +46,7 @@ PREVIEWS = pb.Previews(count=8, mime_type="image/png")
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedRequest:
+class ParsedGeneration:
     """A validated request: its caller's context, body and model, the calls to make, and its unknown keys."""
 
     context: CallerContext
@@ -65,7 +65,7 @@ async def handle(web: WebUi, kind: type[GenerationBody], request: Request[Any, A
 
 async def _parse(
     web: WebUi, context: CallerContext, kind: type[GenerationBody], raw: Mapping[str, Any]
-) -> ParsedRequest:
+) -> ParsedGeneration:
     body = convert(kind, raw)
     if isinstance(body, ImageToImage) and not body.init_images:
         raise NoInitImage
@@ -74,7 +74,7 @@ async def _parse(
     batched = build_request(body, model, secrets.randbelow(2**32), max_images_per_request(context, passes))
     check_image_rate(context, batched.image_count)
     batched.ignored.update(missing)
-    return ParsedRequest(context, body, model, batched, unknown_keys(kind, raw))
+    return ParsedGeneration(context, body, model, batched, unknown_keys(kind, raw))
 
 
 async def _choose_model(web: WebUi, context: CallerContext, body: GenerationBody) -> tuple[pb.Model, dict[str, str]]:
@@ -92,7 +92,7 @@ async def _choose_model(web: WebUi, context: CallerContext, body: GenerationBody
     return found, {}
 
 
-async def _respond(web: WebUi, parsed: ParsedRequest, request: Request[Any, Any, Any]) -> Response[Any]:
+async def _respond(web: WebUi, parsed: ParsedGeneration, request: Request[Any, Any, Any]) -> Response[Any]:
     body, batched, region = parsed.body, parsed.batched, None
     draft = Draft(batched.request)
     if isinstance(body, ImageToImage):
