@@ -7,12 +7,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tintype.v1.reasons import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tintype.v1 import image_service_pb2 as pb
 
-DISCONNECT_REASON = "CLIENT_GONE"
+DISCONNECT_REASON = Reason.CLIENT_GONE
 _UNQUOTED = re.compile(r"[!#-<>-~]+")  # printable ASCII except quotes and =
 
 

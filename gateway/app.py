@@ -11,7 +11,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from litestar import Litestar, Request, Response, post
+from litestar import Litestar, Response, post
 
 from tintype.v1.rates import RateLimits
 
@@ -19,7 +19,10 @@ from . import sdapi
 from .access.keys import ClientKeys, KeyRefresh
 from .access.model_names import ModelNames
 from .access.rejections import TooManyRequests
-from .context import Gateway
+from .context import (
+    AnyRequest,
+    Gateway,
+)
 from .dialects import DIALECTS, dialects_by_path
 from .error_handlers import ErrorHandlers
 from .errors import GatewayError
@@ -49,7 +52,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AnyRequest = Request[Any, Any, Any]
 # In Azure's API a model is a deployment, which the path may name: a prefix of OpenAI's path, and Azure's.
 AZURE_PATHS = ("/openai/images/", "/openai/deployments/{deployment:str}/images/")
 SWEEP_INTERVAL = 60.0  # maximum seconds between two sweeps; shorter for links that expire soon

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from litestar import Request
 
 if TYPE_CHECKING:
     from tintype.v1.rates import RateLimits
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from .uploads.reading import ImageReader
     from .upstream.client import ImageClient
     from .upstream.readiness import Readiness
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)

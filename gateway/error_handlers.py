@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Request, Response
+from litestar import Response
 from litestar.exceptions import HTTPException
 
 from . import sdapi
 from .access.rejections import BodyTooLarge
+from .context import AnyRequest  # noqa: TC001 - Litestar reads it
 from .errors import BadRequest, Fault, GatewayError, NoSuchMethod, NoSuchPath
 from .openapi.operation import JSON
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from .dialects import Dialect
 
 log = logging.getLogger(__name__)
-
-AnyRequest = Request[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from litestar import HttpMethod, Request, Response, route
+from litestar import HttpMethod, Response, route
 
+from .context import AnyRequest  # noqa: TC001 - Litestar reads it
 from .dialects import DIALECTS
 from .errors import NoSuchPath
 from .openapi.examples import page_examples
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from litestar.handlers import HTTPRouteHandler
 
-AnyRequest = Request[Any, Any, Any]
 READ_METHODS = (HttpMethod.GET, HttpMethod.HEAD)  # monitors use HEAD, which every server must support (RFC 9110, 9.1)
 
 HTML = "text/html"

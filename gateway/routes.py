@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Request, Response, route
+from litestar import Response, route
 from litestar.response import Stream
 
 from .access.admission import authenticate
 from .config import SHARED_PATH_DIALECTS
+from .context import AnyRequest  # noqa: TC001 - Litestar reads it
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
 from .http.body_limits import hold_bytes
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .results.store import FileContent
 
-AnyRequest = Request[Any, Any, Any]
 PIECE = 2**18  # bytes that are sent in one piece
 # Headers of results: any page may show them, but a result can't run scripts.
 EMBEDDABLE = {

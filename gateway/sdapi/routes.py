@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Request, Response, get, post, route
+from litestar import Response, get, post, route
 from msgspec import structs
 
 from ..access.admission import require_admin
+from ..context import AnyRequest  # noqa: TC001 - Litestar reads it
 from ..http.json_request import read_json
 from ..http.response_body import file_body
 from ..openapi.operation import JSON
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from ..context import Gateway
     from .state import Job
 
-AnyRequest = Request[Any, Any, Any]
 BASE = "/sdapi/v1"
 KINDS: dict[str, type[TextToImage | ImageToImage]] = {"txt2img": TextToImage, "img2img": ImageToImage}
 PREVIEW = "image/png"

@@ -19,6 +19,7 @@ from tintype.v1.reasons import Reason
 
 from ..access.admission import authenticate
 from ..access.model_names import OPENAI_PREFIXES, ModelNames
+from ..context import AnyRequest  # noqa: TC001 - Litestar reads it
 from ..errors import ServiceError
 from ..requests.generation import base_url
 from .response_types import JobProgress, JobState
@@ -26,13 +27,10 @@ from .response_types import JobProgress, JobState
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from litestar import Request
-
     from tintype.v1 import image_service_pb2 as pb
 
     from ..context import Gateway
 
-    AnyRequest = Request[Any, Any, Any]
 
 # The web UI appends the file's extension to a name, and the beginning of its hash in brackets.
 _HASH = re.compile(r"[0-9a-f]{4,64}\]", re.IGNORECASE)

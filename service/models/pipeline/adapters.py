@@ -36,7 +36,7 @@ CACHED_ADAPTERS, CACHED_COMBINATIONS = 4, 2
 
 AdapterWeights: TypeAlias = "tuple[tuple[str, float], ...]"
 """Names and weights of a row's adapters."""
-Pair: TypeAlias = "tuple[Array, Array]"
+MatrixPair: TypeAlias = "tuple[Array, Array]"
 """A [in, r], or [in, down, across, r] of a convolution, and B [r, out]."""
 LayerSizes: TypeAlias = "Mapping[str, tuple[int, ...]]"
 """The layers of a graph that take adapters: (in, out) of each, or (in, down, across, out) of a convolution."""
@@ -59,7 +59,7 @@ def _layer_size(a: Sequence[object], b: Sequence[object]) -> tuple[int, ...]:
     return tuple(int(str(side)) for side in sides)
 
 
-class Adapter(dict[str, "dict[str, Pair]"]):
+class Adapter(dict[str, "dict[str, MatrixPair]"]):
     """The content of one file: pairs of matrices by component and layer."""
 
 
@@ -112,9 +112,9 @@ class Adapters:
             inputs |= {f"{PREFIX}{layer}.A": freeze(a), f"{PREFIX}{layer}.B": freeze(b)}
         return inputs
 
-    def _summed(self, component: str, adapters: AdapterWeights) -> dict[str, Pair]:
+    def _summed(self, component: str, adapters: AdapterWeights) -> dict[str, MatrixPair]:
         """Return the weighted sum of all adapters: one pair for each layer."""
-        found: dict[str, list[Pair]] = {}
+        found: dict[str, list[MatrixPair]] = {}
         for name, weight in adapters:
             for layer, (a, b) in self._load(name).get(component, {}).items():
                 found.setdefault(layer, []).append((a, np.float32(weight) * b))
@@ -123,7 +123,7 @@ class Adapters:
             for layer, pairs in found.items()
         }
 
-    def _read(self, name: str) -> dict[str, dict[str, Pair]]:
+    def _read(self, name: str) -> dict[str, dict[str, MatrixPair]]:
         """Read an adapter; all of its shapes are checked before any number is read.
 
         Raises:
@@ -132,7 +132,7 @@ class Adapters:
         file = TensorFile(self._folder / FOLDER / f"{name}{SUFFIX}")
         keys = sorted({name.rpartition(".")[0] for name in file.entries})
         self._check_keys(file, keys)
-        pairs: dict[str, dict[str, Pair]] = {}
+        pairs: dict[str, dict[str, MatrixPair]] = {}
         for key in keys:
             component, _, layer = key.partition(".")
             a, b = (file.read(f"{key}.{side}") for side in MATRICES)
@@ -187,7 +187,7 @@ def describe_size(size: Sequence[int]) -> str:
     return f"from {wide} to {out}" + (f" by {' x '.join(map(str, kernel))}" if kernel else "")
 
 
-def _stack_pairs(pairs: Sequence[Pair | None], size: tuple[int, ...]) -> Pair:
+def _stack_pairs(pairs: Sequence[MatrixPair | None], size: tuple[int, ...]) -> MatrixPair:
     """Return the pairs of all rows in the layout of the graph's inputs; lower ranks are padded with zeros."""
     *wide, out = size
     rank = max(len(pair[1]) for pair in pairs if pair)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .graph import Values
 
-    Shape = tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]
+    CallShape = tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class DeviceBuffers:
         self._entries = {SHRINKAGE: f"{_ARENA_NAMES.get(device, device)}:0"} if shrinks and not graphs else {}
         self._sent: dict[str, ArrayCache] = {}
         self._captured = 0
-        self._latest: OrderedDict[Shape, _ShapeBuffers] = OrderedDict()
+        self._latest: OrderedDict[CallShape, _ShapeBuffers] = OrderedDict()
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`. After an error of onnxruntime, which is raised, all buffers are released."""
@@ -70,7 +70,7 @@ class DeviceBuffers:
             self._entries = {}
         return self._buffers(shape).run(feeds, self._send)
 
-    def _buffers(self, shape: Shape) -> _ShapeBuffers:
+    def _buffers(self, shape: CallShape) -> _ShapeBuffers:
         if shape not in self._latest:
             self._latest[shape] = _ShapeBuffers(
                 self._session, self._device, shape[0], self._graph_number(), self._entries

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .graph import Graph, Values
     from .provider_options import ProviderOptions
 
-    Shape = tuple[tuple[str, tuple[int, ...]], ...]
+    InputShapes = tuple[tuple[str, tuple[int, ...]], ...]
     Shapes = Mapping[str, tuple[int, ...]]
 
 log = logging.getLogger(__name__)
@@ -83,9 +83,9 @@ class TensorRtGraph:
         )
         self._cuda: Graph = self._open("cuda")
         self.inputs, self.optional, self.outputs = self._cuda.inputs, self._cuda.optional, self._cuda.outputs
-        self._calls: Counter[Shape] = Counter()
-        self._engines: OrderedDict[Shape, Future[Graph | None]] = OrderedDict()
-        self._failed: set[Shape] = set()
+        self._calls: Counter[InputShapes] = Counter()
+        self._engines: OrderedDict[InputShapes, Future[Graph | None]] = OrderedDict()
+        self._failed: set[InputShapes] = set()
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`."""
@@ -101,7 +101,7 @@ class TensorRtGraph:
             self._engines[shape] = builder().submit(self._build, outputs, zeros)
         return self._cuda
 
-    def _is_hot(self, shape: Shape) -> bool:
+    def _is_hot(self, shape: InputShapes) -> bool:
         """Count a call of a shape; return True at the HOT-th, the last one that runs on CUDA."""
         self._calls[shape] += 1
         if self._calls[shape] < HOT:
@@ -111,7 +111,7 @@ class TensorRtGraph:
         del self._calls[shape]
         return True
 
-    def _finished_engine(self, shape: Shape) -> Graph | None:
+    def _finished_engine(self, shape: InputShapes) -> Graph | None:
         """Return the engine of a shape if it is built, and drop the least recently used engines beyond MAX_ENGINES."""
         engine = self._engines[shape]
         if not engine.done():
