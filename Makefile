@@ -18,7 +18,7 @@ PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
 WHEEL_TESTS := tests/conftest.py tests/support tests/test_end_to_end.py tests/test_rust_free.py tests/cli
 # Clients in JavaScript for tests of the gateway. Without npm or its registry these tests are skipped.
 NODE := tests/gateway/clients/node
-ROOMS := v1 service gateway cli export training
+PACKAGES := v1 service gateway cli export training
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -63,9 +63,9 @@ format: .venv/stamp ## Fix the style where ruff can
 # mypy cannot follow an editable installation whose folders and packages have different names.
 types: .venv/stamp ## Check the types
 	@mkdir -p build/namespace/tintype
-	@for room in $(filter-out v1,$(ROOMS)); do ln -sfn ../../../$$room build/namespace/tintype/$$room; done
+	@for package in $(filter-out v1,$(PACKAGES)); do ln -sfn ../../../$$package build/namespace/tintype/$$package; done
 	@ln -sfn ../../../protos/tintype/v1 build/namespace/tintype/v1
-	MYPYPATH=build/namespace $(BIN)/mypy $(foreach room,$(ROOMS),-p tintype.$(room))
+	MYPYPATH=build/namespace $(BIN)/mypy $(foreach package,$(PACKAGES),-p tintype.$(package))
 	MYPYPATH=build/namespace:bench $(BIN)/mypy tests bench
 
 protos: .venv-protos/stamp ## Generate the stubs from the contract
