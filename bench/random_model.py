@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from tintype import export
-from tintype.export.model_folder import write_noise
+from tintype.export.model_folder import write_scheduler_config
 from tintype.export.tiny import unets
 from tintype.export.tiny.parts import WIDTH, unet
 
@@ -35,7 +35,7 @@ def make(width: int, folder: Path) -> None:
         )
     )
     pipeline.save_pretrained(folder)
-    write_noise(pipeline.scheduler, folder / "scheduler")
+    write_scheduler_config(pipeline.scheduler, folder / "scheduler")
 
 
 def main() -> None:

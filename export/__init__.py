@@ -4,8 +4,7 @@ import os
 
 from .command import main
 
-os.environ.setdefault(
-    "ORT_DISABLE_TELEMETRY", "1"
-)  # before onnxruntime is imported: service/models/runtime/providers.py
+# Before onnxruntime is imported; service/models/runtime/providers.py has the reason.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["main"]

@@ -1,6 +1,6 @@
 """`tintype export SOURCE OUT`: export a diffusers pipeline to a folder that the service serves.
 
-`tintype export --lora ADAPTER MODEL_FOLDER` adds an adapter to such a folder; `--fuse-lora` adds one to the weights.
+`tintype export --lora ADAPTER MODEL_FOLDER` adds an adapter to such a folder.
 
 This module imports torch and diffusers only when it exports something.
 Exit codes: 0 done; 1 the result differs from the source; 2 the export is not possible as requested.
@@ -18,19 +18,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .console import ProgressLog, format_bytes, quiet
 from .errors import ExportError, ExportRefusal
-from .source import find, is_hub_id
+from .source import find_source, is_hub_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .exporter import ExportResult
+    from .exporter import ExportOptions, ExportResult
     from .source import Source
 
-EXTRAS = ("torch", "diffusers", "transformers", "onnx", "onnxruntime")
+REQUIRED_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxruntime")
+# The values of `graph.precision`, which imports onnx.
 PRECISIONS = ("fp32", "fp16", "int8")
 TARGETS = ("cpu", "gpu")
-MOST_WEIGHT = 4
-"""Limit for the weight of a fused adapter, as for one that a request chooses."""
+MAX_WEIGHT = 4
+"""Limit for the absolute weight of a fused adapter; adapters chosen by requests have the same limit."""
 NAME = re.compile(r"[\w.-]+")
 
 
@@ -70,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         "out", metavar="OUT", type=Path, help="folder to write; with --lora the folder of an exported model"
     )
     _add_graph_options(parser)
+    _add_adapter_options(parser)
     parser.add_argument("--name", help="name of the model or the adapter in requests (default: the name of SOURCE)")
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists and is not empty")
     _add_check_options(parser)
@@ -78,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_graph_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that determine the graphs."""
+    """Add the options for the number formats of the graphs."""
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -93,6 +95,10 @@ def _add_graph_options(parser: argparse.ArgumentParser) -> None:
         help="device to run on: cpu runs everywhere and computes in float32, gpu computes fp16 and int8 in float16 "
         "(default: cpu)",
     )
+
+
+def _add_adapter_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for adapters."""
     parser.add_argument(
         "--with-lora",
         action="store_true",
@@ -108,37 +114,49 @@ def _add_graph_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lora",
         action="store_true",
-        help="SOURCE is an adapter (LoRA) for the model in OUT; the model was exported with --with-lora",
+        help="SOURCE is an adapter (LoRA) for the model in OUT, which was exported with --with-lora",
     )
 
 
 def _add_check_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that skip comparisons."""
-    less = parser.add_mutually_exclusive_group()
-    less.add_argument(
+    skipped = parser.add_mutually_exclusive_group()
+    skipped.add_argument(
         "--no-image",
         action="store_true",
         help="skip the comparison of a whole image, which needs the whole pipeline in memory",
     )
-    less.add_argument("--no-picture", dest="no_image", action="store_true", help=argparse.SUPPRESS)  # the former name
-    less.add_argument("--no-verify", action="store_true", help="skip all comparisons with torch and diffusers")
+    skipped.add_argument(
+        "--no-picture", dest="no_image", action="store_true", help=argparse.SUPPRESS
+    )  # the former name
+    skipped.add_argument("--no-verify", action="store_true", help="skip all comparisons with torch and diffusers")
 
 
 def _export(arguments: argparse.Namespace) -> ExportResult:
-    _check_extras()
+    _check_packages()
     _check_target(arguments.out, force=arguments.force)
     if arguments.name:
         _check_name(arguments.name)
     progress = ProgressLog(sys.stderr)
-    source = _find(arguments.source, progress)
-    name = arguments.name or source.name
+    source = _find_source(arguments.source, progress)
+    options = _options(arguments, arguments.name or source.name)
+    from .exporter import run  # noqa: PLC0415 - imports torch
+
+    try:
+        return run(source, arguments.out.absolute(), options, progress)
+    except OSError as error:  # the disk is full or read-only
+        remains = f"finished components stay in {arguments.out}.partial, and the same command continues there"
+        raise ExportRefusal(f"{error.strerror or error}: {error.filename or arguments.out}; {remains}") from None
+
+
+def _options(arguments: argparse.Namespace, name: str) -> ExportOptions:
+    """Return the options of an export, checked before torch is imported."""
     _check_name(name)
     fused = [_parse_fused(text) for text in arguments.fuse_lora]
     with quiet():
         from .adapters.fuse import FusedAdapter  # noqa: PLC0415
-        from .exporter import ExportOptions, run  # noqa: PLC0415 - imports torch
-
-    options = ExportOptions(
+        from .exporter import ExportOptions  # noqa: PLC0415 - imports torch
+    return ExportOptions(
         name=name,
         precision=arguments.precision,
         target=arguments.target,
@@ -147,15 +165,10 @@ def _export(arguments: argparse.Namespace) -> ExportResult:
         adapters=arguments.with_lora,
         fuse=tuple(FusedAdapter(path, weight) for path, weight in fused),
     )
-    try:
-        return run(source, arguments.out.absolute(), options, progress)
-    except OSError as error:  # the disk is full or read-only
-        remains = f"finished components stay in {arguments.out}.partial, and the same command continues there"
-        raise ExportRefusal(f"{error.strerror or error}: {error.filename or arguments.out}; {remains}") from None
 
 
 def _export_lora(arguments: argparse.Namespace) -> int:
-    _check_extras()
+    _check_packages()
     if arguments.fuse_lora or arguments.with_lora:
         raise ExportRefusal(
             "--lora adds an adapter to an exported model; it cannot be combined with --fuse-lora or --with-lora"
@@ -182,8 +195,8 @@ def _parse_fused(text: str) -> tuple[Path, float]:
     except ValueError:
         path, factor = Path(text), 1.0
     _check_adapter(path)
-    if not -MOST_WEIGHT <= factor <= MOST_WEIGHT:
-        raise ExportRefusal(f"--fuse-lora {text}: the weight must be from -{MOST_WEIGHT} to {MOST_WEIGHT}")
+    if not -MAX_WEIGHT <= factor <= MAX_WEIGHT:
+        raise ExportRefusal(f"--fuse-lora {text}: the weight must be from -{MAX_WEIGHT} to {MAX_WEIGHT}")
     return path, factor
 
 
@@ -192,15 +205,15 @@ def _check_adapter(path: Path) -> None:
         raise ExportRefusal(f"{path} is not a file; an adapter must be a file NAME.safetensors")
 
 
-def _find(location: str, progress: ProgressLog) -> Source:
+def _find_source(location: str, progress: ProgressLog) -> Source:
     if not is_hub_id(location):
-        return find(location)
+        return find_source(location)
     with progress.stage(f"looking for {location} on the hub"):
-        return find(location)
+        return find_source(location)
 
 
-def _check_extras() -> None:
-    missing = [name for name in EXTRAS if find_spec(name) is None]
+def _check_packages() -> None:
+    missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         raise ExportRefusal(
             f"not installed: {', '.join(missing)}; an export needs `pip install '.[export]'` in the clone"

@@ -1,7 +1,7 @@
 """Run one export: read, write and verify each part, write the manifest, then move the folder into place.
 
-Everything is written to `OUT.partial`, which is renamed to OUT at the end. So OUT is always complete, and an earlier
-OUT stays until then. An interrupted export continues where it stopped.
+All files are written to `OUT.partial`, which is renamed to OUT at the end. So OUT is always complete, and an earlier
+OUT is kept until then. An interrupted export continues where it stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .graph import adapter_inputs, embedding_input, weights
 from .graph.fused_operators import check_fused
 from .graph.precision import PRECISIONS
 from .graph.tracing import float16_weights, trace
-from .pipeline import PipelineReader, parameters, round_to_half
+from .pipeline import PipelineReader, count_weights, round_to_half
 from .resume import PartialExport, export_key
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class ExportOptions:
     fuse: tuple[FusedAdapter, ...] = ()
 
     def key(self) -> dict[str, Any]:
-        """Return the settings that determine the components."""
+        """Return all settings except `image`; an interrupted export continues only with equal ones."""
         fused = [chosen.key() for chosen in self.fuse]
         return asdict(replace(self, image=True, fuse=())) | {"fuse": fused}
 
@@ -94,7 +94,7 @@ def run(source: Source, out: Path, options: ExportOptions, progress: ProgressLog
 
 
 class _ExportRun:
-    """One running export: the outline of the pipeline, and the folder of its graphs."""
+    """One running export: the pipeline, at first without weights, and the folder of its graphs."""
 
     def __init__(self, source: Source, partial: PartialExport, options: ExportOptions, progress: ProgressLog) -> None:
         self.source, self.partial, self.options, self.progress = source, partial, options, progress
@@ -102,7 +102,7 @@ class _ExportRun:
         self.precision = PRECISIONS[options.precision]
         with progress.stage(f"reading {source.location}") as notes:
             self.reader = PipelineReader(source)
-            self.pipeline = self.reader.outline()
+            self.pipeline = self.reader.read_outline()
             notes.append(self._check_source())
             parts = {part: getattr(self.pipeline, part) for part in self.reader.parts if part != "vae"}
             self.fusion = AdapterFusion(options.fuse, parts, self.reader.folder)
@@ -110,21 +110,21 @@ class _ExportRun:
     def run(self, out: Path) -> ExportResult:
         """Write the missing components, and move the folder into place."""
         model_folder.write_companions(self.pipeline, self.folder)
-        _check_noise(self.folder)
-        checks = [self._tokenizers(), *(check for part in self.reader.parts for check in self._part(part))]
-        description = self._describe()
-        checks.append(self._image())
+        _check_training_noise(self.folder)
+        checks = [self._check_tokenizers(), *(check for part in self.reader.parts for check in self._export_part(part))]
+        description = self._write_manifest()
+        checks.append(self._check_image())
         self.partial.close()
         shutil.rmtree(out, ignore_errors=True)
         self.folder.rename(out)
-        return ExportResult(description, _size(out), tuple(check for check in checks if check))
+        return ExportResult(description, _size_on_disk(out), tuple(check for check in checks if check))
 
     def _check_source(self) -> str:
         """Check parts, configuration and disk space before any weights are read; return the number of weights."""
         for part in self.reader.parts:
             self._components(part)
         manifest.describe(self.pipeline, self.source.family, self.source.name)
-        counts = {part: parameters(getattr(self.pipeline, part)) for part in self.reader.parts}
+        counts = {part: count_weights(getattr(self.pipeline, part)) for part in self.reader.parts}
         remaining = sum(
             count for part, count in counts.items() if not self.partial.done.keys() >= {*self._folders(part)}
         )
@@ -137,48 +137,48 @@ class _ExportRun:
     def _folders(self, part: str) -> list[str]:
         return [component.folder for component in self._components(part)]
 
-    def _part(self, part: str) -> list[verify.Check | None]:
-        """Write the missing components of a part; its weights are in memory only meanwhile."""
+    def _export_part(self, part: str) -> list[verify.Check | None]:
+        """Write the missing components of a part; its weights are in memory only during the call."""
         folders = self._folders(part)
-        if all(self.partial.has(folder) for folder in folders):
+        if all(self.partial.has_unchanged(folder) for folder in folders):
             return [self.partial.check(folder) for folder in folders]
         with self._with_weights(part):
-            return [self._component(component) for component in self._components(part)]
+            return [self._export_component(component) for component in self._components(part)]
 
     @contextmanager
     def _with_weights(self, part: str) -> Iterator[None]:
-        """Read a part of the pipeline, and drop its weights at the end."""
+        """Read a part of the pipeline with its weights, and release them at the end."""
         outline = getattr(self.pipeline, part)
         with self.progress.stage(f"reading {part}") as notes:
-            module = self.reader.part(part)
+            module = self.reader.read_part(part)
             notes.extend(self.fusion.fuse(part, module))
-            notes.extend(self._round(module))
+            notes.extend(self._round_weights(module))
         setattr(self.pipeline, part, module)
         try:
             yield
         finally:
             setattr(self.pipeline, part, outline)
 
-    def _round(self, *modules: torch.nn.Module) -> list[str]:
+    def _round_weights(self, *modules: torch.nn.Module) -> list[str]:
         """Round the weights if the precision requires it; return a line for the progress log."""
         if not self.precision.rounds_weights(self.options.target):
             return []
         return [f"rounded to float16; largest change of a weight: {max(map(round_to_half, modules)):.1g}"]
 
-    def _component(self, component: Component) -> verify.Check | None:
-        if self.partial.has(component.folder):
+    def _export_component(self, component: Component) -> verify.Check | None:
+        if self.partial.has_unchanged(component.folder):
             return self.partial.check(component.folder)
         path = self.folder / component.folder / model_folder.GRAPH
         path.parent.mkdir()
         with self.progress.stage(f"exporting {component.folder}") as notes:
             model_folder.save_config(component.module, path.parent)
-            notes.append(format_bytes(self._write(component, path)))
-            check = self._compare(component, path)
+            notes.append(format_bytes(self._write_graph(component, path)))
+            check = self._check_component(component, path)
             notes.extend([str(check)] if check else [])
         self.partial.add(component.folder, check)
         return check
 
-    def _write(self, component: Component, path: Path) -> int:
+    def _write_graph(self, component: Component, path: Path) -> int:
         half = self.precision.computes_float16(self.options.target, component)
         with (
             float16_weights(component.module) if half else nullcontext(),
@@ -193,20 +193,20 @@ class _ExportRun:
             store = self.precision.store_for(half=half)
             return weights.write(model, component.module.state_dict(), path, store=store)
 
-    def _tokenizers(self) -> verify.Check | None:
+    def _check_tokenizers(self) -> verify.Check | None:
         with quiet():
             check = verify.check_tokenizers(self.pipeline, self.folder)
         return _require_passed(check, self.folder) if self.options.verify else None
 
-    def _compare(self, component: Component, path: Path) -> verify.Check | None:
+    def _check_component(self, component: Component, path: Path) -> verify.Check | None:
         if not self.options.verify:
             return None
         limit = self.precision.component_limit(self.options.target)
         return _require_passed(verify.check_component(component, path, limit), self.folder)
 
-    def _describe(self) -> dict[str, Any]:
+    def _write_manifest(self) -> dict[str, Any]:
         with self.progress.stage("fitting previews") as notes:
-            fitted = _fit_preview(self.reader.part("vae"))
+            fitted = _fit_preview(self.reader.read_part("vae"))
             notes.append(f"error {fitted.error:.3f}, spread of the colours {fitted.spread:.3f} (RMS, 0 to 1)")
         with self.progress.stage(f"writing {manifest.MANIFEST}"):
             description = manifest.describe(
@@ -222,26 +222,26 @@ class _ExportRun:
             manifest.write(self.folder, description)
         return description
 
-    def _image(self) -> verify.Check | None:
+    def _check_image(self) -> verify.Check | None:
         if not self.options.image or not verify.can_compare_images(self.source.pipeline):
             return None
         with self.progress.stage("comparing an image with diffusers") as notes:
             limit = self.precision.image_limit(self.options.target)
             kind, prompt = type(self.pipeline), verify.prompt_with_added_tokens(self.pipeline)
-            check = verify.check_image(self._whole, kind, self.source.family, self.folder, limit, prompt)
+            check = verify.check_image(self._whole_pipeline, kind, self.source.family, self.folder, limit, prompt)
             notes.append(str(check))
         return _require_passed(check, self.folder)
 
-    def _whole(self) -> Any:
-        pipeline = self.reader.whole()
+    def _whole_pipeline(self) -> Any:
+        pipeline = self.reader.read_whole()
         for part in self.reader.parts:
             list(self.fusion.fuse(part, getattr(pipeline, part)))
-        self._round(*(getattr(pipeline, part) for part in self.reader.parts))
+        self._round_weights(*(getattr(pipeline, part) for part in self.reader.parts))
         return pipeline
 
 
-def _check_noise(folder: Path) -> None:
-    """Refuse a scheduler configuration that the service would refuse: no sampler supports its training noise."""
+def _check_training_noise(folder: Path) -> None:
+    """Refuse a scheduler configuration whose training noise no sampler of the service supports."""
     path = folder / "scheduler" / "scheduler_config.json"
     try:
         Diffusion.from_config(json.loads(path.read_text("utf-8")))
@@ -264,7 +264,7 @@ def _require_passed(check: verify.Check, folder: Path) -> verify.Check:
 
 
 def _fit_preview(vae: Any) -> PreviewFit:
-    """Fit the linear preview of latents with the autoencoder itself."""
+    """Fit the linear preview of latents to the images that the autoencoder decodes."""
     shift = vae.config.get("shift_factor") or 0
 
     def decode(latents: Array) -> Array:
@@ -276,5 +276,5 @@ def _fit_preview(vae: Any) -> PreviewFit:
     return preview.fit(decode, vae.config.latent_channels, size=PREVIEW_SIZE)
 
 
-def _size(folder: Path) -> int:
+def _size_on_disk(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -26,12 +26,15 @@ class RequestDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family: `name` is the manifest's, `parts` become graphs, the denoiser last; `optional` parts may be missing.
+    """A family of pipelines.
 
-    `pipelines` are the classes that model_index.json may name. Where two families share classes, the absence of the
-    part `lacks` identifies this one. `distilled` are the defaults of models distilled to few steps.
-    `classes` maps a part's class to another row of `components.registry`. `call` holds arguments that diffusers'
-    pipeline gets besides the job's own settings, so that it generates the requested size.
+    - `name` is the family's name in the manifest.
+    - `pipelines` are the classes that model_index.json may name.
+    - `parts` become graphs; the last one is the denoiser. Those in `optional` may be missing.
+    - `lacks` is a part whose absence identifies this family among those with the same classes.
+    - `defaults` are for requests; `distilled` replaces them for models distilled to few steps.
+    - `classes` maps a part's class to another row of `components.registry`.
+    - `call` holds further arguments of diffusers' pipeline, with which it generates the requested size.
     """
 
     name: str
@@ -50,58 +53,58 @@ class Family:
         return self.parts[-1]
 
 
-def _kinds(name: str, *kinds: str) -> tuple[str, ...]:
-    """Return the class names of a pipeline for text to image and for its other tasks."""
-    return tuple(f"{name}{kind}Pipeline" for kind in ("", *kinds))
+def _pipeline_classes(name: str, *tasks: str) -> tuple[str, ...]:
+    """Return the class names of a family's pipelines: for text to image, and for the other tasks."""
+    return tuple(f"{name}{task}Pipeline" for task in ("", *tasks))
 
 
-IMG2IMG = ("Img2Img", "Inpaint")
+IMAGE_TASKS = ("Img2Img", "Inpaint")
 # Steps and guidance are those that the model cards recommend.
 FAMILIES = (
     Family(
         name="sd",
-        pipelines=_kinds("StableDiffusion", *IMG2IMG),
+        pipelines=_pipeline_classes("StableDiffusion", *IMAGE_TASKS),
         parts=("text_encoder", "vae", "unet"),
         defaults=RequestDefaults(steps=50, guidance_scale=7.5),
         distilled=RequestDefaults(steps=1, guidance_scale=0),
     ),
     Family(
         name="lcm",
-        pipelines=_kinds("LatentConsistencyModel", "Img2Img"),
+        pipelines=_pipeline_classes("LatentConsistencyModel", "Img2Img"),
         parts=("text_encoder", "vae", "unet"),
         defaults=RequestDefaults(steps=4, guidance_scale=8.5),
     ),
     Family(
         name="sdxl_refiner",
-        pipelines=_kinds("StableDiffusionXL", *IMG2IMG),
+        pipelines=_pipeline_classes("StableDiffusionXL", *IMAGE_TASKS),
         lacks="text_encoder",
         parts=("text_encoder_2", "vae", "unet"),
         defaults=RequestDefaults(steps=50, guidance_scale=5),
     ),
     Family(
         name="sdxl",
-        pipelines=_kinds("StableDiffusionXL", *IMG2IMG),
+        pipelines=_pipeline_classes("StableDiffusionXL", *IMAGE_TASKS),
         parts=("text_encoder", "text_encoder_2", "vae", "unet"),
         defaults=RequestDefaults(steps=50, guidance_scale=5),
         distilled=RequestDefaults(steps=1, guidance_scale=0),
     ),
     Family(
         name="sd3",
-        pipelines=_kinds("StableDiffusion3", *IMG2IMG),
+        pipelines=_pipeline_classes("StableDiffusion3", *IMAGE_TASKS),
         parts=("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "transformer"),
         optional=frozenset({"text_encoder_3"}),
         defaults=RequestDefaults(steps=28, guidance_scale=7, max_tokens=256),
     ),
     Family(
         name="flux",
-        pipelines=_kinds("Flux", *IMG2IMG),
+        pipelines=_pipeline_classes("Flux", *IMAGE_TASKS),
         parts=("text_encoder", "text_encoder_2", "vae", "transformer"),
         defaults=RequestDefaults(steps=28, guidance_scale=3.5, max_tokens=512),
         distilled=RequestDefaults(steps=4, guidance_scale=0, max_tokens=256),
     ),
     Family(
         name="pixart_sigma",
-        pipelines=_kinds("PixArtSigma"),
+        pipelines=_pipeline_classes("PixArtSigma"),
         parts=("text_encoder", "vae", "transformer"),
         classes={"T5EncoderModel": "T5EncoderModel with a mask"},
         defaults=RequestDefaults(steps=20, guidance_scale=4.5, max_tokens=300),
@@ -109,7 +112,7 @@ FAMILIES = (
     ),
     Family(
         name="sana",
-        pipelines=_kinds("Sana"),
+        pipelines=_pipeline_classes("Sana"),
         parts=("text_encoder", "vae", "transformer"),
         defaults=RequestDefaults(steps=20, guidance_scale=4.5, max_tokens=300),
         call={"use_resolution_binning": False},

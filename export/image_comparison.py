@@ -1,7 +1,7 @@
 """Generate the images of a job twice, with the service's engine and with diffusers, to compare them.
 
-Both functions take a `Job` and return pixels [count, 3, height, width], float32 in 0..1; image k has the seed
-`seed + k`. diffusers uses the sampler of its pipeline: replace the pipeline's `scheduler` for another one.
+Both sides take a `Job` and return pixels [count, 3, height, width], float32 in 0..1; image k has the seed `seed + k`.
+diffusers uses the sampler of its pipeline, whatever the job says: set the pipeline's `scheduler` to choose another one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class LocalService:
-    """The service's engine with the models in `folders`, in this process and without a server; a context manager."""
+    """The service's engine in this process, without a server, with the models in `folders`; a context manager."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._repository = Repository(folders, providers=("cpu",))
@@ -73,7 +73,23 @@ def diffusers_images(pipeline: Any, job: Job, **settings: Any) -> Pixels:
     """
     if job.seed is None:
         raise ValueError("seed must be set: an image with a random seed cannot be generated twice")
-    named = {
+    known = signature(type(pipeline).__call__).parameters
+    pipeline.set_progress_bar_config(disable=True)
+    with quiet(), torch.no_grad():
+        images = pipeline(
+            job.prompt,
+            num_images_per_prompt=job.count,
+            generator=[torch.Generator("cpu").manual_seed(job.seed + k) for k in range(job.count)],
+            output_type="np",
+            **{name: value for name, value in _arguments(job).items() if value is not None and name in known},
+            **{name: value for name, value in settings.items() if name in known},
+        ).images
+    return np.moveaxis(images, -1, 1)
+
+
+def _arguments(job: Job) -> dict[str, Any]:
+    """Return the fields of a job by their names in diffusers; None is a field without a value."""
+    return {
         "num_inference_steps": job.steps,
         "guidance_scale": job.guidance_scale,
         "width": job.width,
@@ -84,18 +100,6 @@ def diffusers_images(pipeline: Any, job: Job, **settings: Any) -> Pixels:
         "mask_image": _open(job.mask),
         "strength": job.strength,
     }
-    known = signature(type(pipeline).__call__).parameters
-    pipeline.set_progress_bar_config(disable=True)
-    with quiet(), torch.no_grad():
-        images = pipeline(
-            job.prompt,
-            num_images_per_prompt=job.count,
-            generator=[torch.Generator("cpu").manual_seed(job.seed + k) for k in range(job.count)],
-            output_type="np",
-            **{name: value for name, value in named.items() if value is not None and name in known},
-            **{name: value for name, value in settings.items() if name in known},
-        ).images
-    return np.moveaxis(images, -1, 1)
 
 
 def _open(file: bytes) -> Image.Image | None:

@@ -1,7 +1,7 @@
 """Write `tintype.json`: the facts that the service needs before it loads a model, and the hash of every file.
 
 The key `tintype` holds `MANIFEST_VERSION`. Sizes are [width, height] in pixels; `downscale` is pixels per latent cell;
-`preview` is described in `export.preview`. The service's reader is in its `models` package.
+`export.preview` describes `preview`. The service reads the file in `service.models.folder.manifest`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MANIFEST = "tintype.json"
 # The record of an unfinished export (`export.resume`), which is not a file of the model.
 STATE = "export.json"
 MANIFEST_VERSION = 1
-# A word in the names of published one-step UNets: stabilityai/sd-turbo, stabilityai/sdxl-turbo.
+# The word that marks one-step UNets in names of repositories: stabilityai/sd-turbo, stabilityai/sdxl-turbo.
 TURBO = "turbo"
 ENCODER, CLIP = "text_encoder", "CLIP"
-# FLUX.1 was trained at 1,024 pixels, and packs latent cells two by two.
+# Latent cells: FLUX.1 was trained at 1,024 pixels, which are 128 cells, and packs cells two by two.
 FLUX_SIDE, FLUX_PATCH = 128, 2
 
 
@@ -42,13 +42,13 @@ def describe(pipeline: Any, family: Family, source: str, **facts: Any) -> dict[s
     downscale = 2 ** (len(vae.get("block_out_channels") or vae.encoder_block_out_channels) - 1)
     names = (source, *(str(config.get("_name_or_path") or "") for config in (pipeline.config, denoiser)))
     defaults = _defaults(family, denoiser, noise.config, names)
-    side = _side(denoiser) * downscale
+    side = _native_side(denoiser) * downscale
     return {
         "tintype": MANIFEST_VERSION,
         "family": family.name,
         "prediction": _prediction(noise),
         "native_sizes": [[side, side]],
-        "size_multiple": downscale * _multiple(denoiser),
+        "size_multiple": downscale * _size_multiple(denoiser),
         "latent_channels": vae.latent_channels,
         "downscale": downscale,
         "scaling_factor": vae.scaling_factor,
@@ -91,13 +91,13 @@ def _clip_tokens(pipeline: Any, part: str) -> int:
     return int(length)
 
 
-def _side(denoiser: Any) -> int:
+def _native_side(denoiser: Any) -> int:
     """Return the side that the denoiser was trained on, in latent cells; FLUX's configuration does not contain it."""
     return denoiser.get("sample_size") or FLUX_SIDE
 
 
-def _multiple(denoiser: Any) -> int:
-    """Return the number of cells that divides every side: a UNet halves sides between blocks, others make patches."""
+def _size_multiple(denoiser: Any) -> int:
+    """Return the number of cells that must divide every side: UNets halve sides between blocks, others make patches."""
     if blocks := denoiser.get("down_block_types"):
         return 2 ** (len(blocks) - 1)
     return max(denoiser.patch_size, 1 if denoiser.get("sample_size") else FLUX_PATCH)
@@ -106,9 +106,9 @@ def _multiple(denoiser: Any) -> int:
 def _defaults(family: Family, denoiser: Any, noise: Any, names: Iterable[str]) -> RequestDefaults:
     """Return the family's defaults, or those for models distilled to few steps.
 
-    FLUX.1 schnell has no guidance input, and its noise levels do not depend on the size; a de-distilled model shifts
-    them. A distilled UNet (SD-Turbo, SDXL-Turbo) has the architecture and the settings of an ordinary one: `trailing`
-    timesteps and epsilon prediction are necessary, and the name decides.
+    FLUX.1 schnell has no guidance input, and its noise levels do not depend on the size; those of a de-distilled model
+    do. A distilled UNet (SD-Turbo, SDXL-Turbo) has the architecture and settings of an ordinary one. It is recognised
+    by its name, if it also predicts epsilon from `trailing` timesteps.
     """
     if family.distilled is None:
         return family.defaults

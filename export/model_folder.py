@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 GRAPH = "model.onnx"
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
-# Files that the service reads of a tokenizer: the merges of CLIP, or the model of sentencepiece.
+# Vocabulary files that the service reads: CLIP's merges, or a sentencepiece model.
 VOCABULARIES = ("merges.txt", "spiece.model", "tokenizer.model")
 # Keys that describe the exporting machine or another tool: they are removed.
 PRIVATE = ("_name_or_path", "export_model_type")
 
 
 def write_companions(pipeline: Any, folder: Path) -> None:
-    """Write model_index.json, the tokenizers and the training noise (diffusers' scheduler/)."""
+    """Write model_index.json, the tokenizers and scheduler/, which describes the training noise."""
     with quiet():
         pipeline.save_config(folder)
-        write_noise(pipeline.scheduler, folder / "scheduler")
+        write_scheduler_config(pipeline.scheduler, folder / "scheduler")
         for name in TOKENIZERS:
             if getattr(pipeline, name, None) is not None:
                 _save_tokenizer(getattr(pipeline, name), folder / name)
     _strip(folder / "model_index.json")
 
 
-def write_noise(scheduler: Any, folder: Path) -> None:
-    """Write scheduler_config.json with only the settings of its author.
+def write_scheduler_config(scheduler: Any, folder: Path) -> None:
+    """Write scheduler_config.json with only the settings that its author wrote, without the defaults of the class.
 
-    Without an explicit timestep spacing, the spacing depends on the sampler, which each request chooses.
+    So without an explicit timestep spacing the spacing depends on the sampler, which each request chooses.
     """
     scheduler.save_pretrained(folder)
     _strip(folder / "scheduler_config.json", scheduler.config.get("_use_default_values", ()))
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Save a tokenizer with its vocabulary file, which the service reads; fast tokenizers can lack it."""
+    """Save a tokenizer with the vocabulary file that the service reads, which fast tokenizers may not save."""
     tokenizer.save_pretrained(folder)
     if any((folder / name).exists() for name in VOCABULARIES):
         return

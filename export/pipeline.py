@@ -1,7 +1,7 @@
 """Read the source as torch modules with float32 weights, and round weights to float16.
 
-Few machines hold a large pipeline in float32. So the reader first makes an outline, the structure of each part without
-weights, and then reads one part at a time.
+Few machines have enough memory for a large pipeline in float32. So the reader first makes an outline, the structure of
+each part without weights, and then reads one part at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ META = "meta"
 
 
 class PipelineReader:
-    """Reads a source: the whole pipeline, its outline, or one part; a hub repository is first downloaded completely.
+    """Reads the whole pipeline of a source, its outline, or one part. A hub repository is first downloaded completely.
 
     Raises ExportRefusal for a missing or damaged file.
     """
@@ -45,17 +45,17 @@ class PipelineReader:
             index = json.loads((self._folder / "model_index.json").read_text(encoding="utf-8"))
         self._named = {part: index[part] for part in source.family.parts if part not in source.absent}
 
-    def whole(self) -> Any:
+    def read_whole(self) -> Any:
         """Return diffusers' pipeline in float32 on the CPU."""
         with self._translate_errors():
             return self._read(torch_dtype=torch.float32)
 
-    def outline(self) -> Any:
-        """Return diffusers' pipeline with parts without weights: they can be inspected, but not called."""
+    def read_outline(self) -> Any:
+        """Return diffusers' pipeline, whose parts have no weights: they can be inspected, but not called."""
         with self._translate_errors():
             return self._read(**{part: self._without_weights(part) for part in self._named})
 
-    def part(self, part: str) -> torch.nn.Module:
+    def read_part(self, part: str) -> torch.nn.Module:
         """Return one part of the pipeline in float32 on the CPU."""
         with self._translate_errors():
             module: torch.nn.Module = self._class(part).from_pretrained(
@@ -104,8 +104,8 @@ class PipelineReader:
             raise ExportRefusal(f"{self._source.location} cannot be read by diffusers: {reason}") from None
 
 
-def parameters(module: torch.nn.Module) -> int:
-    """Return the number of weights of a module; an outline suffices."""
+def count_weights(module: torch.nn.Module) -> int:
+    """Return the number of weights of a module, which may be part of an outline."""
     return sum(weight.numel() for weight in module.parameters())
 
 

@@ -1,8 +1,8 @@
 """Fit the linear preview of latents: a matrix [channels, 3] and a bias [3] that map latents to colours in 0..1.
 
 The fit is by least squares on random smooth latents decoded by the VAE: rgb = weights.T @ latent + bias. `latent` is
-scaled as for the denoiser, and rgb is the mean of the pixels that a cell decodes to. Such a preview costs almost
-nothing at each step.
+one cell, scaled as for the denoiser, and rgb is the mean of the pixels that the cell decodes to. Such a preview costs
+almost nothing at each step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
     Decode = Callable[[Array], Array]
 
-# Cell size -> share of the latents' spread: images have most of their variation in large shapes.
+# Size of random squares in cells -> their weight: in images, most of the variation is in large shapes.
 SCALES = {8: 0.7, 4: 0.5, 2: 0.4, 1: 0.3}
 DIGITS = 5
 
@@ -29,7 +29,7 @@ DIGITS = 5
 class PreviewFit:
     """Weights [channels, 3] and bias [3]; `error` is the RMS difference from the decoded image, in 0..1.
 
-    `spread` is the RMS of the decoded image about its mean: a fit that explains nothing has this error.
+    `spread` is the RMS difference of the decoded image from its mean colour: the error of a fit that explains nothing.
     """
 
     weights: Array
@@ -43,7 +43,7 @@ class PreviewFit:
 
 
 def fit(decode: Decode, channels: int, *, size: int = 32, count: int = 8, seed: int = 0) -> PreviewFit:
-    """Fit on `count` random latents [channels, size, size]; the last quarter of them measures the error.
+    """Fit on the first three quarters of `count` random latents [channels, size, size]; the others give the error.
 
     `decode` maps latents [1, c, h, w], scaled as for the denoiser, to pixels [1, 3, H, W] in 0..1.
     """

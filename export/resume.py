@@ -1,7 +1,7 @@
 """Resume an interrupted export: keep the components that were written and verified.
 
-`OUT.partial/export.json` records their source, options and versions. An export with the same ones continues there; any
-other starts again.
+`OUT.partial/export.json` records the finished components, and a hash of source, options and versions. An export with
+the same hash continues there; any other starts again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .source import Source
 
-# Packages whose other versions may write different graphs.
+# Packages of which another version may write other graphs.
 WRITERS = ("tintype", "torch", "diffusers", "transformers", "onnx")
 
 
@@ -42,7 +42,7 @@ class PartialExport:
 
     @classmethod
     def open(cls, folder: Path, key: str) -> PartialExport:
-        """Return what the same export left in `folder`; otherwise empty the folder."""
+        """Return what an export with the same `key` left in `folder`; otherwise empty the folder."""
         try:
             left = json.loads((folder / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -53,8 +53,8 @@ class PartialExport:
         folder.mkdir(parents=True)
         return cls(folder, key)
 
-    def has(self, component: str) -> bool:
-        """Whether a component is present and unchanged since it was verified; remove it otherwise."""
+    def has_unchanged(self, component: str) -> bool:
+        """Whether a component is finished and its files are unchanged; otherwise its folder is removed."""
         finished = self.done.get(component)
         if finished and file_hashes(self.folder / component) == finished["files"]:
             return True

@@ -1,7 +1,7 @@
 """Find and check the source of an export: a folder in diffusers' layout, or a Hugging Face repository.
 
-All checks that need no weights happen here, so that an export fails before it reads any. Faults of a folder are listed
-by file.
+All checks that need no weights are here, so that an export fails before it reads any. One error lists all faults of a
+folder, by file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INDEX = "model_index.json"
 # OWNER/NAME, as the hub allows them.
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-CHECKPOINT = (".safetensors", ".ckpt", ".pt", ".bin")
+CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".bin")
 LICENSE = re.compile(r"^license:[ \t]*([^\s#]+)[ \t]*$", re.MULTILINE)
 WEIGHTS = (
     "diffusion_pytorch_model.safetensors",
@@ -59,7 +59,7 @@ class Source:
     absent: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """Return a text that changes with the source: the hashes of a folder's files, or a repository's commit."""
+        """Return text that identifies the contents: the hashes of a folder's files, or a repository's commit."""
         folder = Path(self.location)
         return json.dumps(file_hashes(folder)) if folder.is_dir() else _download(self.location, INDEX).parent.name
 
@@ -74,19 +74,19 @@ def is_hub_id(location: str) -> bool:
     return bool(HUB_ID.fullmatch(location)) and not Path(location).exists()
 
 
-def find(location: str) -> Source:
+def find_source(location: str) -> Source:
     """Return the source at `location`. Raises ExportRefusal, with a message that names what is valid."""
     path = Path(location).expanduser()
     if location and path.is_dir():
-        return _source(str(path), _local_index(path), _read(path / "README.md"))
+        return _make_source(str(path), _local_index(path), _read(path / "README.md"))
     if path.is_file():
         raise ExportRefusal(f"{location} is {_file_kind(path)}, not a folder with a {INDEX}; {_advice(path)}")
     if is_hub_id(location):
-        return _source(location, _hub_index(location), _hub_card(location))
+        return _make_source(location, _hub_index(location), _hub_card(location))
     raise ExportRefusal(f"{location!r} is neither a folder nor a hub id such as owner/name")
 
 
-def _source(location: str, index: dict[str, Any], card: str) -> Source:
+def _make_source(location: str, index: dict[str, Any], card: str) -> Source:
     pipeline = str(index.get("_class_name", ""))
     if pipeline.startswith("ORT") or _has_graphs(Path(location)):
         raise ExportRefusal(f"{location} already holds ONNX graphs: tintype serves it as it is")
@@ -99,7 +99,7 @@ def _source(location: str, index: dict[str, Any], card: str) -> Source:
 
 
 def _check_parts(location: str, index: dict[str, Any], family: Family) -> None:
-    """Refuse a source that lacks a required part or a file of one; the message lists all of them."""
+    """Refuse a source with missing parts or files; the message lists all of them."""
     required = [part for part in family.parts if part not in family.optional]
     faults = [f"{INDEX} names no {part}" for part in required if not has_part(index, part)]
     if Path(location).is_dir():
@@ -110,7 +110,7 @@ def _check_parts(location: str, index: dict[str, Any], family: Family) -> None:
 
 
 def find_faults(folder: Path) -> list[str]:
-    """Return what is missing or damaged in a part's folder; parts that no export reads are not checked."""
+    """Return what is missing or damaged in a part's folder; parts that no export reads have no faults."""
     groups = next((groups for name, groups in REQUIRED_FILES.items() if folder.name.startswith(name)), None)
     if groups is None:
         return []
@@ -225,10 +225,10 @@ def _read(path: Path) -> str:
 
 
 def _file_kind(path: Path) -> str:
-    return "a single-file checkpoint" if path.suffix in CHECKPOINT else "a file"
+    return "a single-file checkpoint" if path.suffix in CHECKPOINT_SUFFIXES else "a file"
 
 
 def _advice(path: Path) -> str:
-    if path.suffix not in CHECKPOINT:
+    if path.suffix not in CHECKPOINT_SUFFIXES:
         return "pass the folder"
     return "convert it first: diffusers' from_single_file(...).save_pretrained(FOLDER)"

@@ -1,8 +1,8 @@
 """Compare an export with its source in torch and diffusers: tokenizers, each component, and one whole image.
 
-Tokenizers are compared on texts that hold each of their added tokens. Components are compared on random inputs of two
-sizes: one row, and three of another shape at different timesteps. The image is generated twice from one prompt and
-seed, by the service's own engine and by diffusers. The prompt holds an added token of each kind.
+Tokenizers are compared on texts with each of their added tokens. Components are compared on random inputs of two sizes:
+one row, and three rows of another shape at different timesteps. The image is generated twice from one prompt and seed,
+by the service's engine and by diffusers. The prompt contains an added token of each kind.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tintype.service.models.folder.families import by_pipeline
 from tintype.service.models.spec import TEXT_TO_IMAGE
 from tintype.service.models.text.added_tokens import ROLES
 
-from .components.values import ExampleSize
+from .components.tensor_specs import ExampleSize
 from .console import quiet
 from .errors import ExportRefusal
 from .graph.session import GraphSession
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SIZES = (ExampleSize(rows=3, height=16, width=16, tokens=77), ExampleSize(rows=1, height=8, width=24, tokens=64))
 IMAGE_CHECK = "picture"
-"""Name of the image's check in the output of `--json`; scripts read it."""
+"""Name of the image's check in the output of `--json`; scripts read it, so it stays."""
 PROMPT = "A serene mountain lake at sunset"
 STEPS = 4
 GUIDANCE_SCALE = 5.0
@@ -94,12 +94,12 @@ def check_tokenizers(pipeline: Any, folder: Path) -> Check:
 
 def _test_texts(tokenizer: Any) -> Iterator[str]:
     yield PROMPT
-    for token in _added(tokenizer):
+    for token in _added_tokens(tokenizer):
         yield f"{PROMPT} {token}"
         yield f"a{token}{token}, {token}!"
 
 
-def _added(tokenizer: Any) -> dict[str, tuple[bool, ...]]:
+def _added_tokens(tokenizer: Any) -> dict[str, tuple[bool, ...]]:
     """Return a tokenizer's added tokens with their flags, without control tokens."""
     control = {str(tokenizer.special_tokens_map.get(role)) for role in ROLES}
     flags = ("lstrip", "rstrip", "single_word", "normalized", "special")
@@ -112,10 +112,13 @@ def _added(tokenizer: Any) -> dict[str, tuple[bool, ...]]:
 
 
 def prompt_with_added_tokens(pipeline: Any) -> str:
-    """Return a prompt with added tokens of each kind of all tokenizers, also one with several vectors."""
+    """Return a prompt with an added token of each kind of each tokenizer.
+
+    A kind is a combination of flags, and whether the token stands for several vectors.
+    """
     found: dict[str, None] = {}
     for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
-        tokens = _added(tokenizer) if (tokenizer := getattr(pipeline, name, None)) is not None else {}
+        tokens = _added_tokens(tokenizer) if (tokenizer := getattr(pipeline, name, None)) is not None else {}
         kinds = {(flags, f"{token}_1" in tokens): token for token, flags in tokens.items()}
         found |= dict.fromkeys(kinds.values())
     return " ".join((PROMPT, *found))
@@ -125,46 +128,48 @@ def check_component(component: Component, path: Path, limit: float) -> Check:
     """Compare the graph at `path` with its module on random inputs; the check has the largest difference."""
     graph = GraphSession(path)
     with quiet():
-        difference = max(_compare(component, graph, size, seed) for seed, size in enumerate(_sizes(component)))
+        sizes = enumerate(_sizes(component))
+        difference = max(_largest_difference(component, graph, size, seed) for seed, size in sizes)
     return Check(component.folder, difference, limit, "of the largest value")
 
 
 def _sizes(component: Component) -> list[ExampleSize]:
-    """Return the sizes of the examples; with a longer text limit, one of them has that length."""
+    """Return the sizes of the examples; if the text limit is longer than theirs, one more has that length."""
     full = replace(SIZES[1], tokens=component.max_tokens)
     return [*SIZES, full] if component.max_tokens > SIZES[0].tokens else [*SIZES]
 
 
-def _compare(component: Component, graph: GraphSession, size: ExampleSize, seed: int) -> float:
+def _largest_difference(component: Component, graph: GraphSession, size: ExampleSize, seed: int) -> float:
     inputs = component.example_inputs(size, seed)
     ours = graph(**{name: value.numpy() for name, value in inputs.items()})
     theirs = component(inputs)
-    return max(_difference(ours[name], value.numpy()) for name, value in theirs.items())
+    return max(_relative_difference(ours[name], value.numpy()) for name, value in theirs.items())
 
 
 def can_compare_images(pipeline: str) -> bool:
-    """Whether the service supports diffusers' class `pipeline`, so that it can generate an image to compare."""
+    """Whether the service can generate images with the family of diffusers' class `pipeline`."""
     return by_pipeline(pipeline) is not None
 
 
 def check_image(
-    read: Callable[[], Any], kind: type, family: Family, folder: Path, limit: float, prompt: str = PROMPT
+    read: Callable[[], Any], pipeline_class: type, family: Family, folder: Path, limit: float, prompt: str = PROMPT
 ) -> Check:
     """Generate one image with the service and with diffusers, and compare all values; `limit` is in levels of 255.
 
-    `read` returns diffusers' pipeline, of the class `kind`. It is called after the engine's weights are released.
+    `read` returns diffusers' pipeline, of the class `pipeline_class`. It is called after the engine's weights are
+    released.
     """
     with LocalService([folder]) as service:
         spec = service.spec
-        job = _job(spec, prompt, mask="mask_image" in signature(kind.__call__).parameters)
+        job = _comparison_job(spec, prompt, mask="mask_image" in signature(pipeline_class.__call__).parameters)
         ours = service.generate(job)
     pipeline = read()
     theirs = diffusers_images(pipeline, job, **family.call, max_sequence_length=spec.max_tokens)
     return Check(IMAGE_CHECK, float(np.abs(ours - theirs).max() * 255), limit, "levels of 255")
 
 
-def _job(spec: ModelSpec, prompt: str, *, mask: bool) -> Job:
-    """Return the job to compare: text to image if the model supports it, otherwise from an image, with its mask."""
+def _comparison_job(spec: ModelSpec, prompt: str, *, mask: bool) -> Job:
+    """Return a job from text if the model supports it; otherwise one from an image, with a mask if `mask`."""
     width, height = spec.defaults.width, spec.defaults.height
     job = Job(prompt=prompt, steps=STEPS, seed=0, guidance_scale=GUIDANCE_SCALE, width=width, height=height)
     if TEXT_TO_IMAGE in spec.capabilities:
@@ -182,7 +187,7 @@ def _png(image: Image.Image) -> bytes:
     return data.getvalue()
 
 
-def _difference(ours: Any, expected: Any) -> float:
+def _relative_difference(ours: Any, expected: Any) -> float:
     """Return the largest difference relative to the largest value; infinite for other shapes and NaN."""
     if ours.shape != expected.shape or not np.isfinite(ours).all():
         return float("inf")

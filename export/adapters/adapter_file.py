@@ -1,6 +1,8 @@
-"""Read a published adapter: a `.safetensors` file, and the notes of alphas in it or next to it.
+"""Read a published adapter: a `.safetensors` file, and metadata with its alphas.
 
-A file is used as a whole or refused: a tensor that belongs to no adapter, a foreign kind or a damaged file is an error.
+The metadata is in the file's header, as diffusers writes it, or in the file adapter_config.json next to it, as PEFT
+does. A file is used as a whole or refused: a tensor that belongs to no adapter, an unsupported kind or a damaged file
+is an error.
 """
 
 from __future__ import annotations
@@ -22,26 +24,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# Endings of tensor names, which give the tensor's role.
+# End of a tensor's name, which gives the tensor's role in its layer.
 ENDS = re.compile(
     r"(?:[._]lora(?:_linear_layer)?[._](?P<side>A|B|down|up|mid)(?:\.default)?\.(?P<of>weight|bias)"
     r"|\.(?P<other>alpha|scalar|dora_scale|lora_magnitude_vector|diff|diff_b|w_norm|b_norm"
     r"|(?:hada|lokr)_[wt][12](?:_[ab])?)(?:\.default)?(?:\.weight)?)$"
 )
 ROLES = {"A": "down", "B": "up", "w_norm": "diff", "b_norm": "diff_b"}
-# Parts of tensor names -> kinds of adapters that cannot be exported.
+# Part of a tensor's name -> the unsupported kind of adapter that uses it.
 FOREIGN = {"oft_": "OFT", "boft_": "BOFT", ".on_input": "IA3", ".ia3_": "IA3", "vera_": "VeRA"}
-PEFT_NOTES = "adapter_config.json"
-NOTES = "lora_adapter_metadata"
+PEFT_CONFIG = "adapter_config.json"
+METADATA_KEY = "lora_adapter_metadata"
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterFile:
-    """An adapter file: its changes in the order of their names, and its notes of alphas."""
+    """An adapter file: its changes in the order of their names, and its metadata."""
 
     path: Path
     changes: tuple[LayerChange, ...]
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def refuse(self, problem: str) -> ExportRefusal:
         """Return the error to raise for a problem of the file."""
@@ -62,23 +64,23 @@ class AdapterFile:
 
     def scale(self, change: LayerChange, part: str, module: str) -> float:
         """Return the scale of a change of a module. Raises ExportRefusal if its alpha is not a finite number."""
+        alpha = f"the alpha in its metadata for {printable(change.name)}"
         try:
-            found = change.scale(self.notes, part, module)
+            found = change.scale(self.metadata, part, module)
         except (TypeError, ValueError, AttributeError, re.error, ZeroDivisionError) as error:
-            raise self.refuse(f"the alpha in its notes for {printable(change.name)} cannot be read: {error}") from None
+            raise self.refuse(f"{alpha} cannot be read: {error}") from None
         if not math.isfinite(found):
-            raise self.refuse(f"the alpha in its notes for {printable(change.name)} is not finite")
+            raise self.refuse(f"{alpha} is not finite")
         return found
 
 
 def read(path: Path, denoiser: str) -> AdapterFile:
-    """Read an adapter file; PEFT's notes next to it apply to the component `denoiser`. Raises ExportRefusal."""
+    """Read an adapter file; PEFT's metadata applies to the component `denoiser`. Raises ExportRefusal."""
     try:
-        file = TensorFile(path, most=2**63)
-        group_by_layer(file.entries)
-        file = TensorFile(path)  # again with the size limit: the contents of a wrong file are reported before its size
-        notes = _parse_notes(file.metadata.get(NOTES, "{}"), "") | _peft_notes(path, denoiser)
-        return AdapterFile(path, read_changes(group_by_layer(file.entries), file.read), notes)
+        group_by_layer(TensorFile(path, most=2**63).entries)
+        file = TensorFile(path)  # with the size limit, only now: wrong contents are reported before a wrong size
+        metadata = _parse_metadata(file.metadata.get(METADATA_KEY, "{}"), "") | _peft_metadata(path, denoiser)
+        return AdapterFile(path, read_changes(group_by_layer(file.entries), file.read), metadata)
     except ModelFileError as error:
         problem = str(error).removeprefix(label(path)).lstrip(": ")
         raise ExportRefusal(f"{path}: {problem}") from None
@@ -87,39 +89,39 @@ def read(path: Path, denoiser: str) -> AdapterFile:
 def group_by_layer(names: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return the names of tensors by layer and role. Raises ModelFileError for a tensor that belongs to no adapter."""
     layers: dict[str, dict[str, str]] = {}
-    strange = []
+    unknown = []
     for name in names:
         end = ENDS.search(name)
         if end:
             role = ROLES.get(end["side"] or end["other"], end["side"] or end["other"])
             layers.setdefault(name[: end.start()], {})["bias" if end["of"] == "bias" else role] = name
         else:
-            strange.append(name)
-    foreign = [kind for part, kind in FOREIGN.items() if any(part in name for name in strange)]
+            unknown.append(name)
+    foreign = [kind for part, kind in FOREIGN.items() if any(part in name for name in unknown)]
     if foreign:
         known = ", ".join(kind.name for kind in KINDS)
         raise ModelFileError(f"is an adapter of the kind {foreign[0]}; supported: {known}, DoRA")
     if not layers:
         problem = (
-            f"it has tensors such as {printable(strange[0])}, like a model's weights" if strange else "it is empty"
+            f"it has tensors such as {printable(unknown[0])}, like a model's weights" if unknown else "it is empty"
         )
         raise ModelFileError(f"holds no adapter: {problem}")
-    if strange:
-        raise ModelFileError(f"holds {printable(strange[0])}, which is not part of an adapter")
+    if unknown:
+        raise ModelFileError(f"holds {printable(unknown[0])}, which is not part of an adapter")
     return layers
 
 
-def _parse_notes(text: str, component: str) -> dict[str, Any]:
+def _parse_metadata(text: str, component: str) -> dict[str, Any]:
     try:
-        notes = json.loads(text)
+        metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"its notes of alphas are not valid JSON: {error}") from None
-    if not isinstance(notes, dict):
-        raise ModelFileError("its notes of alphas must be a JSON object")
-    return {f"{component}.{key}" if component else key: value for key, value in notes.items()}
+        raise ModelFileError(f"its metadata is not valid JSON: {error}") from None
+    if not isinstance(metadata, dict):
+        raise ModelFileError("its metadata must be a JSON object")
+    return {f"{component}.{key}" if component else key: value for key, value in metadata.items()}
 
 
-def _peft_notes(path: Path, denoiser: str) -> dict[str, Any]:
-    """Return PEFT's notes: a file of a fixed name in the adapter's folder."""
-    notes = path.with_name(PEFT_NOTES)
-    return _parse_notes(notes.read_text("utf-8", errors="replace"), denoiser) if notes.is_file() else {}
+def _peft_metadata(path: Path, denoiser: str) -> dict[str, Any]:
+    """Return the metadata in PEFT's file next to the adapter, if there is one."""
+    config = path.with_name(PEFT_CONFIG)
+    return _parse_metadata(config.read_text("utf-8", errors="replace"), denoiser) if config.is_file() else {}

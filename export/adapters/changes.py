@@ -1,16 +1,17 @@
 """Changes of single layers by published adapters: the kinds, and their exact low-rank products.
 
 ===== =========================================================================================================
-LoRA  W + B A. For a convolution A has its kernel, and B is 1x1 (LoCon); with `mid` A is 1x1 too, and the
-      kernel is a core between them (Tucker)
+LoRA  W + B A. For a convolution, A has its kernel and B is 1x1 (LoCon). With a tensor `mid`, A and B are 1x1
+      and `mid` is a core with the kernel between them (Tucker)
 LoHa  W + (B1 A1) * (B2 A2), element by element: Hyeon-Woo et al. 2108.06098
 LoKr  W + the Kronecker product of two matrices, each of which may be B A: Yeh et al. 2309.14859
-full  W + a difference of all weights; the bias may have one as well
-DoRA  any of these, after which each output gets a norm given by the file: Liu et al. 2402.09353
+full  W + a difference of the same shape; the bias may have one as well
+DoRA  any of these, then each output is scaled to a norm given by the file: Liu et al. 2402.09353
 ===== =========================================================================================================
 
-The products of LoRA, LoHa and LoKr are exactly B A of some rank, so they can be graph inputs (`adapters.lora`). All
-kinds can be fused into the weights (`adapters.fuse`). The product's factor is alpha / rank, or 1 without an alpha.
+A change of the kinds LoRA, LoHa, LoKr and full is exactly B A of some rank, so that it can be a graph input
+(`adapters.lora`). All kinds can be fused into the weights (`adapters.fuse`). The product's factor is alpha / rank, or 1
+without an alpha.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _tucker(core: Array, up: Array, down: Array) -> Factors:
 
 
 def _with_identity(array: Array) -> Factors:
-    """Return a whole matrix as its product with the smaller identity."""
+    """Return a matrix as B and A, one of which is the matrix itself and the other the smaller identity."""
     matrix = flatten(array)
     out, width = matrix.shape
     return (np.eye(out, dtype=matrix.dtype), matrix) if out <= width else (matrix, np.eye(width, dtype=matrix.dtype))
@@ -69,7 +70,7 @@ def _lokr(fields: Fields) -> list[Factors]:
     for n in (1, 2):
         a, b, core = (fields.get(f"lokr_{name}") for name in (f"w{n}_a", f"w{n}_b", f"t{n}"))
         if f"lokr_w{n}" in fields and not (a is None and b is None and core is None):
-            raise ValueError
+            raise ValueError  # the matrix is given twice: whole and as a product
         if a is None or b is None:
             found.append(_with_identity(fields[f"lokr_w{n}"]))
         else:
@@ -81,8 +82,9 @@ def _lokr(fields: Fields) -> list[Factors]:
 class AdapterKind:
     """A kind of adapter, recognised by tensors whose role begins with one of `prefixes`.
 
-    `factors` reads the pairs of B and A. `join` combines the products of two pairs to one matrix, `ups` their Bs and
-    `downs` their As. `ranks` names the tensors whose first axis is the rank that divides alpha.
+    `factors` returns one or two pairs of B and A from a layer's tensors. Of two pairs, `join` combines the products B A
+    to the change; `ups` combines the Bs and `downs` the As to one pair with the same change. `ranks` names the tensors
+    whose first axis is the rank that divides alpha.
     """
 
     name: str
@@ -118,7 +120,7 @@ KINDS = (LORA, LOHA, LOKR, FULL)
 
 @dataclass(frozen=True, slots=True)
 class LayerChange:
-    """The change of one layer; its matrix is the product of `factors`.
+    """The change of one layer, as pairs of B and A: `factors`.
 
     `name` is the layer's name in the file. `fields` are its tensors by role, and `keys` the tensors' names in the file.
     """
@@ -131,7 +133,7 @@ class LayerChange:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Sides of the matrix: out, and in times the kernel; not defined if only a bias changes."""
+        """Sides of the matrix: out, and in times the kernel. Not defined if only a bias changes."""
         outs, widths = [len(b) for b, _ in self.factors], [a.shape[1] for _, a in self.factors]
         return (math.prod(outs), math.prod(widths)) if self.kind is LOKR else (outs[0], widths[0])
 
@@ -155,33 +157,33 @@ class LayerChange:
         (up, down), *rest = self.factors
         return (self.kind.ups(up, rest[0][0]), self.kind.downs(down, rest[0][1])) if rest else (up, down)
 
-    def scale(self, notes: Mapping[str, Any], part: str, module: str) -> float:
-        """Return the product's factor, alpha / rank; alpha is in the tensors or in the file's notes."""
+    def scale(self, metadata: Mapping[str, Any], part: str, module: str) -> float:
+        """Return the product's factor, alpha / rank; alpha is in the tensors or in the file's metadata."""
         rank = next((len(self.fields[name]) for name in self.kind.ranks if name in self.fields), None)
         factor = float(self.fields["scalar"].reshape(())) if "scalar" in self.fields else 1.0
         if not self.kind.ranks:
             return factor
         if "alpha" in self.fields:
             return factor * float(self.fields["alpha"].reshape(())) / rank if rank else factor
-        return factor * _noted_scale(notes, part, module, rank)
+        return factor * _scale_from_metadata(metadata, part, module, rank)
 
 
-def _noted_scale(notes: Mapping[str, Any], part: str, module: str, rank: int | None) -> float:
-    """Return alpha / rank of a module from notes, or 1 without notes.
+def _scale_from_metadata(metadata: Mapping[str, Any], part: str, module: str, rank: int | None) -> float:
+    """Return alpha / rank of a module according to the metadata, or 1 if it contains no alpha.
 
-    Keys of the notes begin with the component's name. A pattern matches the whole name of a layer or its end after a
-    dot, as in PEFT.
+    Keys of the metadata begin with the component's name. A pattern matches the whole name of a layer or its end after
+    a dot, as in PEFT.
     """
 
-    def noted(key: str, *names: str) -> Any:
-        patterns = notes.get(f"{part}.{key}_pattern") or {}
+    def look_up(key: str, *names: str) -> Any:
+        patterns = metadata.get(f"{part}.{key}_pattern") or {}
         own = (value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module))
-        return next(own, next((notes[f"{part}.{name}"] for name in names if f"{part}.{name}" in notes), None))
+        return next(own, next((metadata[f"{part}.{name}"] for name in names if f"{part}.{name}" in metadata), None))
 
-    alpha, rank = noted("alpha", "lora_alpha", "alpha"), rank or noted("rank", "r")
+    alpha, rank = look_up("alpha", "lora_alpha", "alpha"), rank or look_up("rank", "r")
     if alpha is None or rank is None:
         return 1.0
-    return float(alpha) / (rank**0.5 if notes.get(f"{part}.use_rslora") else rank)
+    return float(alpha) / (rank**0.5 if metadata.get(f"{part}.use_rslora") else rank)
 
 
 def read_changes(layers: Mapping[str, Mapping[str, str]], read: Callable[[str], Array]) -> tuple[LayerChange, ...]:

@@ -1,7 +1,7 @@
-"""Translate layer names of adapters by diffusers' own converters, where `adapters.layers` does not know them.
+"""Translate layer names that `adapters.layers` does not know with diffusers' own converters.
 
-The converters silently drop tensors that they do not know. A first conversion therefore replaces the values of each
-layer by a number: if a number is missing in the result, the conversion is not used.
+The converters silently drop tensors that they do not know. So a first conversion is a test: all values of a layer are
+replaced by the layer's number, and if a number is missing in the result, the conversion is not used.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 
 def resolve_names(file: AdapterFile, layers: LayerIndex, model: Path) -> AdapterFile:
-    """Return the file with layer names that `layers` finds, converted if necessary.
+    """Return the file with layer names that `layers` finds, with converted names if necessary.
 
     Raises ExportRefusal for a layer that the model does not have, and if a converter drops a layer.
     """
-    strange = next((change for change in file.changes if layers.find(change.name) is None), None)
-    if strange is None:
+    unknown = next((change for change in file.changes if layers.find(change.name) is None), None)
+    if unknown is None:
         return file
     converted = _convert(file, layers, model)
     if all(layers.find(change.name) for change in converted.changes):
         return converted
-    part, rest = layers.component(strange.name)
+    part, rest = layers.component(unknown.name)
     name = printable(f"{part}.{rest}")
     raise file.refuse(f"changes {name}, which this model does not have: the adapter was made for another model")
 
@@ -56,14 +56,14 @@ def _convert(file: AdapterFile, layers: LayerIndex, model: Path) -> AdapterFile:
         return file
     try:
         with quiet():
-            back = convert(_numbered(file.changes)).values()
-            missing = {*range(1, len(file.changes) + 1)}.difference(*(tensor.unique().tolist() for tensor in back))
+            numbers = [tensor.unique().tolist() for tensor in convert(_numbered(file.changes)).values()]
+            missing = {*range(1, len(file.changes) + 1)}.difference(*numbers)
             converted = {} if missing else convert(_with_scale(file, layers))
         tensors = {name: tensor for name, tensor in converted.items() if not name.endswith("alpha")}
         changes = read_changes(group_by_layer(tensors), lambda name: tensors[name].float().numpy())
     except Exception:  # noqa: BLE001 - the converters raise many kinds of errors
         return file
-    return replace(file, changes=changes, notes={})
+    return replace(file, changes=changes, metadata={})
 
 
 def _converter(model: Path) -> Callable[[Tensors], Tensors] | None:

@@ -1,8 +1,8 @@
 """`tintype export --fuse-lora FILE[:WEIGHT]`: add adapters to the weights before tracing.
 
-All requests then use the adapters. Every kind of `adapters.changes` is possible, including DoRA and changes of norms
-and biases. Several adapters are fused in the order of the command line. A DoRA applies to the result of those before
-it; its weight scales the product, as in PEFT: W becomes m (W + weight * B A) / |W + weight * B A|.
+All requests then use the adapters. Every kind of `adapters.changes` can be fused, including DoRA and changes of norms
+and biases. Several adapters are fused in the order of the command line: a DoRA applies to the result of those before
+it. The weight of a DoRA scales its product, as in PEFT: W becomes m (W + weight * B A) / |W + weight * B A|.
 All changes are checked against the outline of the pipeline before any weights are read.
 """
 
@@ -17,7 +17,7 @@ import torch
 from tintype.service.models.files import sha256
 from tintype.service.models.safetensors import printable
 
-from .adapter_file import PEFT_NOTES, read
+from .adapter_file import PEFT_CONFIG, read
 from .converters import resolve_names
 from .layers import LayerIndex
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .layers import LayerMatch
 
 NORMS = ("lora_magnitude_vector", "dora_scale")
-"""Roles of DoRA's norms: PEFT's are of the outputs, LyCORIS's of the outputs or the inputs, by their shape."""
+"""Roles of DoRA's norms, in PEFT and in LyCORIS. LyCORIS's shape says whether they are of the outputs or the inputs."""
 BIASES = ("bias", "diff_b")
 
 
@@ -42,9 +42,9 @@ class FusedAdapter:
     weight: float
 
     def key(self) -> tuple[str, str, float]:
-        """Return the hashes of the file and of PEFT's notes, and the weight: together they identify the result."""
-        notes = self.path.with_name(PEFT_NOTES)
-        return sha256(self.path), sha256(notes) if notes.is_file() else "", self.weight
+        """Return the hashes of the file and of PEFT's metadata, and the weight: together they identify the result."""
+        config = self.path.with_name(PEFT_CONFIG)
+        return sha256(self.path), sha256(config) if config.is_file() else "", self.weight
 
 
 class AdapterFusion:

@@ -1,7 +1,7 @@
 """Find a pipeline's layers by their names in published adapters.
 
-Names are compared with underscores in place of dots. So the names of PEFT, diffusers, kohya and LyCORIS need no table.
-UNets and FLUX have other layer names in their authors' code; tables translate those. For any other name
+Names are compared with underscores in place of dots, so the names of PEFT, diffusers, kohya and LyCORIS need no table.
+The layers of UNets and FLUX have other names in their authors' code, which tables translate. For any other name
 `adapters.converters` tries diffusers' own converters.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-# Prefixes of names -> their component; "" is the denoiser.
+# Prefix of a name -> the component; "" is the denoiser.
 PREFIXES = {
     "lora_unet_": "",
     "lora_transformer_": "",
@@ -35,7 +35,7 @@ PREFIXES = {
 }
 T5 = ("text_encoder_3", "text_encoder_2")
 """T5 is the third encoder of SD3 and the second of FLUX; kohya names it the third of both."""
-# Layer names in older code, without dots -> their present names.
+# Ends and parts of layer names in older code -> those of today, with underscores.
 RENAMED = (("_processor", ""), ("to_out", "to_out_0"))
 ENCODER_RENAMED = (("_to_q", "_q_proj"), ("_to_k", "_k_proj"), ("_to_v", "_v_proj"), ("_to_out", "_out_proj"))
 # Names of UNet layers in the authors' code.
@@ -91,7 +91,7 @@ FLUX_TOP = {
     "final_layer_adaLN_modulation_1": "norm_out_linear",
 }
 SWAPPED = "final_layer_adaLN_modulation_1"
-"""This layer has its halves, shift and scale, in the opposite order in diffusers."""
+"""The layer whose halves, shift and scale, have the opposite order in diffusers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class LayerIndex:
         """Return the layers that a published adapter calls `name`, or None."""
         part, rest = self.component(name)
         layer, names = rest.replace(".", "_"), self._flat.get(part, {})
-        for candidate in (layer, *_old_names(layer), self._from_unet_name(layer)):
+        for candidate in (layer, *_renamed(layer), self._from_unet_name(layer)):
             if candidate in names:
                 return LayerMatch(part, (names[candidate],))
         several = _from_flux_name(layer)
@@ -171,7 +171,7 @@ def _from_flux_name(layer: str) -> tuple[str, ...]:
     return (FLUX_TOP.get(layer, layer),)
 
 
-def _old_names(layer: str) -> tuple[str, ...]:
+def _renamed(layer: str) -> tuple[str, ...]:
     plain = encoder = layer
     for old, new in RENAMED:
         plain = plain.replace(old, new)

@@ -1,9 +1,9 @@
 """`tintype export --lora ADAPTER MODEL_FOLDER`: convert a published adapter to a file that the service reads.
 
-The change of each layer becomes two matrices in the layout of the service's model adapters, with alpha / rank
-multiplied into B. A LoRA has these matrices. LoHa, LoKr and full differences are exactly B A of a higher rank, which
-takes more space; that space is limited. DoRA is not a sum, and norms and biases are not graph inputs: `adapters.fuse`
-takes those. The service's own check runs here, so that a file that it would refuse is not written.
+The change of each layer becomes two matrices in the service's layout (`service.models.pipeline.adapters`), with alpha /
+rank multiplied into B. A LoRA has these matrices. LoHa, LoKr and full differences are exactly B A of a higher rank,
+which takes more space; that space is limited. DoRA is not a sum, and changes of norms and biases are not graph inputs:
+only `adapters.fuse` takes them. The service's own check runs before the file is written.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     """Layer name -> its input and output sizes: (in, out), or (in, down, across, out)."""
 
 COMPONENTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "unet", "transformer")
-MOST_NUMBERS = 2**28
-"""Limit for kinds other than LoRA, as two matrices for each layer: 1 GiB, the size of the largest LoRAs."""
+MAX_NUMBERS = 2**28
+"""Limit for the matrices of kinds other than LoRA, in float32 numbers: 1 GiB, the size of the largest LoRAs."""
 FUSED_ONLY = ("dora_scale", "lora_magnitude_vector", "diff_b", "bias")
-"""Roles of tensors that cannot be chosen by a request."""
+"""Roles of tensors that can only be fused."""
 
 
 def run(adapter: Path, model: Path, name: str, *, force: bool = False) -> Path:
@@ -80,7 +80,7 @@ def _matrices(file: AdapterFile, layers: LayerIndex, inputs: Mapping[str, LayerS
     """Return the tensors in the service's names and layout. Raises ExportRefusal for a change that has no input."""
     tensors: dict[str, torch.Tensor] = {}
     matched = [(change, _match(file, change, layers, inputs)) for change in file.changes]
-    _check_space(file)
+    _check_size(file)
     for change, match in matched:
         up, down = change.product()
         up = up * np.float32(file.scale(change, match.part, match.modules[0]))
@@ -125,17 +125,14 @@ def _missing_input(change: LayerChange, inputs: LayerSizes) -> str:
     return "which takes no adapters"
 
 
-def _check_space(file: AdapterFile) -> None:
-    """Refuse an adapter that is too large as two matrices for each layer.
-
-    In this form kinds other than LoRA can be much larger than their file.
-    """
+def _check_size(file: AdapterFile) -> None:
+    """Refuse a kind other than LoRA whose two matrices for each layer are too large; its file can be much smaller."""
     expanded = [change for change in file.changes if change.kind is not LORA]
     needed = sum(min(change.rank, *change.size) * sum(change.size) for change in expanded)
-    if needed > MOST_NUMBERS:
+    if needed > MAX_NUMBERS:
         raise file.refuse(
             f"as two matrices for each layer this {expanded[0].kind.name} takes {format_bytes(4 * needed)}; the limit "
-            f"is {format_bytes(4 * MOST_NUMBERS)}: use `tintype export MODEL OUT --fuse-lora {file.path.name}`"
+            f"is {format_bytes(4 * MAX_NUMBERS)}: use `tintype export MODEL OUT --fuse-lora {file.path.name}`"
         )
 
 

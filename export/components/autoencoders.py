@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ExportRefusal
 from .component import Component
-from .values import TensorSpec, pixels
+from .tensor_specs import TensorSpec, pixels
 
 LATENTS = ("height", "width")
 IMAGE = ("sample_height", "sample_width")
@@ -15,7 +15,7 @@ IMAGE = ("sample_height", "sample_width")
 def kl(pipeline: Any, _: str) -> tuple[Component, Component]:
     """AutoencoderKL: encodes an image to the mean and the log-variance of its latents, concatenated.
 
-    Raises ExportRefusal if latents are normalised per channel, which only SDXL's pipelines implement.
+    Raises ExportRefusal if latents are normalised per channel, which only SDXL's pipelines in diffusers implement.
     """
     vae = pipeline.vae
     for key in ("latents_mean", "latents_std"):
@@ -28,7 +28,7 @@ def kl(pipeline: Any, _: str) -> tuple[Component, Component]:
         downscale=2 ** (len(vae.config.block_out_channels) - 1),
         encode=lambda vae, sample: (vae.encode(sample).latent_dist.parameters,),
         encoded=("latent_parameters", 2 * vae.config.latent_channels),
-        float32_only=_overflows(vae),
+        float32_only=_overflows_float16(vae),
     )
 
 
@@ -71,7 +71,7 @@ def _pair(
     return encoder, decoder
 
 
-def _overflows(vae: Any) -> bool:
-    """Whether the author declares float16 too narrow; `force_upcast` counts only if the file sets it explicitly."""
+def _overflows_float16(vae: Any) -> bool:
+    """Whether the VAE overflows in float16 according to its author: its file sets `force_upcast` explicitly."""
     config = vae.config
     return bool(config.get("force_upcast")) and "force_upcast" not in config.get("_use_default_values", ())

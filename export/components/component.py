@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
-    from .values import ExampleSize, TensorSpec
+    from .tensor_specs import ExampleSize, TensorSpec
 
 
-# Module classes that use torch's attention function, unless their processor is a linear one.
+# Module classes that call torch's attention function, unless their processor computes linear attention.
 ATTENTION = ("Attention", "FluxAttention")
 LINEAR = "Linear"
 
@@ -26,14 +26,14 @@ class Component:
     """A module and the graph to make of it; `module.config` is saved next to the graph.
 
     - `call(module, **inputs)` returns the outputs in order.
-    - `traced_call` replaces `call`, and `trace_patch` is active, while the module is traced. The reference in a
-      comparison is computed without both, as diffusers and transformers would, so that the comparison can fail.
-    - `body` is the submodule that is called, if that is not the whole module.
-    - `masked_suffix` is the name ending of the attention modules that use a mask.
+    - `traced_call` replaces `call`, and `trace_patch` is active, while the module is traced. Comparisons compute the
+      reference without both, as diffusers and transformers do, so that a comparison can fail.
+    - `body` is the submodule that the graph computes, if that is not the whole module.
+    - `masked_suffix` is the end of the names of attention modules with a mask.
     - `float32_only` keeps the whole graph in float32.
     - `takes_adapters`: published adapters (LoRA) change this module.
-    - `max_tokens` is the longest input in tokens, 0 for no limit.
-    - `embedding_table` is the weight that textual inversion extends (`graph.embedding_input`).
+    - `max_tokens` is the length of the longest input in tokens; 0 means no limit.
+    - `embedding_table` is the name of the weight that textual inversion extends (`graph.embedding_input`).
     """
 
     folder: str
@@ -64,7 +64,7 @@ class Component:
 
     @property
     def unmasked_attentions(self) -> int:
-        """The number of attentions without a mask, counted in the module: all of them must be fused in the graph."""
+        """The number of attention modules without a mask; all of them must be fused in the graph."""
         modules = (self.body or self.module).named_modules()
         return sum(_uses_attention(module) and not name.endswith(self.masked_suffix) for name, module in modules)
 

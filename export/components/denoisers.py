@@ -1,6 +1,6 @@
 """Denoisers as components: UNets, and the transformers of SD3, FLUX, PixArt and Sana.
 
-All take one timestep per row, so that rows at different steps share a call.
+All graphs take one timestep per row, so that rows at different steps share a call.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from diffusers.models.transformers import transformer_flux
 
 from ..errors import ExportRefusal
 from .component import Component
-from .values import TensorSpec, descending, mask, whole_floats
+from .tensor_specs import TensorSpec, descending, mask, whole_floats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def unet(pipeline: Any, folder: str) -> Component:
 
 
 def _check(config: Any) -> None:
-    """Refuse UNets with inputs other than text, time, sizes and guidance: the service could not supply them."""
+    """Refuse UNets with inputs that the service cannot supply: it has text, time, sizes and guidance."""
     known = {
         "in_channels": (4, 9),
         "addition_embed_type": (None, "text_time"),
@@ -178,7 +178,7 @@ def _call_pixart(module: Any, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...
 def _call_flux(
     module: Any, timestep: torch.Tensor, guidance: torch.Tensor | None = None, **inputs: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """Embed time and guidance exactly: diffusers first rounds them to the latents' type, 0.9464 to 0.9463."""
+    """Embed time and guidance without rounding: diffusers first casts them to the latents' type, 0.9464 to 0.9463."""
     embed = module.time_text_embed
     exact = [1000 * number for number in (timestep, guidance) if number is not None]
     embed.forward = lambda *given: type(embed).forward(embed, *exact, given[-1])
@@ -190,7 +190,7 @@ def _call_flux(
 
 @contextlib.contextmanager
 def _traceable_rotation() -> Iterator[None]:
-    """Rotate by slices: diffusers pairs neighbours by a reshape, which would be traced with fixed sizes."""
+    """Pair neighbours by slices while the context is active: diffusers' reshape would be traced with fixed sizes."""
     original = transformer_flux.apply_rotary_emb
     transformer_flux.apply_rotary_emb = _rotate
     try:
@@ -211,7 +211,7 @@ def _rotate(x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], sequence
 
 @contextlib.contextmanager
 def _traceable_positions(module: Any) -> Iterator[None]:
-    """Compute positions within the graph: diffusers' table of them has the traced size."""
+    """Compute positions in the graph while the context is active: diffusers' table of them has the traced size."""
     embed = module.pos_embed
     embed.forward = MethodType(_embed_patches, embed)
     try:
@@ -221,7 +221,7 @@ def _traceable_positions(module: Any) -> Iterator[None]:
 
 
 def _embed_patches(embed: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Embed patches of latents [n, c, h, w] with sine and cosine of their positions, as diffusers' PatchEmbed."""
+    """Embed patches of latents [n, c, h, w] and their positions, as diffusers' PatchEmbed does."""
     patches = embed.proj(latents).flatten(2).transpose(1, 2)
     width = patches.shape[-1]
     down, across = (_position_waves(side // embed.patch_size, width // 2, embed) for side in latents.shape[-2:])

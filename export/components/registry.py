@@ -1,4 +1,4 @@
-"""Component makers by module class, one row each; a module becomes one graph, an autoencoder two."""
+"""The function that makes the components of each module class; a module becomes one graph, an autoencoder two."""
 
 from __future__ import annotations
 

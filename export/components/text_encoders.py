@@ -10,7 +10,7 @@ from transformers import masking_utils
 
 from ..errors import ExportRefusal
 from .component import Component
-from .values import TensorSpec, integers, mask
+from .tensor_specs import TensorSpec, integers, mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def clip(pipeline: Any, folder: str) -> Component:
 
 
 def t5(pipeline: Any, folder: str) -> Component:
-    """T5's encoder as SD3 and FLUX call it: padding is read like any other token."""
+    """T5's encoder as SD3 and FLUX call it: without a mask, so padding is read like any other token."""
     module = getattr(pipeline, folder)
     return Component(
         folder=folder,
@@ -97,13 +97,16 @@ def gemma(pipeline: Any, folder: str) -> Component:
 
 @contextlib.contextmanager
 def _traceable_masks() -> Iterator[None]:
-    """Make masks by broadcasting: transformers maps a function over all positions, which cannot be traced."""
+    """Make masks by broadcasting while the context is active.
+
+    transformers maps a function over all positions, which cannot be traced.
+    """
     functions = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
     functions["sdpa"], functions["eager"] = _boolean_mask, _additive_mask
     try:
         yield
     finally:
-        # An assigned function shadows the registered one; left in place, it would hide later registrations.
+        # Assigned functions take precedence over registered ones, also over those registered later.
         del functions["sdpa"], functions["eager"]
 
 

@@ -3,11 +3,11 @@
 A layer x W becomes x W + (x A) B. A [rows, in, rank] and B [rows, rank, out] are optional inputs with a default of rank
 0; rows is 1 or the batch size. The service's model adapters feed them.
 A 1x1 convolution is a linear layer. Any other becomes conv(x, W) + B conv(x, A), with A [rows, rank, down, across, in]
-and B [rows, out, rank]. `Conv` cannot compute it, because the kernels of A differ between rows. So the graph multiplies
-every tap of A with every cell of x first. A convolution with a constant kernel and rows * rank images as its batch then
-moves each tap's product to its cell and adds them up.
-Rank 0 has a cost: the sum is one more pass over the layer's output (docs/benchmarks.md). A graph therefore takes
-adapters only with `--with-lora`.
+and B [rows, out, rank]. `Conv` cannot compute conv(x, A), because the kernels of A differ between rows. So the graph
+first multiplies every tap of A with every cell of x. Then a convolution with a constant kernel, whose batch is
+rows * rank images, moves each tap's product to its cell and adds the products.
+Without an adapter (rank 0) the sum is still one more pass over the layer's output (docs/benchmarks.md). Therefore a
+graph takes adapters only with `--with-lora`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _adapter_nodes(node: NodeProto, layer: str, axes: int, kind: int) -> Iterato
 def _pointwise(nodes: _NodeList, x: str, a: str, b: str, base: str) -> str:
     """Multiply the channels of x [n, in, h, w] by A and B at each cell."""
     rows = nodes("Transpose", nodes("Reshape", x, nodes.constant(0, 0, -1)), perm=[0, 2, 1])
-    # Not B's transpose times the rows: onnxruntime's fusion of that leaves a sum over rank 0 uninitialised.
+    # onnxruntime would fuse B's transpose times the rows, and leave that sum over rank 0 uninitialised.
     flat = nodes("Transpose", nodes("MatMul", nodes("MatMul", rows, a), b), perm=[0, 2, 1])
     return nodes("Reshape", flat, nodes("Shape", base))
 
@@ -152,7 +152,7 @@ def _convolution(nodes: _NodeList, node: NodeProto, a: str, b: str, kind: int) -
 
 
 class _NodeList:
-    """A growing list of nodes; each call appends one and returns the name of its output."""
+    """A list of nodes; each call appends one and returns the name of its output."""
 
     def __init__(self, name: str) -> None:
         self._name, self.nodes = name, list[NodeProto]()

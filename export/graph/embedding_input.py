@@ -44,7 +44,7 @@ def add_input(model: onnx.ModelProto, table: str) -> None:
 
 
 def _nodes(ids: str, out: str, table: str, kind: int) -> list[onnx.NodeProto]:
-    """Return nodes that look each id up in the table or in the input."""
+    """Return nodes that read each id's row from the table or from the input."""
     name = INPUT + ".{}"
     first, zero, last, further, known, own, more, base, extra, cast, choice = (
         name.format(part)

@@ -1,10 +1,10 @@
 """Trace attention and RMS norms as onnxruntime's fused operators instead of a dozen nodes each.
 
-Attention without a mask becomes `MultiHeadAttention`, which never holds the scores of all queries at once: on a CPU a
-UNet at 4,096 tokens takes four fifths of the time. Its inputs and its output are [n, tokens, heads * width].
+Attention without a mask becomes `MultiHeadAttention`, which never holds the scores of all queries at once. With it, a
+UNet at 4,096 tokens takes four fifths of the time on a CPU. Its inputs and its output are [n, tokens, heads * width].
 RMS norms become `SimplifiedLayerNormalization`, which computes in float32 for any input type.
-Both have CPU and GPU kernels. They are written during tracing, not matched in the finished graph: no pattern can be
-missed, and their expected number is known from the module (`components.component`).
+Both have CPU and GPU kernels. They are written during tracing instead of matched in the finished graph, so no pattern
+can be missed. The module gives their expected number (`check_fused`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 OPSET = 18
 ATTENTION = "MultiHeadAttention"
 RMS_NORM = "SimplifiedLayerNormalization"
-attend = functional.scaled_dot_product_attention
+torch_attention = functional.scaled_dot_product_attention
 
 # RMS norm classes that do not call torch's own function -> their weight, eps and bias.
 NORMS: dict[type[torch.nn.Module], Callable[[Any], tuple[torch.Tensor | None, float, torch.Tensor | None]]] = {
@@ -48,7 +48,7 @@ def _rms_norms(module: torch.nn.Module) -> int:
 
 
 def check_fused(component: Component, model: onnx.ModelProto) -> None:
-    """Raise VerificationError if the graph has fewer fused operators than the module: it would be correct, but slow."""
+    """Raise VerificationError if an operator of the module is not fused: the graph would be correct, but slow."""
     expected = {ATTENTION: component.unmasked_attentions, RMS_NORM: _rms_norms(component.body or component.module)}
     counts = Counter(node.op_type for node in model.graph.node)
     missed = [f"{counts[op]} {op} instead of {count}" for op, count in expected.items() if counts[op] != count]
@@ -71,7 +71,7 @@ def fuse_operators() -> Iterator[None]:
     finally:
         for norm, forward in forwards.items():
             norm.forward = forward
-        functional.scaled_dot_product_attention = attend
+        functional.scaled_dot_product_attention = torch_attention
         torch.onnx.unregister_custom_op_symbolic("aten::rms_norm", OPSET)
 
 
@@ -93,12 +93,12 @@ def _attention(
     scale: float | None = None,
     **grouped: Any,
 ) -> torch.Tensor:
-    """Attend over query, key, value [n, heads, tokens, width]; with a mask as torch's own nodes."""
-    if attn_mask is not None and attn_mask.dtype == torch.bool:  # the tracer would always add it in float32
+    """Compute attention of query, key, value [n, heads, tokens, width]; with a mask, by torch's function."""
+    if attn_mask is not None and attn_mask.dtype == torch.bool:  # otherwise the tracer adds it in float32
         lowest = torch.full((), torch.finfo(query.dtype).min, dtype=query.dtype)
         attn_mask = torch.where(attn_mask, torch.zeros((), dtype=query.dtype), lowest)
     if is_causal or attn_mask is not None:
-        return attend(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **grouped)
+        return torch_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **grouped)
     return _Attention.apply(query, key, value, int(query.shape[1]), scale)
 
 
@@ -108,7 +108,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, *values: Any) -> torch.Tensor:
         query, key, value, _heads, scale = values
-        return attend(query, key, value, scale=scale)
+        return torch_attention(query, key, value, scale=scale)
 
     @staticmethod
     def symbolic(g: Any, *values: Any) -> Any:

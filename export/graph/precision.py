@@ -1,6 +1,6 @@
 """Number formats of stored weights and of arithmetic, one row for each precision.
 
-Only GPUs compute in float16, where it halves memory and time: CPUs have almost no kernels for it.
+Only GPUs compute in float16, which halves memory and time there. CPUs have almost no kernels for it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from ..components.component import Component
     from .weights import Store
 
-CPU, GPU = TARGETS = ("cpu", "gpu")
+GPU = "gpu"
+TARGETS = ("cpu", GPU)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
-    """One row: storage of the weights, bytes of each, and whether a GPU computes in float16.
+    """How weights are stored, the bytes of each, and whether a GPU computes in float16.
 
-    `component_limits` are the largest allowed differences of a component from torch, for a CPU and a GPU, relative to
-    its largest output. `image_limits` are those of the whole image, in levels of 255.
+    `component_limits` are the largest allowed differences of a component from torch, relative to its largest output.
+    `image_limits` are those of the whole image, in levels of 255. Both are for the targets cpu and gpu.
     """
 
     name: str

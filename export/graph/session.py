@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Array = npt.NDArray[np.float32]
+    Floats = npt.NDArray[np.float32]
 
-# Those of the service's session settings that change results.
+# The service's session settings that change results.
 ARITHMETIC = ("session.qdq_matmulnbits_accuracy_level",)
 # Names of weights in a graph, for each precision (`graph.weights`).
 WEIGHT = re.compile(r"(.+)\.weight(?:\.half|\.int8)?")
@@ -47,7 +47,7 @@ class GraphSession:
         """The shape of each input; a dynamic axis is a name."""
         return {i.name: list(i.shape) for i in self._session.get_inputs()}
 
-    def __call__(self, **inputs: Array | npt.NDArray[np.int64]) -> dict[str, Array]:
+    def __call__(self, **inputs: Floats | npt.NDArray[np.int64]) -> dict[str, Floats]:
         """Run the graph; inputs are cast to the graph's types."""
         feeds = {name: np.ascontiguousarray(inputs[name], dtype=kind) for name, kind in self._types.items()}
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
@@ -66,8 +66,7 @@ def optional_inputs(path: Path) -> dict[str, list[int | str]]:
 def layers_of(path: Path) -> set[str]:
     """Return the module's names of a graph's layers.
 
-    Names come from weights and from nodes. Weights alone are incomplete: of several with equal values the tracer keeps
-    one.
+    Names come from weights and from nodes, because the tracer keeps only one of several equal weights.
     """
     graph = onnx.load(path, load_external_data=False).graph
     found = (WEIGHT.fullmatch(initializer.name) for initializer in graph.initializer)

@@ -1,7 +1,7 @@
 """Trace a module to an ONNX graph without weights; `graph.weights` writes those.
 
-While traced, the weights are graph inputs under the parameters' names: the tracer would otherwise hold three copies of
-each of them in memory.
+The weights are inputs of the traced graph, with the parameters' names: otherwise the tracer would hold three copies of
+each weight in memory.
 The exporter is the older of torch's two (opset 18): onnxruntime's optimizations recognise the nodes that it writes.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import torch
 
-from ..components.values import ExampleSize
+from ..components.tensor_specs import ExampleSize
 from ..console import quiet
 from .fused_operators import OPSET, fuse_operators
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from ..components.component import Component
 
-# No length is 1 and no two are equal: the tracer takes equal lengths for the same axis, and 1 for a constant.
+# No two lengths are equal and none is 1: the tracer takes equal lengths for the same axis, and 1 for a constant.
 TRACED_SIZE = ExampleSize(rows=2, height=16, width=24, tokens=77)
-# Prefix of the parameters' names: TracedModule holds the module under this name.
+# Prefix of the parameters' names, from the attribute `module` of TracedModule.
 PREFIX = "module."
 
 
@@ -44,7 +44,7 @@ class TracedModule(torch.nn.Module):
 
 
 def trace(component: Component, *, half: bool = False) -> onnx.ModelProto:
-    """Return the graph of a component; its weights are further inputs, named as the module's parameters.
+    """Return the graph of a component, with its weights as further inputs, named as the module's parameters.
 
     With `half` the module must hold float16 weights (`float16_weights`), and the graph computes in float16; inputs
     marked `keep_float32` stay float32.

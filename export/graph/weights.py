@@ -1,6 +1,6 @@
 """Store the weights of a graph: their precision, and the file that holds them.
 
-A traced graph has its weights as inputs (`graph.tracing`). Each becomes an initializer, written one after the other, so
+A traced graph has its weights as inputs (`graph.tracing`). They become initializers, written one after the other, so
 that memory never holds a second copy of the model.
 
 `as_float16` stores float16 and a cast to float32: half the size and the same arithmetic. Only weights that float16
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     Stored = tuple[dict[str, Array], list[NodeProto]]
     Store = Callable[[str, Array, str], Stored]
 
-# Elements: smaller tensors, such as scales and biases, are stored unchanged.
-SMALLEST = 512
-# Bytes of weights from which they go to an external file: the graph then loads in 1.06 times its size, not 1.9.
+# Smaller tensors, such as scales and biases, are stored unchanged.
+MIN_ELEMENTS = 512
+# Bytes of all weights from which they go to an external file: loading then takes 1.06 times their size, not 1.9.
 EXTERNAL_FROM = 100 * 2**20
-# Bytes: smaller tensors stay in the graph; tensors in the file begin at a page, so that they can be mapped.
-SMALLEST_EXTERNAL, PAGE = 1024, 4096
-DATA = "_data"
+# Smaller tensors stay in the graph. Tensors in the file begin at a page (bytes), so that they can be mapped.
+MIN_EXTERNAL_BYTES, PAGE = 1024, 4096
+DATA_SUFFIX = "_data"
 # Operator -> the axis of the outputs in its weight; each output has its own scale.
 OUTPUT_AXES = {"MatMul": 1, "Gemm": 0, "Conv": 0, "Gather": 0}
-LARGEST = 127
+INT8_MAX = 127
 
 
 def unchanged(name: str, weight: Array, _: str) -> Stored:
@@ -47,7 +47,7 @@ def unchanged(name: str, weight: Array, _: str) -> Stored:
 
 def as_float16(name: str, weight: Array, _: str) -> Stored:
     """Store a large float32 weight as float16, if that is exact, with a cast that restores its name and type."""
-    if weight.dtype != np.float32 or weight.size < SMALLEST:
+    if weight.dtype != np.float32 or weight.size < MIN_ELEMENTS:
         return {name: weight}, []
     with np.errstate(over="ignore"):
         halved = weight.astype(np.float16)
@@ -59,11 +59,11 @@ def as_float16(name: str, weight: Array, _: str) -> Stored:
 
 def as_int8(name: str, weight: Array, reader: str) -> Stored:
     """Store a large matrix or kernel as int8 with a scale for each output; other weights unchanged."""
-    if reader not in OUTPUT_AXES or weight.ndim < 2 or weight.size < SMALLEST:
+    if reader not in OUTPUT_AXES or weight.ndim < 2 or weight.size < MIN_ELEMENTS:
         return {name: weight}, []
     axis = OUTPUT_AXES[reader]
     others = tuple(other for other in range(weight.ndim) if other != axis)
-    scale = np.abs(weight).max(others, keepdims=True).astype(np.float32) / LARGEST
+    scale = np.abs(weight).max(others, keepdims=True).astype(np.float32) / INT8_MAX
     scale = np.maximum(scale, np.finfo(np.float32).tiny)
     names, wide = [f"{name}.int8", f"{name}.scale"], name if weight.dtype == np.float32 else f"{name}.wide"
     nodes = [helper.make_node("DequantizeLinear", names, [wide], name=f"{name}.dequantized", axis=axis)]
@@ -83,12 +83,12 @@ def write(
 ) -> int:
     """Write the traced graph `model` with its weights to `path`; return the bytes on disk.
 
-    The weights are the graph's inputs that `parameters` names. From `external_from` bytes in all they are written to an
-    external file next to the graph.
+    The weights are the graph's inputs that `parameters` names. If they have `external_from` bytes or more in all, they
+    are written to an external file next to the graph.
     """
     weights = list(_weights(model.graph, parameters))
     size = sum(weight.value.nbytes for weight in weights)
-    data = path.with_name(path.name + DATA)
+    data = path.with_name(path.name + DATA_SUFFIX)
     data.unlink(missing_ok=True)
     if size < external_from:
         _attach(model.graph, weights, store, numpy_helper.from_array)
@@ -162,7 +162,7 @@ class _ExternalData:
 
     def tensor(self, array: Array, name: str) -> TensorProto:
         """Write a tensor and return its entry in the graph; a small tensor is stored in the graph itself."""
-        if array.nbytes < SMALLEST_EXTERNAL:
+        if array.nbytes < MIN_EXTERNAL_BYTES:
             return numpy_helper.from_array(array, name)
         self.end += self.file.write(bytes(-self.end % PAGE))
         location = {"location": self.name, "offset": str(self.end), "length": str(array.nbytes)}

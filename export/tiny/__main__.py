@@ -6,22 +6,22 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-NEEDS = ("torch", "diffusers", "transformers")
+REQUIRED_PACKAGES = ("torch", "diffusers", "transformers")
 
 
 def main(arguments: list[str]) -> str:
     """Write the pipelines; return an error in one line, or an empty text."""
-    missing = [name for name in NEEDS if find_spec(name) is None]
+    missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         return f"not installed: {', '.join(missing)}; this needs `pip install '.[export]'` in the clone"
-    from .pipelines import FAMILIES, make  # noqa: PLC0415 - imports torch
+    from .pipelines import FAMILIES, write_pipeline  # noqa: PLC0415 - imports torch
 
     folder, *names = arguments or [""]
     unknown = [name for name in names if name not in FAMILIES]
     if not folder or unknown:
         return f"usage: python -m tintype.export.tiny FOLDER [family ...]; families: {', '.join(FAMILIES)}"
     for name in names or FAMILIES:
-        sys.stdout.write(f"{make(name, Path(folder))}\n")
+        sys.stdout.write(f"{write_pipeline(name, Path(folder))}\n")
     return ""
 
 

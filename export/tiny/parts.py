@@ -1,6 +1,6 @@
 """Parts of random pipelines: text encoders, autoencoders and UNets of a few thousand weights each.
 
-Depths and widths are small. All settings that select code paths or change the graph equal those of published models.
+Depths and widths are small. Settings that change the structure of the graph equal those of published models.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 import diffusers
 import transformers
 
-# Default width: that of the first text encoder.
+# Width of the first text encoder, and the default of the others.
 WIDTH = 32
 
 
-def clip_text_encoder(tokens: int, *, width: int = WIDTH, act: str = "quick_gelu", pooled: int = 0) -> Any:
+def clip_text_encoder(tokens: int, *, width: int = WIDTH, activation: str = "quick_gelu", pooled: int = 0) -> Any:
     """CLIP with three layers, and with a projection of the pooled text if `pooled`.
 
     `eos_token_id=2` is wrong, but it is the value in the published models.
@@ -26,7 +26,7 @@ def clip_text_encoder(tokens: int, *, width: int = WIDTH, act: str = "quick_gelu
         num_hidden_layers=3,
         num_attention_heads=4,
         max_position_embeddings=77,
-        hidden_act=act,
+        hidden_act=activation,
         projection_dim=pooled or width,
         bos_token_id=0,
         eos_token_id=2,
@@ -69,7 +69,7 @@ def gemma_text_encoder(tokens: int) -> transformers.Gemma2Model:
 
 
 def autoencoder(
-    *, scaling: float = 0.18215, shift: float | None = None, channels: int = 4, quant: bool = True
+    *, scaling: float = 0.18215, shift: float | None = None, channels: int = 4, quant_convs: bool = True
 ) -> diffusers.AutoencoderKL:
     """AutoencoderKL with four levels, as published: latents have an eighth of the image's size."""
     vae = diffusers.AutoencoderKL(
@@ -82,8 +82,8 @@ def autoencoder(
         sample_size=128,
         scaling_factor=scaling,
         shift_factor=shift,
-        use_quant_conv=quant,
-        use_post_quant_conv=quant,
+        use_quant_conv=quant_convs,
+        use_post_quant_conv=quant_convs,
     )
     return vae.eval()
 

@@ -2,9 +2,9 @@
 
     python -m tintype.export.tiny FOLDER [family ...]        # writes FOLDER/<family>/ in diffusers' layout
 
-Nothing is downloaded: shapes are literals, weights are random, and tokenizers are trained on a few lines of text.
-`scale_weights` enlarges some layers until the images vary as much as those of a trained model. Without it all images of
-a random model would be the same grey, and comparing them would prove nothing.
+Nothing is downloaded: shapes are constants in the code, weights are random, and tokenizers are trained on a few lines
+of text. `scale_weights` enlarges some layers, so that images vary as much as those of a trained model. Without it all
+images of a random model would be the same grey, and their comparison would prove nothing.
 A family is one function and one row of `FAMILIES`.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..console import quiet
-from ..model_folder import write_noise
+from ..model_folder import write_scheduler_config
 from .transformers import flux_dev, flux_schnell, pixart_sigma, sana, sd3, sd35
 from .unets import lcm, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
 
@@ -60,11 +60,11 @@ GAINS = {
 }
 
 
-def make(family: str, folder: Path, *, seed: int = 0) -> Path:
+def write_pipeline(family: str, folder: Path, *, seed: int = 0) -> Path:
     """Write a family's pipeline to `folder`/`family` in diffusers' layout; equal seeds give equal weights."""
     pipeline = random_pipeline(family, seed=seed)
     pipeline.save_pretrained(folder / family)
-    write_noise(pipeline.scheduler, folder / family / "scheduler")  # only set keys, as in published models
+    write_scheduler_config(pipeline.scheduler, folder / family / "scheduler")  # only set keys, as in published models
     return folder / family
 
 

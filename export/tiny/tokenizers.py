@@ -1,7 +1,7 @@
 """Tokenizers of the random pipelines, trained here on a few lines: CLIP's, T5's and Gemma's.
 
-They equal the published ones in word boundaries, the encoding of spaces and bytes, and the tokens for begin, end and
-padding.
+Word boundaries, the encoding of spaces and bytes, and the tokens for begin, end and padding equal those of the
+published tokenizers.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ CORPUS = (
     "it's isn't we're they'll i've i'd don't café naïve straße 日本語 привет γειά 1girl 2024",
     "low quality , blurry , bad anatomy , extra fingers , watermark , text , signature , jpeg artifacts",
 )
-# A word of OpenAI's CLIP, before merging: https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py
+# What OpenAI's CLIP takes for one word: https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 START, END = "<|startoftext|>", "<|endoftext|>"
-# sentencepiece needs more lines than the tokens that it learns.
+# Copies of the corpus: sentencepiece needs more lines than tokens to learn.
 REPEATS = 20
 
 

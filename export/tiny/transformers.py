@@ -116,9 +116,9 @@ def _sd3(**options: Any) -> diffusers.StableDiffusion3Pipeline:
     )
     return diffusers.StableDiffusion3Pipeline(
         transformer=transformer.eval(),
-        vae=autoencoder(channels=16, scaling=1.5305, shift=0.0609, quant=False),
+        vae=autoencoder(channels=16, scaling=1.5305, shift=0.0609, quant_convs=False),
         text_encoder=clip_text_encoder(len(first), pooled=WIDTH),
-        text_encoder_2=clip_text_encoder(len(second), act="gelu", pooled=WIDTH),
+        text_encoder_2=clip_text_encoder(len(second), activation="gelu", pooled=WIDTH),
         text_encoder_3=t5_text_encoder(len(third), width=2 * WIDTH),
         tokenizer=first,
         tokenizer_2=second,
@@ -143,7 +143,7 @@ def _flux(noise: Any, *, guidance: bool) -> diffusers.FluxPipeline:
     )
     return diffusers.FluxPipeline(
         scheduler=noise,
-        vae=autoencoder(channels=16, scaling=0.3611, shift=0.1159, quant=False),
+        vae=autoencoder(channels=16, scaling=0.3611, shift=0.1159, quant_convs=False),
         text_encoder=clip_text_encoder(len(first)),
         tokenizer=first,
         text_encoder_2=t5_text_encoder(len(second)),

@@ -19,7 +19,7 @@ TRAINING_NOISE = {
 }
 SD_NOISE = TRAINING_NOISE | {"set_alpha_to_one": False}
 # SDXL: width of the second text encoder, of its pooled text, and of each embedded number in `time_ids`.
-SECOND, POOLED, NUMBER = 64, 32, 8
+SECOND_WIDTH, POOLED_WIDTH, NUMBER_WIDTH = 64, 32, 8
 
 
 def sd(
@@ -27,14 +27,14 @@ def sd(
     noise: Any,
     *,
     pad: str = tokenizers.END,
-    act: str = "quick_gelu",
+    activation: str = "quick_gelu",
     kind: Any = diffusers.StableDiffusionPipeline,
 ) -> Any:
     """Return a Stable Diffusion pipeline without a safety checker."""
     tokenizer = tokenizers.clip(pad=pad)
     return kind(
         vae=autoencoder(),
-        text_encoder=clip_text_encoder(len(tokenizer), act=act),
+        text_encoder=clip_text_encoder(len(tokenizer), activation=activation),
         tokenizer=tokenizer,
         unet=unet,
         scheduler=noise,
@@ -52,7 +52,7 @@ def sd15() -> diffusers.StableDiffusionPipeline:
 def sd21() -> diffusers.StableDiffusionPipeline:
     """Stable Diffusion 2.x: predicts v, DDIM, pads with `!`, linear projections, heads of one width."""
     noise = diffusers.DDIMScheduler(**SD_NOISE, clip_sample=False, prediction_type="v_prediction")
-    return sd(unet(use_linear_projection=True, attention_head_dim=(4, 8)), noise, pad="!", act="gelu")
+    return sd(unet(use_linear_projection=True, attention_head_dim=(4, 8)), noise, pad="!", activation="gelu")
 
 
 def sd_inpaint() -> diffusers.StableDiffusionInpaintPipeline:
@@ -87,10 +87,10 @@ def sdxl_inpaint() -> diffusers.StableDiffusionXLInpaintPipeline:
 
 
 def sdxl_refiner() -> diffusers.StableDiffusionXLImg2ImgPipeline:
-    """SDXL's refiner: only the second text encoder, and an aesthetic score among five numbers."""
+    """SDXL's refiner: only the second text encoder; one of the five numbers in `time_ids` is an aesthetic score."""
     noise = diffusers.EulerDiscreteScheduler(**TRAINING_NOISE, timestep_spacing="leading")
     pipeline = _sdxl(
-        xl_unet(width=SECOND, numbers=5),
+        xl_unet(width=SECOND_WIDTH, numbers=5),
         noise,
         kind=diffusers.StableDiffusionXLImg2ImgPipeline,
         requires_aesthetics_score=True,
@@ -100,13 +100,13 @@ def sdxl_refiner() -> diffusers.StableDiffusionXLImg2ImgPipeline:
     return pipeline
 
 
-def xl_unet(*, width: int = WIDTH + SECOND, numbers: int = 6, **options: Any) -> diffusers.UNet2DConditionModel:
+def xl_unet(*, width: int = WIDTH + SECOND_WIDTH, numbers: int = 6, **options: Any) -> diffusers.UNet2DConditionModel:
     """SDXL's UNet for prompt_embeds of `width`, with `numbers` entries in `time_ids`."""
     return unet(
         cross_attention_dim=width,
         addition_embed_type="text_time",
-        addition_time_embed_dim=NUMBER,
-        projection_class_embeddings_input_dim=POOLED + numbers * NUMBER,
+        addition_time_embed_dim=NUMBER_WIDTH,
+        projection_class_embeddings_input_dim=POOLED_WIDTH + numbers * NUMBER_WIDTH,
         use_linear_projection=True,
         attention_head_dim=(4, 8),
         transformer_layers_per_block=(1, 2),
@@ -121,7 +121,7 @@ def _sdxl(
     return kind(
         vae=autoencoder(scaling=0.13025),
         text_encoder=clip_text_encoder(len(first)),
-        text_encoder_2=clip_text_encoder(len(second), width=SECOND, act="gelu", pooled=POOLED),
+        text_encoder_2=clip_text_encoder(len(second), width=SECOND_WIDTH, activation="gelu", pooled=POOLED_WIDTH),
         tokenizer=first,
         tokenizer_2=second,
         unet=unet,

@@ -30,13 +30,13 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
     import torch  # noqa: PLC0415
 
     from tintype.export import exporter  # noqa: PLC0415
-    from tintype.export.tiny.pipelines import make  # noqa: PLC0415
+    from tintype.export.tiny.pipelines import write_pipeline  # noqa: PLC0415
 
     torch.set_num_threads(1)  # on a busy machine, threads that wait for each other are thirty times slower
     root = tmp_path_factory.mktemp("pipelines")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporter, "PREVIEW_SIZE", 16)  # the fit takes a fifth of an export's time
-        yield cache(lambda family: make(family, root))
+        yield cache(lambda family: write_pipeline(family, root))
 
 
 class ExportOutput(NamedTuple):
@@ -52,11 +52,12 @@ class ExportOutput(NamedTuple):
         return {check["name"]: check for check in self.result["checks"]}
 
 
-# Precision -> families to verify; verifying takes as long as exporting, so only those that a test checks.
-VERIFIED: dict[str, tuple[str, ...] | None] = {
-    "fp32": None,  # all
-    "fp16": ("sd15",),
-    "int8": ("sdxl_inpaint", "sd3", "flux_schnell", "sana"),
+# Precision and options -> the families whose checks tests read; None is all. Checks double the time of an export.
+VERIFIED: dict[tuple[str, ...], tuple[str, ...] | None] = {
+    ("fp32",): None,
+    ("fp16",): ("sd15",),
+    ("fp16", "--target", "gpu"): ("sd21", "sdxl", "sd35", "flux_dev", "pixart_sigma", "sana"),
+    ("int8",): ("sdxl_inpaint", "sd3", "flux_schnell", "sana"),
 }
 
 
@@ -73,10 +74,10 @@ def export_result(
     @cache
     def made(family: str, precision: str, *options: str) -> ExportOutput:
         out = root / "-".join((family, precision, *options)).replace("--", "")
-        verified = VERIFIED[precision] is None or family in (VERIFIED[precision] or ())
+        verified = VERIFIED.get((precision, *options), ())
         arguments = [str(pipelines(family)), str(out), "--precision", precision, *options, "--json"]
         with redirect_stdout(StringIO()) as result, redirect_stderr(StringIO()) as progress:
-            code = export.main(arguments if verified and not options else [*arguments, "--no-verify"])
+            code = export.main(arguments if verified is None or family in verified else [*arguments, "--no-verify"])
         assert code == 0, progress.getvalue()
         return ExportOutput(out, json.loads(result.getvalue()), progress.getvalue())
 

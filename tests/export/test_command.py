@@ -12,7 +12,7 @@ from tintype import export
 from tintype.export import command
 from tintype.export.console import format_bytes
 from tintype.export.errors import ExportRefusal
-from tintype.export.source import find, find_faults
+from tintype.export.source import find_faults, find_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +21,9 @@ NET = "diffusion_pytorch_model"
 
 
 @pytest.fixture(autouse=True)
-def _extras(monkeypatch: pytest.MonkeyPatch) -> None:
+def _required_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that everything is installed."""
-    monkeypatch.setattr(command, "EXTRAS", ())
+    monkeypatch.setattr(command, "REQUIRED_PACKAGES", ())
 
 
 def pipeline_of(folder: Path, **index: object) -> Path:
@@ -61,7 +61,7 @@ def test_a_mistyped_path_is_reported_as_a_missing_folder(missing: str, monkeypat
     error = getattr(pytest.importorskip("huggingface_hub.errors"), missing)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", Mock(side_effect=error.__new__(error)))
     with pytest.raises(ExportRefusal, match=r"^models/min is not a local folder, and "):
-        find("models/min")
+        find_source("models/min")
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b", "--precision", "x"], ["a", "b", "--none"]])
@@ -94,7 +94,7 @@ def test_a_model_card_in_another_encoding_is_read(tmp_path: Path) -> None:
     parts = {part: ["x", "X"] for part in ("text_encoder", "tokenizer", "vae", "unet", "scheduler")}
     pipeline_of(tmp_path, _class_name="StableDiffusionPipeline", **parts)
     (tmp_path / "README.md").write_bytes(b"---\nlicense: mit\nauthor: Andr\xe9\n---\n")
-    assert find(str(tmp_path)).license == "mit"
+    assert find_source(str(tmp_path)).license == "mit"
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"weight_map": []}'])
@@ -148,7 +148,7 @@ def test_missing_extras_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without torch the command says what to install, without a traceback."""
-    monkeypatch.setattr(command, "EXTRAS", ("json", "no_such_package"))
+    monkeypatch.setattr(command, "REQUIRED_PACKAGES", ("json", "no_such_package"))
     error = refusal(capsys, "owner/name", tmp_path / "out")
     assert "no_such_package" in error
     assert "json" not in error
@@ -156,7 +156,7 @@ def test_missing_extras_are_named(
 
 
 @pytest.mark.parametrize("flag", ["--no-image", "--no-picture"])
-def test_no_image(flag: str) -> None:
+def test_no_picture_is_still_accepted_as_no_image(flag: str) -> None:
     """`--no-picture`, the former name of `--no-image`, still works, and `--help` does not show it."""
     parser = command.make_parser()
     assert parser.parse_args([flag, "source", "out"]).no_image

@@ -31,7 +31,7 @@ def test_an_export_is_verified_and_reported(precision: str, export_result: Calla
         assert stage in made.progress
 
 
-def test_the_service_reads_it(exported: Callable[..., Path]) -> None:
+def test_the_service_reads_an_export(exported: Callable[..., Path]) -> None:
     """The service's own reader accepts the manifest, and the hashes are those of the files."""
     from tintype.service.models.folder import reader  # noqa: PLC0415
 
@@ -91,7 +91,9 @@ def test_a_failed_check_leaves_the_target_unchanged(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
 
 
-def test_force_replaces(exported: Callable[..., Path], pipelines: Callable[[str], Path], tmp_path: Path) -> None:
+def test_force_replaces_the_whole_folder(
+    exported: Callable[..., Path], pipelines: Callable[[str], Path], tmp_path: Path
+) -> None:
     """With --force nothing of the old folder is left, and repeated exports are equal."""
     out = tmp_path / "out"
     out.mkdir()
@@ -185,7 +187,7 @@ def test_other_options_start_again(
     """Partial exports of another source, or with other options, are not used."""
     from tintype.export import resume, source  # noqa: PLC0415
 
-    found = source.find(str(pipelines("sd15")))
+    found = source.find_source(str(pipelines("sd15")))
     partial = resume.PartialExport.open(tmp_path / "out.partial", resume.export_key(found, {"precision": "int8"}))
     (partial.folder / "text_encoder").mkdir()
     partial.add("text_encoder", None)

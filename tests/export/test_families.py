@@ -64,20 +64,18 @@ def test_every_component_equals_torch(family: str, export_result: Callable[..., 
 
 
 @pytest.mark.parametrize("family", GPU)
-def test_for_gpus_fp16_computes_in_float16(
-    family: str, pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_for_gpus_fp16_computes_in_float16(family: str, export_result: Callable[..., Any]) -> None:
     """Graphs are float16 except for time, guidance and positions, and for autoencoders that declare an overflow."""
-    checks = export_checks(pipelines(family), tmp_path / "out", capsys, "--precision", "fp16", "--target", "gpu")
-    folder = EXPECTED[family][1][-1]
-    assert 1e-5 < checks[folder]["difference"] < 3e-3
-    graph = onnx.load(tmp_path / "out" / folder / "model.onnx").graph
+    made = export_result(family, "fp16", "--target", "gpu")
+    denoiser = EXPECTED[family][1][-1]
+    assert 1e-5 < made.checks[denoiser]["difference"] < 3e-3
+    graph = onnx.load(made.folder / denoiser / "model.onnx").graph
     kinds = {entry.name: entry.type.tensor_type.elem_type for entry in graph.input}
     wide = {"timestep", "guidance", "time_ids", "img_ids", "txt_ids"}
     floats = {onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT}
     assert {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT} == wide & kinds.keys()
     assert sum(kind in floats for kind in kinds.values()) > len(wide & kinds.keys())
-    assert kinds_of_vae(tmp_path / "out") == {onnx.TensorProto.FLOAT}
+    assert kinds_of_vae(made.folder) == {onnx.TensorProto.FLOAT}
 
 
 def kinds_of_vae(out: Path) -> set[int]:
@@ -160,6 +158,6 @@ def test_a_missing_fused_operator_is_an_error(
     """If attention is not fused, the export fails with the expected and the actual number."""
     from tintype.export.graph import fused_operators  # noqa: PLC0415
 
-    monkeypatch.setattr(fused_operators, "_attention", fused_operators.attend)
+    monkeypatch.setattr(fused_operators, "_attention", fused_operators.torch_attention)
     assert export.main([str(pipelines("sd15")), str(tmp_path / "out")]) == 1
     assert "vae_encoder has 0 MultiHeadAttention instead of 1" in capsys.readouterr().err.splitlines()[-1]

@@ -28,17 +28,17 @@ COMMIT = "5" * 40
 def test_an_outline_is_the_pipeline_without_its_weights(pipelines: Callable[[str], Path]) -> None:
     """Every part has the class, configuration and shapes of the full pipeline, but no weights."""
     from tintype.export.pipeline import PipelineReader  # noqa: PLC0415
-    from tintype.export.source import find  # noqa: PLC0415
+    from tintype.export.source import find_source  # noqa: PLC0415
 
-    reader = PipelineReader(find(str(pipelines("sd3"))))
-    outline, whole = reader.outline(), reader.whole()
+    reader = PipelineReader(find_source(str(pipelines("sd3"))))
+    outline, whole = reader.read_outline(), reader.read_whole()
     assert reader.parts == ("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "transformer")
     for part in reader.parts:
         bare, full = getattr(outline, part), getattr(whole, part)
         assert type(bare) is type(full)
         assert shapes(bare) == shapes(full)
         assert {weight.device.type for weight in bare.parameters()} == {"meta"}
-        assert all(map(torch.equal, reader.part(part).parameters(), full.parameters()))
+        assert all(map(torch.equal, reader.read_part(part).parameters(), full.parameters()))
 
 
 def shapes(module: Any) -> dict[str, Any]:
@@ -52,16 +52,16 @@ def test_one_part_is_in_memory_at_a_time(
     from tintype.export.pipeline import PipelineReader  # noqa: PLC0415
 
     read: dict[str, weakref.ref[Any]] = {}
-    part = PipelineReader.part
+    read_part = PipelineReader.read_part
 
     def watched(reader: PipelineReader, name: str) -> Any:
         gc.collect()
         assert [earlier for earlier, module in read.items() if module()] == []
-        module = part(reader, name)
+        module = read_part(reader, name)
         read[name] = weakref.ref(module)
         return module
 
-    monkeypatch.setattr(PipelineReader, "part", watched)
+    monkeypatch.setattr(PipelineReader, "read_part", watched)
     assert export.main([str(pipelines("sdxl")), str(tmp_path / "out"), "--precision", "fp16"]) == 0
     assert read.keys() == {"text_encoder", "text_encoder_2", "vae", "unet"}
 
@@ -79,7 +79,7 @@ def test_without_memory_the_image_check_can_be_skipped(
         raise MemoryError
 
     arguments = ["--name", "it", str(pipelines("sd15")), str(tmp_path / "out")]
-    monkeypatch.setattr(PipelineReader, "whole", no_memory)
+    monkeypatch.setattr(PipelineReader, "read_whole", no_memory)
     with pytest.raises(MemoryError):
         export.main(arguments)
     capsys.readouterr()
@@ -92,7 +92,7 @@ def test_without_memory_the_image_check_can_be_skipped(
     assert not (tmp_path / "out" / "export.json").exists()
 
 
-def test_a_repository_is_exported_as_a_folder_is(exported: Callable[..., Path], pipelines: Any, tmp_path: Path) -> None:
+def test_a_repository_is_exported_like_a_folder(exported: Callable[..., Path], pipelines: Any, tmp_path: Path) -> None:
     """A hub id, here downloaded before and used without a network, gives the same files."""
     repository = tmp_path / "home" / "hub" / "models--owner--sd15"
     shutil.copytree(pipelines("sd15"), repository / "snapshots" / COMMIT)

@@ -22,10 +22,10 @@ OUT, IN, R = 6, 4, 2
 KERNEL = (3, 2)
 
 
-def write(path: Path, tensors: dict[str, Any], **notes: str) -> Path:
+def write(path: Path, tensors: dict[str, Any], **metadata: str) -> Path:
     from safetensors.torch import save_file  # noqa: PLC0415
 
-    save_file({name: torch.as_tensor(tensor).contiguous() for name, tensor in tensors.items()}, path, notes or None)
+    save_file({name: torch.as_tensor(tensor).contiguous() for name, tensor in tensors.items()}, path, metadata or None)
     return path
 
 
@@ -99,7 +99,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_kinds(case: str, tmp_path: Path) -> None:
+def test_each_kind_equals_its_formula(case: str, tmp_path: Path) -> None:
     """The matrix to fuse, and the product for graph inputs, both equal the formula."""
     tensors, expected = CASES[case]
     (change,) = read(write(tmp_path / "a.safetensors", tensors), "unet").changes
@@ -112,12 +112,12 @@ def test_kinds(case: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(up @ down, flat, atol=1e-5)
 
 
-def write_and_read(tmp_path: Path, tensors: dict[str, Any], **notes: str) -> AdapterFile:
-    return read(write(tmp_path / "adapter.safetensors", tensors, **notes), "unet")
+def write_and_read(tmp_path: Path, tensors: dict[str, Any], **metadata: str) -> AdapterFile:
+    return read(write(tmp_path / "adapter.safetensors", tensors, **metadata), "unet")
 
 
 @pytest.mark.parametrize(
-    ("extra", "notes", "peft_config", "scale"),
+    ("extra", "metadata", "peft_config", "scale"),
     [
         ({}, {}, None, 1),
         ({"alpha": 6.0}, {}, None, 3),
@@ -131,24 +131,26 @@ def write_and_read(tmp_path: Path, tensors: dict[str, Any], **notes: str) -> Ada
         ({}, {}, {"peft_type": "LOKR", "r": 2, "alpha": 5}, 2.5),
     ],
 )
-def test_scale(extra: Any, notes: Any, peft_config: Any, scale: float, tmp_path: Path) -> None:
-    """Alpha / rank from the file's tensors, diffusers' note in its header, or PEFT's file next to it."""
+def test_the_scale_is_alpha_divided_by_rank(
+    extra: Any, metadata: Any, peft_config: Any, scale: float, tmp_path: Path
+) -> None:
+    """Alpha comes from the file's tensors, diffusers' metadata in its header, or PEFT's file next to it."""
     if peft_config:
         (tmp_path / "adapter_config.json").write_text(json.dumps(peft_config))
-    header = {"lora_adapter_metadata": json.dumps(notes)} if notes else {}
+    header = {"lora_adapter_metadata": json.dumps(metadata)} if metadata else {}
     file = write_and_read(tmp_path, lora()[0] | layer(**extra), **header)
     assert file.scale(file.changes[0], "unet", "x") == pytest.approx(scale)
 
 
 @pytest.mark.parametrize("alpha", [None, "many", [1], {"x": 1}, float("inf"), float("nan")])
-def test_an_invalid_alpha_in_notes_is_refused(alpha: Any, tmp_path: Path) -> None:
-    """Any JSON value other than a finite number is an error in one line; null means no note."""
+def test_an_invalid_alpha_in_metadata_is_refused(alpha: Any, tmp_path: Path) -> None:
+    """Any JSON value other than a finite number is an error in one line; null means no alpha."""
     header = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": alpha})}
     file = write_and_read(tmp_path, lora()[0], **header)
     if alpha is None:
         assert file.scale(file.changes[0], "unet", "x") == 1
         return
-    with pytest.raises(ExportRefusal, match="the alpha in its notes for "):
+    with pytest.raises(ExportRefusal, match="the alpha in its metadata for "):
         file.scale(file.changes[0], "unet", "x")
 
 
@@ -157,7 +159,7 @@ def test_invalid_patterns_are_refused(patterns: Any, tmp_path: Path) -> None:
     """A pattern that is not a regular expression, and values that are not a table of patterns."""
     header = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 1, "unet.alpha_pattern": patterns})}
     file = write_and_read(tmp_path, lora()[0], **header)
-    with pytest.raises(ExportRefusal, match="the alpha in its notes for "):
+    with pytest.raises(ExportRefusal, match="the alpha in its metadata for "):
         file.scale(file.changes[0], "unet", "x")
 
 

@@ -52,7 +52,7 @@ def pair(name: str, down: tuple[int, ...], up: tuple[int, ...]) -> dict[str, Any
     ("dora_scale", (4, 1, 1, 1), 0),
     ("dora_scale", (1, 4, 1, 1), 1),
 ])  # fmt: skip
-def test_norms_of_a_dora(role: str, shape: tuple[int, ...], axis: int, tmp_path: Path) -> None:
+def test_a_dora_sets_the_norms(role: str, shape: tuple[int, ...], axis: int, tmp_path: Path) -> None:
     """Each output, or input in LyCORIS's second layout, has the file's norm and the direction of the sum."""
     down, up, norms = torch.randn(2, 4, 3, 3) / 4, torch.randn(4, 2, 1, 1) / 4, torch.rand(shape) + 0.5
     tensors = {"conv.lora_A.weight": down, "conv.lora_B.weight": up, f"conv.{role}": norms}
@@ -65,7 +65,7 @@ def test_norms_of_a_dora(role: str, shape: tuple[int, ...], axis: int, tmp_path:
     torch.testing.assert_close(changed.conv.bias, plain.conv.bias)
 
 
-def test_differences_of_norms_and_biases(tmp_path: Path) -> None:
+def test_norms_and_biases_can_be_changed(tmp_path: Path) -> None:
     """Differences are multiplied by the adapter's weight; a bias of B also by the scale of the product."""
     tensors = {
         "norm.diff": torch.randn(4),
@@ -85,7 +85,7 @@ def test_differences_of_norms_and_biases(tmp_path: Path) -> None:
     torch.testing.assert_close(changed.bare.weight, plain.bare.weight)
 
 
-def test_halves_are_swapped_for_flux(tmp_path: Path) -> None:
+def test_the_halves_of_flux_last_norm_are_swapped(tmp_path: Path) -> None:
     """Shift and scale of FLUX's last norm have the opposite order in its authors' code."""
     tensors = pair("diffusion_model.final_layer.adaLN_modulation.1", (2, 4), (8, 2))
     plain, changed = fuse(tmp_path, tensors)

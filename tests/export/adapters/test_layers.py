@@ -63,14 +63,14 @@ def layers(kind: str) -> LayerIndex:
 
 
 @pytest.mark.parametrize(("kind", "name", "module"), [(kind, *row) for kind, rows in NAMES.items() for row in rows])
-def test_names_of_a_unet(kind: str, name: str, module: str) -> None:
+def test_unet_layers_are_found_by_published_names(kind: str, name: str, module: str) -> None:
     """Blocks are numbered consecutively by the authors, and per block in diffusers."""
     place = layers(kind).find(name)
     assert place is not None
     assert (place.part, place.modules) == ("unet", (module,))
 
 
-def test_names_of_flux() -> None:
+def test_flux_layers_are_found_by_published_names() -> None:
     """One layer of the authors may be several in diffusers; the halves of the last norm are swapped."""
     names = [f"transformer_blocks.0.attn.to_{side}" for side in "qkv"]
     found = LayerIndex({"transformer": [*names, "norm_out.linear"], "text_encoder_2": ["layer"]})

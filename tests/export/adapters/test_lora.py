@@ -140,7 +140,7 @@ def test_a_loha_that_is_too_large_is_refused(
     """It is refused before it is computed; the message recommends --fuse-lora."""
     from tintype.export.adapters import lora  # noqa: PLC0415
 
-    monkeypatch.setattr(lora, "MOST_NUMBERS", 16 * 128 - 1)
+    monkeypatch.setattr(lora, "MAX_NUMBERS", 16 * 128 - 1)
     sides = {"hada_w1_a": (64, 4), "hada_w1_b": (4, 64), "hada_w2_a": (64, 4), "hada_w2_b": (4, 64)}
     tensors = {f"unet.{LAYER}.{side}": torch.ones(shape) for side, shape in sides.items()}
     assert run(tensors, model, tmp_path) == 2
@@ -238,7 +238,7 @@ def test_alpha_patterns_apply_to_some_layers(pattern: str, alpha: int, model: Pa
         ),
     ],
 )
-def test_layers_named_as_in_the_original_code(
+def test_layers_are_found_by_the_names_of_the_original_code(
     family: str, key: str, out: int, layers: list[str], exported: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Kohya's names are found, split into diffusers' layers, and alpha is applied once."""

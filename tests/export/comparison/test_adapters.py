@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 from tests.support.export.link_model import link_model
-from tests.support.export.rounded import PRECISIONS, take_weights
+from tests.support.export.rounded_weights import MEAN_LIMITS, take_weights
 
 peft = pytest.importorskip("peft")
 LoraConfig, LoHaConfig, LoKrConfig = peft.LoraConfig, peft.LoHaConfig, peft.LoKrConfig
@@ -136,7 +136,7 @@ def theirs(made: AdapterPair, job: Job) -> Any:
 
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_adapter(family: str, choice: str, made: Any, compare: Any) -> None:
+def test_an_adapter_gives_diffusers_image(family: str, choice: str, made: Any, compare: Any) -> None:
     """One adapter, one in kohya's layout that also changes the text encoder, and two with weights."""
     here, job = made(family), replace(JOB, loras=CHOICES[choice])
     ours = here.service.generate(job)
@@ -144,9 +144,11 @@ def test_adapter(family: str, choice: str, made: Any, compare: Any) -> None:
     compare(ours, theirs(here, job))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", MEAN_LIMITS)
 @pytest.mark.parametrize("family", ROUNDED)
-def test_adapter_on_rounded_weights(family: str, precision: str, made: Any, compare: Any) -> None:
+def test_an_adapter_on_rounded_weights_gives_diffusers_image(
+    family: str, precision: str, made: Any, compare: Any
+) -> None:
     """Weights are rounded and adapters are not: the image equals diffusers' with the same rounded weights."""
     here, job = made(family, precision), replace(JOB, loras=CHOICES["two"])
     ours = here.service.generate(job)
@@ -159,15 +161,17 @@ def test_adapter_on_rounded_weights(family: str, precision: str, made: Any, comp
     "options", [("fp16",), ("int8",), ("fp16", "--target", "gpu")], ids=["fp16", "int8", "fp16 for GPUs"]
 )
 @pytest.mark.parametrize("family", ROUNDED)
-def test_adapter_in_a_precision(family: str, options: tuple[str, ...], made: Any, record_difference: Any) -> None:
+def test_rounding_changes_an_image_with_adapters_little(
+    family: str, options: tuple[str, ...], made: Any, record_difference: Any
+) -> None:
     """With adapters, rounding changes an image as little as without."""
     job = replace(JOB, loras=CHOICES["two"])
     difference = record_difference(made(family, *options).service.generate(job), theirs(made(family), job))
-    assert 0 < np.abs(difference).mean() < PRECISIONS[options[0]]
+    assert 0 < np.abs(difference).mean() < MEAN_LIMITS[options[0]]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rows_with_different_adapters(family: str, made: Any, compare: Any) -> None:
+def test_rows_with_different_adapters_give_diffusers_images(family: str, made: Any, compare: Any) -> None:
     """Rows of one call may have different adapters, or none: each image equals the one generated alone."""
     here = made(family)
     jobs = [replace(JOB, loras=loras) for loras in (CHOICES["kohya"], (), CHOICES["two"])]
@@ -220,7 +224,7 @@ def saved(pipelines: Any, tmp_path: Path) -> Callable[[str, str], tuple[Path, An
 
 @pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_other_kinds(
+def test_other_kinds_of_adapters_give_pefts_image(
     family: str, kind: str, saved: Any, exported: Any, pipelines: Any, tmp_path: Path, compare: Any
 ) -> None:
     """Fused, and chosen by a request if the kind is a sum: both give PEFT's image."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 from tests.support.export.link_model import link_model
-from tests.support.export.rounded import take_weights
+from tests.support.export.rounded_weights import take_weights
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 

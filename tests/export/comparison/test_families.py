@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.export.diffusers_pipelines import images_of_task
+from tests.support.export.input_images import disc, photo, png
 from tests.support.export.link_model import link_model
-from tests.support.export.photos import disc, file, photo
-from tests.support.export.rounded import PRECISIONS
-from tests.support.export.tasks import diffusers_images
+from tests.support.export.rounded_weights import MEAN_LIMITS
 from tintype.export.console import quiet
 from tintype.export.image_comparison import LocalService
 from tintype.service.engine.sizes import native_size
@@ -90,7 +90,7 @@ def job(task: str, *, size: tuple[int, int] = (128, 128), **settings: Any) -> Jo
     if task == "text":
         settings.pop("strength", None)
         return Job(**usual | {"width": size[0], "height": size[1]} | settings)
-    files = {"image": file(photo(*size)), "mask": file(disc(*size)) if task == "mask" else b"", "strength": 0.6}
+    files = {"image": png(photo(*size)), "mask": png(disc(*size)) if task == "mask" else b"", "strength": 0.6}
     return Job(**usual | files | settings)
 
 
@@ -137,7 +137,7 @@ def theirs(service: Callable[..., LocalService], source: Callable[[str], Any]) -
 
     @cache
     def draw(family: str, job: Job, size: tuple[int, int], sampler: str) -> Any:  # noqa: ARG001 - part of a key
-        return diffusers_images(source(family), job, size, max_sequence_length=service(family).spec.max_tokens)
+        return images_of_task(source(family), job, size, max_sequence_length=service(family).spec.max_tokens)
 
     def generated(family: str, job: Job, size: tuple[int, int] = (128, 128)) -> Any:
         return draw(family, job, size, type(source(family).scheduler).__name__)
@@ -147,7 +147,7 @@ def theirs(service: Callable[..., LocalService], source: Callable[[str], Any]) -
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("family", "task"), PAIRS)
-def test_family(
+def test_a_family_gives_diffusers_images(
     family: str, task: str, case: str, ours: Callable[..., Any], theirs: Callable[..., Any], compare: Any
 ) -> None:
     """From text, from an image and with a mask, square and wide, with and without guidance, one image and two."""
@@ -159,7 +159,9 @@ def test_family(
 
 
 @pytest.mark.parametrize(("family", "sampler"), [(f, name) for f, names in SAMPLERS.items() for name in names])
-def test_sampler_of(family: str, sampler: str, ours: Any, theirs: Any, source: Any, compare: Any) -> None:
+def test_other_samplers_give_diffusers_image(
+    family: str, sampler: str, ours: Any, theirs: Any, source: Any, compare: Any
+) -> None:
     """Samplers other than the model's own, for diffusion and for flow matching."""
     name, settings = SAMPLERS[family][sampler]
     pipeline = source(family)
@@ -174,7 +176,9 @@ def test_sampler_of(family: str, sampler: str, ours: Any, theirs: Any, source: A
 
 
 @pytest.mark.parametrize(("family", "task"), [("sd21", "text"), ("sdxl", "text"), ("sdxl_refiner", "image")])
-def test_rescaled_guidance(family: str, task: str, ours: Callable[..., Any], theirs: Any, compare: Any) -> None:
+def test_rescaled_guidance_gives_diffusers_image(
+    family: str, task: str, ours: Callable[..., Any], theirs: Any, compare: Any
+) -> None:
     """`guidance_rescale` equals diffusers' and changes the image."""
     example = job(task, guidance_rescale=0.7)
     generated = ours(family, example)
@@ -184,7 +188,7 @@ def test_rescaled_guidance(family: str, task: str, ours: Callable[..., Any], the
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 4096), (4096, 16), (97, 131)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_any_size(
+def test_every_size_is_generated_at_the_nearest_possible_one(
     family: str, size: tuple[int, int], ours: Callable[..., Any], service: Callable[..., LocalService]
 ) -> None:
     """A size that the model cannot generate is replaced by the nearest one that it can, in every family."""
@@ -195,14 +199,16 @@ def test_any_size(
     assert np.ptp(pixels) > 0
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", MEAN_LIMITS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_precision(family: str, precision: str, service: Any, theirs: Any, record_difference: Any) -> None:
+def test_rounding_changes_an_image_within_its_limit(
+    family: str, precision: str, service: Any, theirs: Any, record_difference: Any
+) -> None:
     """With half the bytes, or a quarter, rounding changes the image only within its limit."""
     example = job(FAMILIES[family][0])
     here = service(family, precision)
     difference = record_difference(here.generate(prepare_job(example, here.spec)), theirs(family, example))
-    assert 0 < np.abs(difference).mean() < PRECISIONS[precision]
+    assert 0 < np.abs(difference).mean() < MEAN_LIMITS[precision]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +226,7 @@ def test_other_settings_change_the_image(
     assert away == 0 if without_effect else away > 2
 
 
-def test_guidance_of_a_distilled_flow(
+def test_flux_with_classifier_free_guidance_gives_diffusers_image(
     exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
     """A manifest may select classifier-free guidance for FLUX: true_cfg_scale in diffusers."""
@@ -230,10 +236,10 @@ def test_guidance_of_a_distilled_flow(
         ours = service.generate(example)
         tokens = service.spec.max_tokens
     settings = {"max_sequence_length": tokens, "true_cfg_scale": 3.0}
-    compare(ours, diffusers_images(source("flux_schnell"), example, (128, 128), **settings))
+    compare(ours, images_of_task(source("flux_schnell"), example, (128, 128), **settings))
 
 
-def test_both_stages(
+def test_base_and_refiner_give_diffusers_image(
     exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
     """SDXL's base, then its refiner for the last two fifths: denoising_end and denoising_start in diffusers."""

@@ -11,8 +11,8 @@ import pytest
 from diffusers import DiffusionPipeline
 from optimum.exporters.onnx import main_export
 
-from tests.support.export.photos import disc, file, photo
-from tests.support.export.tasks import diffusers_images
+from tests.support.export.diffusers_pipelines import images_of_task
+from tests.support.export.input_images import disc, photo, png
 from tintype.export.image_comparison import LocalService
 from tintype.service.job import Job
 
@@ -63,8 +63,8 @@ def job(family: str) -> Job:
         count=2 if size == SMALL else 1,
         width=width,
         height=height,
-        image=b"" if width else file(photo(*size)),
-        mask=file(disc(*size)) if task == "inpainting" else b"",
+        image=b"" if width else png(photo(*size)),
+        mask=png(disc(*size)) if task == "inpainting" else b"",
         strength=None if width else 0.6,
     )
 
@@ -85,7 +85,7 @@ def test_a_foreign_folder_equals_diffusers(
     with LocalService([foreign(family)]) as service:
         ours, tokens = service.generate(job(family)), service.spec.max_tokens
     pipeline = DiffusionPipeline.from_pretrained(pipelines(family))
-    compare(ours, diffusers_images(pipeline, job(family), FAMILIES[family][2], max_sequence_length=tokens))
+    compare(ours, images_of_task(pipeline, job(family), FAMILIES[family][2], max_sequence_length=tokens))
 
 
 def test_a_foreign_folder_equals_our_export(foreign: Callable[[str], Path], exported: Callable[..., Path]) -> None:

@@ -23,8 +23,8 @@ from tintype.service.prepare import prepare_job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from tests.support.export.peers import SAMPLERS
-from tests.support.export.photos import disc, file, photo
+from tests.support.export.diffusers_samplers import SAMPLERS
+from tests.support.export.input_images import disc, photo, png
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
@@ -41,7 +41,7 @@ def job(size: tuple[int, int] = (128, 128), *, mask: bool = False, **settings: A
         "guidance_scale": 5.0,
         "strength": 0.6,
     }
-    files = {"image": file(photo(*size)), "mask": file(disc(*size)) if mask else b"", "strength": 0.6}
+    files = {"image": png(photo(*size)), "mask": png(disc(*size)) if mask else b"", "strength": 0.6}
     return Job(**usual | files | settings)
 
 
@@ -76,7 +76,7 @@ def corrected(pipeline: Any) -> Any:
     return pipeline
 
 
-def diffusers_images(parts: dict[str, Any], job: Job, size: tuple[int, int]) -> Any:
+def corrected_images(parts: dict[str, Any], job: Job, size: tuple[int, int]) -> Any:
     """Return the images of `job`, which have `size`, from diffusers' pipeline for its task."""
     kind = diffusers.StableDiffusionInpaintPipeline if job.mask else diffusers.StableDiffusionImg2ImgPipeline
     pipeline = corrected(kind(**parts, requires_safety_checker=False))
@@ -121,14 +121,16 @@ def both_sides(pair: Callable[[str], Any], ours: Callable[[str, Job], Any]) -> C
         name, settings = SAMPLERS[job.sampler] if job.sampler else (here.training_noise["_class_name"], {})
         noise = getattr(diffusers, name).from_config(here.training_noise, **settings)
         pixels = ours(model, job)
-        return pixels, diffusers_images({**here.pipeline.components, "scheduler": noise}, job, pixels.shape[:1:-1])
+        return pixels, corrected_images({**here.pipeline.components, "scheduler": noise}, job, pixels.shape[:1:-1])
 
     return both
 
 
 @pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_sampler(sampler: str, mask: bool, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001
+def test_a_sampler_from_an_image_gives_diffusers_image(
+    sampler: str, *, mask: bool, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """Each sampler starts at the same level as diffusers', and keeps the masked area at each level."""
     compare(*both_sides("sd15", job(mask=mask, sampler=sampler)))
 
@@ -136,10 +138,11 @@ def test_sampler(sampler: str, mask: bool, both_sides: Callable[..., Any], compa
 @pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
 @pytest.mark.parametrize("strength", [0.13, 0.5, 0.99, 1.0])
 @pytest.mark.parametrize("model", MODELS)
-def test_strength(
+def test_a_strength_gives_diffusers_image(
     model: str,
     strength: float,
-    mask: bool,  # noqa: FBT001
+    *,
+    mask: bool,
     both_sides: Callable[..., Any],
     compare: Callable[..., None],
 ) -> None:
@@ -148,14 +151,18 @@ def test_strength(
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_the_built_in_model(strength: float, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+def test_the_built_in_model_gives_diffusers_image(
+    strength: float, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """It supports image to image; diffusers inpaints only four latent channels, so masks are not compared."""
     compare(*both_sides("builtin", job((256, 256), strength=strength)))
 
 
 @pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
 @pytest.mark.parametrize("size", [(192, 128), (96, 160)], ids=["wide", "tall"])
-def test_shape(size: tuple[int, int], mask: bool, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001
+def test_the_shape_of_the_input_image_is_kept(
+    size: tuple[int, int], *, mask: bool, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """Other shapes; the size is that of the input image."""
     ours, theirs = both_sides("sd21", job(size, mask=mask))
     assert ours.shape == (1, 3, *size[::-1])
@@ -163,13 +170,17 @@ def test_shape(size: tuple[int, int], mask: bool, both_sides: Callable[..., Any]
 
 
 @pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
-def test_an_image_of_another_size(mask: bool, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001
+def test_an_input_image_of_another_size_is_resampled(
+    *, mask: bool, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """An image that must be resampled, and its mask, are treated as in diffusers."""
     compare(*both_sides("sd15", job((331, 331), mask=mask, width=128, height=128)))
 
 
 @pytest.mark.parametrize("sampler", ["", "euler_ancestral"])
-def test_two_images(sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+def test_two_images_from_an_image_have_their_own_seeds(
+    sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """Image k has the seed `seed + k`, also for the encoder's noise."""
     ours, theirs = both_sides("sd21", job(count=2, sampler=sampler))
     assert np.abs(ours[0] - ours[1]).max() > 0.1
@@ -178,10 +189,12 @@ def test_two_images(sampler: str, both_sides: Callable[..., Any], compare: Calla
 
 @pytest.mark.parametrize(
     "other",
-    [{"strength": 0.7}, {"seed": 8}, {"image": file(photo(128, 128).transpose(Image.Transpose.FLIP_LEFT_RIGHT))}],
+    [{"strength": 0.7}, {"seed": 8}, {"image": png(photo(128, 128).transpose(Image.Transpose.FLIP_LEFT_RIGHT))}],
 )
 @pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
-def test_other_settings_change_the_image(mask: bool, other: dict[str, Any], ours: Callable[[str, Job], Any]) -> None:  # noqa: FBT001
+def test_other_settings_change_the_image_from_an_image(
+    *, mask: bool, other: dict[str, Any], ours: Callable[[str, Job], Any]
+) -> None:
     """The comparison can fail: another value of a single setting exceeds the limit."""
     images = [ours("sd15", job(mask=mask, **settings)) for settings in ({}, other)]
     assert np.abs(images[0] - images[1]).max() * 255 > 2

@@ -19,7 +19,7 @@ from tintype.service.job import Job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from tests.support.export.peers import SAMPLERS
+from tests.support.export.diffusers_samplers import SAMPLERS
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
@@ -69,21 +69,27 @@ def both_sides(pair: Callable[[str], Any]) -> Callable[..., tuple[Any, Any]]:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("model", MODELS)
-def test_sampler(model: str, sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+def test_a_sampler_gives_diffusers_image(
+    model: str, sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """Each sampler gives diffusers' image, with guidance and a negative prompt."""
     compare(*both_sides(model, job(sampler=sampler)))
 
 
 @pytest.mark.parametrize("sampler", SCHEDULED)
 @pytest.mark.parametrize("model", MODELS)
-def test_karras(model: str, sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+def test_karras_schedule_gives_diffusers_image(
+    model: str, sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """A schedule with timesteps between the trained ones gives the same image too."""
     compare(*both_sides(model, job(sampler=sampler, schedule="karras"), use_karras_sigmas=True))
 
 
 @pytest.mark.parametrize("shape", ["wide", "tall"])
 @pytest.mark.parametrize("model", MODELS)
-def test_shape(model: str, shape: str, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+def test_an_image_that_is_not_square_equals_diffusers(
+    model: str, shape: str, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """An image that is not square is the same, with the model's own sampler."""
     side = SIDES[model]
     width, height = (side * 3 // 2, side) if shape == "wide" else (side, side * 3 // 2)
@@ -94,14 +100,18 @@ def test_shape(model: str, shape: str, both_sides: Callable[..., Any], compare: 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1.5, 12.0])
 @pytest.mark.parametrize("model", MODELS)
-def test_guidance(model: str, scale: float, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+def test_a_guidance_scale_gives_diffusers_image(
+    model: str, scale: float, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """Guidance off, on, weak and strong gives the same image."""
     compare(*both_sides(model, job(guidance_scale=scale)))
 
 
 @pytest.mark.parametrize("prompts", ["no negative", "odd"])
 @pytest.mark.parametrize("model", MODELS)
-def test_prompt(model: str, prompts: str, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+def test_unusual_prompts_give_diffusers_image(
+    model: str, prompts: str, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """An empty negative prompt, and prompts with unusual characters."""
     texts = {
         "no negative": {"negative_prompt": ""},
@@ -120,7 +130,9 @@ def encode_chunks(pipeline: Any, chunks: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("model", ["sd15", "sd21"])
-def test_long_prompts(model: str, pair: Callable[[str], Any], compare: Callable[..., None]) -> None:
+def test_long_prompts_are_encoded_in_chunks(
+    model: str, pair: Callable[[str], Any], compare: Callable[..., None]
+) -> None:
     """Over 75 tokens: chunks equal concatenated embeddings in diffusers; the shorter prompt is filled up."""
     here, stop = pair(model), "fog , "
     room = here.pipeline.tokenizer.model_max_length - 2
@@ -157,7 +169,9 @@ def encode_chunks_of_both(pipeline: Any, chunks: list[str]) -> tuple[Any, Any]:
     return torch.cat(sides, dim=2), pooled
 
 
-def test_long_prompts_of_two_encoders(pair: Callable[[str], Any], compare: Callable[..., None]) -> None:
+def test_long_prompts_are_encoded_in_chunks_by_both_encoders(
+    pair: Callable[[str], Any], compare: Callable[..., None]
+) -> None:
     """SDXL encodes all chunks of both prompts with both encoders; the pooled text is that of the first chunk."""
     here, stop = pair("sdxl"), "fog , "
     room = here.pipeline.tokenizer.model_max_length - 2
@@ -181,7 +195,9 @@ def test_long_prompts_of_two_encoders(pair: Callable[[str], Any], compare: Calla
 
 @pytest.mark.parametrize("sampler", ["", "euler_ancestral"])
 @pytest.mark.parametrize("model", MODELS)
-def test_two_images(model: str, sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+def test_two_images_have_their_own_seeds(
+    model: str, sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """Image k of a job has the seed `seed + k`, like diffusers with one generator for each image."""
     ours, theirs = both_sides(model, job(count=2, seed=2**32 - 1, sampler=sampler))
     assert np.abs(ours[0] - ours[1]).max() > 0.1
@@ -189,7 +205,9 @@ def test_two_images(model: str, sampler: str, both_sides: Callable[..., Any], co
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_stochastic_ddim(model: str, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+def test_ddim_with_eta_gives_diffusers_image(
+    model: str, both_sides: Callable[..., Any], compare: Callable[..., None]
+) -> None:
     """With eta the sampler draws noise at each step, the same on both sides."""
     compare(*both_sides(model, job(sampler="ddim", eta=0.7)))
 

@@ -55,7 +55,7 @@ def encode_chunks(pipeline: Any, chunks: list[str]) -> Any:
 
 
 @pytest.mark.parametrize(("positions", "tokens"), [(248, 248), (64, 64), (248, 77)])
-def test_lengths(
+def test_prompts_are_cut_at_the_tokenizers_limit(
     positions: int, tokens: int, pipelines: Callable[[str], Path], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
     """A prompt that fits is encoded at once, as in diffusers; a longer one in chunks of that length."""

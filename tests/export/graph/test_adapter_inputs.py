@@ -12,7 +12,7 @@ ort = pytest.importorskip("onnxruntime")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 from tintype.export.components.component import Component  # noqa: E402
-from tintype.export.components.values import TensorSpec  # noqa: E402
+from tintype.export.components.tensor_specs import TensorSpec  # noqa: E402
 from tintype.export.graph import adapter_inputs, weights  # noqa: E402 - they need torch
 from tintype.export.graph.tracing import float16_weights, trace  # noqa: E402
 from tintype.service.models.pipeline.adapters import Adapters, layer_sizes  # noqa: E402
@@ -93,7 +93,7 @@ def expected(net: Net, x: Any, rows: tuple[AdapterWeights, ...], added: dict[str
 
 
 @pytest.mark.parametrize("case", LAYERS)
-def test_a_convolution(case: str, tmp_path: Path) -> None:
+def test_a_convolution_adds_its_adapters(case: str, tmp_path: Path) -> None:
     """Without adapters, with one for all rows, and with different ones, it equals that of the summed weights."""
     net = Net(LAYERS[case])
     write(net, tmp_path / "unet" / "model.onnx")
@@ -106,7 +106,7 @@ def test_a_convolution(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["half", "as_float16", "as_int8"])
-def test_a_convolution_of_other_precisions(precision: str, tmp_path: Path) -> None:
+def test_adapters_are_not_rounded_with_the_weights(precision: str, tmp_path: Path) -> None:
     """Adapters are not rounded with the weights; computing in float16 rounds all values."""
     torch.manual_seed(2)
     net = Net({"kernel_size": 3, "padding": 1})

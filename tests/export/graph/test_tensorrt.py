@@ -90,7 +90,7 @@ def test_no_part_has_a_dynamic_shape(exported: Callable[..., Path], family: str,
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux_schnell"])
-def test_without_fixed_axes_a_part_has_one(exported: Callable[..., Path], family: str) -> None:
+def test_without_fixed_axes_a_part_has_a_dynamic_shape(exported: Callable[..., Path], family: str) -> None:
     """Outputs of nodes unknown to TensorRT are inputs of the next part, and some of them are dynamic."""
     import onnx  # noqa: PLC0415
 

@@ -59,7 +59,7 @@ def test_rows_of_int8_weights_do_not_depend_on_the_batch(family: str, exported: 
     assert np.abs(together - np.concatenate(alone)).max() < 1e-5 * np.abs(together).max()
 
 
-def test_one_timestep_for_all_rows_works(exported: Callable[..., Path]) -> None:
+def test_one_timestep_applies_to_all_rows(exported: Callable[..., Path]) -> None:
     """A timestep [1] is broadcast over the batch."""
     unet = GraphSession(exported("sd15") / "unet" / "model.onnx")
     rows = {
@@ -81,8 +81,8 @@ def test_fused_operators_equal_separate_nodes(
     from tintype.export.verify import SIZES  # noqa: PLC0415
 
     path = exported(family)  # before the operators are replaced
-    found = source.find(str(pipelines(family)))
-    (denoiser,) = registry.components(pipeline.PipelineReader(found).whole(), found.family, found.family.denoiser)
+    found = source.find_source(str(pipelines(family)))
+    (denoiser,) = registry.components(pipeline.PipelineReader(found).read_whole(), found.family, found.family.denoiser)
 
     def separate_nodes() -> contextlib.AbstractContextManager[None]:
         _separate_norm_nodes(monkeypatch)

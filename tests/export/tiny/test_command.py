@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
-def test_without_torch(tmp_path: Path) -> None:
+def test_without_torch_one_line_names_the_extra(tmp_path: Path) -> None:
     """One line names the missing extra."""
     command = [sys.executable, "-P", "-m", "tintype.export.tiny", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def link_model(folder: Path, link: Path, **keys: Any) -> Path:
-    """Return `link`, with links to the files of `folder` except adapters; its manifest has small sizes and `keys`."""
+    """Make the folder `link` with links to the parts of the model in `folder`, except adapters, and return it.
+
+    Its manifest has a native size of 128 x 128 and the entries `keys`.
+    """
     link.mkdir(parents=True)
     for part in (part for part in folder.iterdir() if part.name != "loras"):
         (link / part.name).symlink_to(part.resolve())

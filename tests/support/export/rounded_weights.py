@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # Largest allowed mean change of an image by rounded weights, of 255. Random weights are more sensitive than trained
 # ones.
-PRECISIONS = {"fp16": 0.25, "int8": 8.0}
-# Module of the pipeline -> the graphs with its weights, if their names differ from the module's.
+MEAN_LIMITS = {"fp16": 0.25, "int8": 8.0}
+# Module of the pipeline -> names of the graphs with its weights, if they differ from the module's.
 GRAPHS = {"vae": ("vae_encoder", "vae_decoder")}
 
 

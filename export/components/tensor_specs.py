@@ -1,7 +1,7 @@
 """Axes of a graph's inputs and outputs, and random examples of them.
 
-A fixed axis is a number, a dynamic axis a name; axes of one name have one length. The same description gives the
-example that a module is traced with, the dynamic axes of its graph, and the inputs of the comparison.
+A fixed axis is a number, a dynamic axis a name; axes with the same name have the same length. A specification gives
+the example that a module is traced with, the dynamic axes of its graph, and the inputs of the comparison.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def whole_floats(below: int) -> Draw:
 
 
 def descending(top: float) -> Draw:
-    """Return a function that gives rows different values, from nearly `top` to nearly 0: timesteps, guidance."""
+    """Return a function that gives each row another value, from nearly `top` down to nearly 0: timesteps, guidance."""
     return lambda _, shape: np.linspace(0.999 * top, 0.001 * top, shape[0], dtype=np.float32)
 
 
 def mask(_: np.random.Generator, shape: tuple[int, ...]) -> Any:
-    """Return a mask of the tokens to read, int64; each row has fewer than the one before."""
+    """Return a mask, int64: 1 for tokens to read, 0 for padding. Each row reads fewer tokens than the one before."""
     rows, tokens = shape
     ends = np.linspace(tokens, 1, rows).astype(np.int64)
     return (np.arange(tokens) < ends[:, None]).astype(np.int64)
@@ -76,7 +76,7 @@ def mask(_: np.random.Generator, shape: tuple[int, ...]) -> Any:
 class TensorSpec:
     """One input or output: its axes, and for an input the function that draws examples.
 
-    `keep_float32` keeps an input float32 in a float16 graph, where a timestep of 946.42 would become 946.5.
+    With `keep_float32` an input is float32 in float16 graphs too: in float16 a timestep of 946.42 would be 946.5.
     """
 
     axes: tuple[int | str, ...]

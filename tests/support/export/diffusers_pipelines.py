@@ -1,4 +1,4 @@
-"""Diffusers' pipeline for each task of a family, called with a job."""
+"""Generate the images of a job with diffusers' pipeline for its task: from text, from an image, or with a mask."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tintype.service.job import Job
 
 TASKS = {"text": "", "image": "Img2Img", "mask": "Inpaint"}
-# Settings whose defaults in diffusers differ from the service: they would change the size or clean the prompt.
-OURS = {
+# Settings of diffusers that equal the service's behaviour; its defaults change the size or clean the prompt.
+SERVICE_SETTINGS = {
     "use_resolution_binning": False,
     "clean_caption": False,
     "add_watermarker": False,
@@ -37,12 +37,14 @@ def pipeline_for(source: Any, task: str) -> Any:
     known = signature(kind.__init__).parameters
     settings = {name: source.config[name] for name in known if name in source.config and name not in source.components}
     components = {name: component for name, component in source.components.items() if name in known}
-    pipeline = kind(**components, **settings | {name: value for name, value in OURS.items() if name in known})
+    pipeline = kind(
+        **components, **settings | {name: value for name, value in SERVICE_SETTINGS.items() if name in known}
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def diffusers_images(source: Any, job: Job, size: tuple[int, int], **settings: Any) -> Any:
+def images_of_task(source: Any, job: Job, size: tuple[int, int], **settings: Any) -> Any:
     """Generate the images of `job`, which have `size`, one by one; image k has the seed `seed + k`.
 
     With several generators at once, some of diffusers' pipelines draw the posterior of all images from the first.
@@ -57,7 +59,7 @@ def diffusers_images(source: Any, job: Job, size: tuple[int, int], **settings: A
         "guidance_rescale": job.guidance_rescale,
         "width": size[0],
         "height": size[1],
-        **OURS,
+        **SERVICE_SETTINGS,
         **_images(job, size),
         **settings,
     }

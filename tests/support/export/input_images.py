@@ -23,7 +23,7 @@ def disc(width: int, height: int) -> Image.Image:
     return mask.filter(BLUR)
 
 
-def file(image: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
     data = BytesIO()
     image.save(data, "PNG")
     return data.getvalue()

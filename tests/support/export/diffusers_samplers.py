@@ -1,4 +1,4 @@
-"""The compared samplers and their counterparts in diffusers."""
+"""Samplers that tests compare, and their counterparts in diffusers."""
 
 from __future__ import annotations
 
