@@ -13,7 +13,7 @@ import grpc
 import pytest
 from PIL import Image
 
-from tests.support.gateway.chromium import CONTROL, FOUND, Page, browsing
+from tests.support.gateway.chromium import CHROMIUM, CONTROL, Page, open_browser
 from tests.support.gateway.fakes import (
     FakeService,
     Refusal,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.browser,
-    pytest.mark.skipif(FOUND is None, reason="needs Chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
     pytest.mark.slow,
 ]
 
@@ -57,7 +57,7 @@ TEXT = "document.querySelector({!r}).textContent"
 
 @pytest.fixture(scope="module")
 async def browser(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:  # noqa: ARG001
-    async with browsing(tmp_path_factory.mktemp("chromium")) as page:
+    async with open_browser(tmp_path_factory.mktemp("chromium")) as page:
         yield page
 
 
@@ -65,9 +65,9 @@ async def browser(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) 
 async def page(browser: Page, gateway: httpx.AsyncClient) -> AsyncIterator[Page]:
     """The playground, ready; no error may be logged until the end."""
     browser.errors.clear()
-    await browser.look(1280, 900)
+    await browser.set_window(1280, 900)
     await browser.open(str(gateway.base_url))
-    await browser.until("document.querySelector('#model').options.length === 2")
+    await browser.wait_until("document.querySelector('#model').options.length === 2")
     yield browser
     assert browser.errors == []
 
@@ -100,14 +100,14 @@ async def test_generation_shows_its_progress(page: Page, fake: FakeService) -> N
     await page.type("#prompt", "a lake, by 'nobody' <b>")
     await page.type("#seed", "41")
     await page.press("Enter", CONTROL)
-    await page.until(f"{TEXT.format('#step')} === '2 requests before yours'")
+    await page.wait_until(f"{TEXT.format('#step')} === '2 requests before yours'")
     controlled.started.set()
-    await page.until(f"{TEXT.format('#step')} === 'Step 3 of 6'")
-    await page.until(f"{TILE} === '0,0,255'")
+    await page.wait_until(f"{TEXT.format('#step')} === 'Step 3 of 6'")
+    await page.wait_until(f"{TILE} === '0,0,255'")
     assert await page.run("document.querySelector('#progress').value") == 0.5
     controlled.finished.set()
-    await page.until(VISIBLE.format("#shown-image"))
-    await page.until("document.querySelector('#shown-image').naturalWidth === 64")
+    await page.wait_until(VISIBLE.format("#shown-image"))
+    await page.wait_until("document.querySelector('#shown-image').naturalWidth === 64")
     assert not await page.run(VISIBLE.format("#in-progress"))
     assert await page.run(TEXT.format("#shown-prompt")) == "a lake, by 'nobody' <b>"
     assert "seed41" in await page.run(TEXT.format("#shown-settings"))
@@ -122,11 +122,11 @@ async def test_escape_cancels(page: Page, fake: FakeService) -> None:
     fake.behave = sleep_long
     await page.type("#prompt", "a lake")
     await page.run("document.querySelector('#generate').click()")
-    await page.until(VISIBLE.format("#cancel"))
+    await page.wait_until(VISIBLE.format("#cancel"))
     await asyncio.wait_for(fake.started.wait(), 10)
     await page.press("Escape")
     await asyncio.wait_for(fake.cancelled.wait(), 10)
-    await page.until(f"{TEXT.format('#status')} === 'Cancelled.'")
+    await page.wait_until(f"{TEXT.format('#status')} === 'Cancelled.'")
     assert await page.run("document.querySelector('#status').getBoundingClientRect().bottom <= innerHeight")
     assert await page.run(TEXT.format("#error")) == ""
     assert not await page.run("document.querySelector('#generate').disabled")
@@ -139,7 +139,7 @@ async def test_error_focuses_the_field(page: Page, fake: FakeService) -> None:
     fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations=faults)
     await page.type("#prompt", "a lake")
     await page.press("Enter", CONTROL)
-    await page.until(f"{TEXT.format('#error')} === \"Invalid 'steps': must be 1 to 150, not 149.\"")
+    await page.wait_until(f"{TEXT.format('#error')} === \"Invalid 'steps': must be 1 to 150, not 149.\"")
     assert await page.run("document.activeElement.id") == "steps"
 
 
@@ -148,15 +148,15 @@ async def test_invalid_fields_have_messages(page: Page, fake: FakeService) -> No
     await page.run("document.querySelector('#settings').open = false")
     await page.run("document.querySelector('#steps').value = 900")
     await page.press("Enter", CONTROL)
-    await page.until(f"{TEXT.format('#steps-problem')} === 'It must be a whole number from 1 to 150.'")
+    await page.wait_until(f"{TEXT.format('#steps-problem')} === 'It must be a whole number from 1 to 150.'")
     assert await page.run(TEXT.format("#prompt-problem")) == "Describe the image."
     assert await page.run(VISIBLE.format("#steps-problem"))
     assert await page.run("document.activeElement.id") == "prompt"
     await page.type("#prompt", "a lake")
     await page.run("document.querySelector('#steps').value = 9")
     await page.press("Enter", CONTROL)
-    await page.until("!document.querySelector('.problem')")
-    await page.until("!document.querySelector('#generate').disabled")
+    await page.wait_until("!document.querySelector('.problem')")
+    await page.wait_until("!document.querySelector('#generate').disabled")
     assert [request.steps for request in fake.requests] == [9]
 
 
@@ -170,7 +170,7 @@ async def test_samplers_can_be_chosen(page: Page, fake: FakeService) -> None:
             await page.run(f"document.querySelector('#{name}').value = {value!r}")
         before = len(fake.requests)
         await page.press("Enter", CONTROL)
-        await page.until("!document.querySelector('#generate').disabled")
+        await page.wait_until("!document.querySelector('#generate').disabled")
         assert [(one.sampler, one.schedule) for one in fake.requests[before:]] == [(sampler, schedule)]
 
 
@@ -187,12 +187,12 @@ async def test_each_image_has_its_own_seed(page: Page, fake: FakeService) -> Non
     await page.type("#seed", "5")
     await page.run("document.querySelector('#n').value = 3")
     await page.press("Enter", CONTROL)
-    await page.until("document.querySelectorAll('#images li').length === 3")
+    await page.wait_until("document.querySelectorAll('#images li').length === 3")
     await page.run("document.querySelector('#images button').click()")  # the newest is first
     assert "seed7" in await page.run(TEXT.format("#shown-settings"))
     await page.run("navigator.clipboard.writeText = () => Promise.reject()")  # as in a page without https
     await page.run("document.querySelector('#curl').click()")
-    await page.until("document.querySelector('#snippet').open")
+    await page.wait_until("document.querySelector('#snippet').open")
     command = await page.run("document.querySelector('#snippet-text').value")
     assert '"seed": 7' in command
     assert '"n"' not in command
@@ -212,11 +212,11 @@ async def test_presets_can_be_chosen(page: Page, fake: FakeService) -> None:
     assert await page.run(options) == "default,low,hd"
     await page.type("#prompt", "a lake")
     await page.press("Enter", CONTROL)
-    await page.until(VISIBLE.format("#shown-image"))
+    await page.wait_until(VISIBLE.format("#shown-image"))
     assert (fake.requests[0].quality, fake.requests[0].style) == ("hd", "noir")
     await page.run("document.querySelector('#style').value = ''")
     await page.run("document.querySelector('#reuse').click()")
-    await page.until("document.querySelector('#style').value === 'noir'")
+    await page.wait_until("document.querySelector('#style').value === 'noir'")
 
 
 async def test_example_prompt_makes_an_image(page: Page, fake: FakeService) -> None:
@@ -225,7 +225,7 @@ async def test_example_prompt_makes_an_image(page: Page, fake: FakeService) -> N
     controlled.started.set()
     controlled.finished.set()
     await page.run("document.querySelector('#ideas button').click()")
-    await page.until(VISIBLE.format("#shown-image"))
+    await page.wait_until(VISIBLE.format("#shown-image"))
     assert fake.requests[0].prompt == await page.run("document.querySelector('#prompt').value") != ""
     assert not await page.run(VISIBLE.format("#ideas"))
 
@@ -236,10 +236,10 @@ async def test_key_field_is_shown_if_required(browser: Page, service: Service, t
     key = create(path, "somebody")
     async with running_gateway(config(service, tmp_path, keys=path)) as client:
         await browser.open(str(client.base_url))
-        await browser.until(VISIBLE.format("#key"))
+        await browser.wait_until(VISIBLE.format("#key"))
         await browser.type("#key", key)
         await browser.run("document.querySelector('#key').dispatchEvent(new Event('change'))")
-        await browser.until("document.querySelector('#model').options.length === 2")
+        await browser.wait_until("document.querySelector('#model').options.length === 2")
         assert await browser.run(TEXT.format("#error")) == ""
 
 
@@ -249,16 +249,16 @@ async def test_models_load_when_the_service_starts(browser: Page, tmp_path: Path
         port = free.getsockname()[1]
     async with running_gateway(GatewayConfig(rest="127.0.0.1:0", grpc=f"127.0.0.1:{port}", data=tmp_path)) as client:
         await browser.open(str(client.base_url))
-        await browser.until(f"{TEXT.format('#error')}.includes('can\\'t be reached')")
+        await browser.wait_until(f"{TEXT.format('#error')}.includes('can\\'t be reached')")
         async with running_service(port):
-            await browser.until("document.querySelector('#model').options.length === 2")
+            await browser.wait_until("document.querySelector('#model').options.length === 2")
             assert await browser.run(TEXT.format("#error")) == ""
 
 
 async def test_documentation_has_every_dialect(page: Page, gateway: httpx.AsyncClient) -> None:
     """The documentation has a section for each dialect, with two examples and the fields of its JSON."""
     await page.open(f"{gateway.base_url}/docs")
-    await page.until("!document.querySelector('#article').hasAttribute('aria-busy')")
+    await page.wait_until("!document.querySelector('#article').hasAttribute('aria-busy')")
     for name in DIALECTS:
         heading = f"document.getElementById({name!r})"
         assert await page.run(f"{heading}.tagName") == "H2"
@@ -271,14 +271,14 @@ async def test_documentation_has_every_dialect(page: Page, gateway: httpx.AsyncC
 
 async def test_dropped_file_is_the_initial_image(page: Page, fake: FakeService) -> None:
     """A file that is dropped on the page is the next initial image; after its removal there is none."""
-    await page.until(VISIBLE.format("#drop"))
+    await page.wait_until(VISIBLE.format("#drop"))
     await page.run(DROP.format(base64.b64encode(png(BLUE)).decode()))
-    await page.until(VISIBLE.format("#strength"))
-    await page.until("document.querySelector('#initial-image-preview').naturalWidth === 64")
+    await page.wait_until(VISIBLE.format("#strength"))
+    await page.wait_until("document.querySelector('#initial-image-preview').naturalWidth === 64")
     await page.type("#prompt", "a lake")
     for asked in (1, 2):
         await page.press("Enter", CONTROL)
-        await page.until("!document.querySelector('#generate').disabled")
+        await page.wait_until("!document.querySelector('#generate').disabled")
         assert len(fake.requests) == asked
         await page.run("document.querySelector('#initial-image-remove').click()")
     assert (fake.requests[0].image, round(fake.requests[0].strength, 2)) == (png(BLUE), 0.7)
@@ -293,7 +293,7 @@ async def test_copied_program_requests_the_same_image(page: Page, fake: FakeServ
     controlled.finished.set()
     await page.type("#prompt", "a \"lake\" \\ 'é' 🌅")
     await page.press("Enter", CONTROL)
-    await page.until(VISIBLE.format("#python"))
+    await page.wait_until(VISIBLE.format("#python"))
     await page.run("navigator.clipboard.writeText = () => Promise.reject()")
     await page.run("document.querySelector('#python').click()")
     program = await page.run("document.querySelector('#snippet-text').value")
@@ -316,7 +316,7 @@ async def test_copied_program_with_a_vendors_defaults(
         await browser.open(str(client.base_url))
         await browser.type("#prompt", "a lake")
         await browser.press("Enter", CONTROL)
-        await browser.until(VISIBLE.format("#python"))
+        await browser.wait_until(VISIBLE.format("#python"))
         await browser.run("navigator.clipboard.writeText = () => Promise.reject()")
         await browser.run("document.querySelector('#python').click()")
         await run_program(await browser.run("document.querySelector('#snippet-text').value"), tmp_path)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.gateway.fakes import PNG, SMALLEST, FakeService, Service, config, running_gateway
+from tests.support.gateway.fakes import PNG, SMALLEST_PNG, FakeService, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 B64, URL = "b64_json", "url"
-IMAGE = base64.b64decode(SMALLEST)
+IMAGE = base64.b64decode(SMALLEST_PNG)
 
 
 @dataclass(frozen=True, kw_only=True)

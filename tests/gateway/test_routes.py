@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from tests.support.gateway.fakes import PATH, PNG, SMALLEST, FakeService, Refusal, Service, config, running_gateway
+from tests.support.gateway.fakes import PATH, PNG, SMALLEST_PNG, FakeService, Refusal, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ class TestModels:
     ) -> None:
         """In Azure's path the deployment is the model, unless the body names one; the API version is ignored."""
         path = f"/openai/deployments/org-large/images/{action}?api-version=2025-04-01-preview"
-        body = {"prompt": "x", "image": SMALLEST}
+        body = {"prompt": "x", "image": SMALLEST_PNG}
         for more in ({}, {"model": None}, {"model": "tiny"}):
             answer = await gateway.post(path, json=body | more, headers={"api-key": "any"})
             assert answer.status_code == 200, answer.text
         assert [request.model for request in fake.requests] == ["org-large", "org-large", "tiny"]
-        answer = await gateway.post(path, json={"image": SMALLEST, "n": 11, "prompt": "x"})
+        answer = await gateway.post(path, json={"image": SMALLEST_PNG, "n": 11, "prompt": "x"})
         check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
 
     async def test_unknown_model_is_replaced(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ class TestModels:
             request, context
         )
         for path in (PATH, "/v1/images/edits", "/apipie/v1/images/generations", "/api/ai/images/generate"):
-            answer = await gateway.post(path, json={"prompt": "x", "model": name, "image": SMALLEST})
+            answer = await gateway.post(path, json={"prompt": "x", "model": name, "image": SMALLEST_PNG})
             assert answer.status_code == 200, answer.text
             assert answer.headers["x-tintype-model"] == "tiny"
         answer = await gateway.get(f"/v1/models/{name}")

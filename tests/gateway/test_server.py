@@ -15,7 +15,7 @@ import pytest
 from litestar import Litestar
 
 from tests.support.gateway.fakes import FakeService, Service, sleep_long
-from tests.support.gateway.starting import started
+from tests.support.gateway.starting import running_process
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 from tintype.gateway.server import _server_config, listen, run, serve
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_stops_it_gracefully(tmp_path: Path, number: signal.Signals) -> None:
     """It reports its URL once it answers, and a signal stops it gracefully."""
-    with started(tmp_path) as (process, url):
+    with running_process(tmp_path) as (process, url):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         with urllib.request.urlopen(f"{url}/livez", timeout=5) as answer:  # noqa: S310
             assert answer.status == 200
@@ -42,7 +42,7 @@ def test_running_request_gets_its_response(tmp_path: Path) -> None:
     """A running request still gets its response after the signal."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with started(tmp_path, address) as (process, url):
+        with running_process(tmp_path, address) as (process, url):
             host, port = url.removeprefix("http://").split(":")
             with socket.create_connection((host, int(port)), timeout=15) as client:
                 client.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")

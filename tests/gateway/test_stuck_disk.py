@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, running_gateway
-from tests.support.gateway.starting import started
+from tests.support.gateway.starting import running_process
 from tintype.gateway.results.localstore import LocalStore
 from tintype.v1 import keys
 from tintype.v1.keyfile import create
@@ -108,7 +108,7 @@ async def test_stuck_writes_are_503(service: Service, tmp_path: Path, monkeypatc
 async def test_gateway_shuts_down_with_stuck_reads(tmp_path: Path) -> None:
     """A gateway with more stuck reads than threads still shuts down."""
     stuck = await block_results(tmp_path, 20)
-    with started(tmp_path, grace=0.2) as (process, url):
+    with running_process(tmp_path, grace=0.2) as (process, url):
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
             reading = [asyncio.create_task(client.get(link)) for link in stuck]
             await asyncio.sleep(0.5)

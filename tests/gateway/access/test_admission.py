@@ -47,15 +47,15 @@ class TestModels:
         """A model that the key does not allow gives 403 in each vendor's format, and no image is generated."""
         headers = bearer(create(file, "me", models=("tiny",)))
         body = {"prompt": "x", "model": "org/large"}
-        said = "This API key is for tiny, not for org/large."
+        message = "This API key is for tiny, not for org/large."
         async with running_gateway(config(service, tmp_path)) as client:
             for path in (PATH, "/apipie/v1/images/generations"):
                 answer = await client.post(path, json=body, headers=headers)
-                assert check_error(answer, 403, "invalid_request_error", "permission_denied", "model") == said
+                assert check_error(answer, 403, "invalid_request_error", "permission_denied", "model") == message
             answer = await client.post("/v1/action/generate_image", json=body, headers=headers)
-            assert (answer.status_code, answer.json()) == (403, {"error": said, "status": 403})
+            assert (answer.status_code, answer.json()) == (403, {"error": message, "status": 403})
             answer = await client.post("/api/ai/images/generate", json=body, headers=headers)
-            assert (answer.status_code, answer.json()["error"]["detail"]) == (403, said)
+            assert (answer.status_code, answer.json()["error"]["detail"]) == (403, message)
             answer = await client.post("/aqueduct/images/generations", json=body, headers=headers)
             assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_denied_error")
             answer = await client.post(PATH, json=body | {"stream": True}, headers=headers)
@@ -108,18 +108,18 @@ class TestModels:
     ) -> None:
         """The error for a missing model of the key names the key's models and no others."""
         headers = bearer(create(file, "me", models=("gone", "tiny")))
-        known = "there is no model 'gone'; there are: tiny, org/large"
-        fake.behave = Refusal(grpc.StatusCode.NOT_FOUND, known, "MODEL_NOT_FOUND", {"model": "gone"})
+        service_message = "there is no model 'gone'; there are: tiny, org/large"
+        fake.behave = Refusal(grpc.StatusCode.NOT_FOUND, service_message, "MODEL_NOT_FOUND", {"model": "gone"})
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "model": "gone", "stream": stream}, headers=headers)
-            looked = await client.get("/v1/models/gone", headers=headers)
-            anybody = await client.post(
+            model_response = await client.get("/v1/models/gone", headers=headers)
+            other_key_response = await client.post(
                 PATH, json={"prompt": "x", "model": "gone"}, headers=bearer(create(file, "you"))
             )
-        told = check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
-        assert told == "there is no model 'gone'; this API key is for gone, tiny"
-        assert "org/large" not in looked.text
-        assert "org/large" in anybody.text
+        message = check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
+        assert message == "there is no model 'gone'; this API key is for gone, tiny"
+        assert "org/large" not in model_response.text
+        assert "org/large" in other_key_response.text
 
     async def test_lists_contain_only_the_keys_models(self, service: Service, file: Path, tmp_path: Path) -> None:
         """Lists of models contain only the key's models, its default first."""
@@ -165,18 +165,18 @@ class TestRates:
         headers = bearer(create(file, "me", images=8))
         async with running_gateway(config(service, tmp_path)) as client:
 
-            async def left(path: str, **how: Any) -> str:
-                answer = await client.post(path, headers=headers, **how)
+            async def remaining(path: str, **body: Any) -> str:
+                answer = await client.post(path, headers=headers, **body)
                 assert answer.status_code == 200, answer.text
                 assert answer.headers["x-ratelimit-limit-images"] == "8"
                 return answer.headers["x-ratelimit-remaining-images"]
 
             files = {"image": ("a.png", image_file(), "image/png")}
-            assert await left(PATH, json={"prompt": "x", "n": 3}) == "5"
-            assert await left(PATH, json={"prompt": "x", "stream": True}) == "4"
-            assert await left(EDITS, data={"prompt": "x", "n": "2"}, files=files) == "2"
-            assert await left(VARIATIONS, files=files) == "1"
-            assert await left("/v1/action/generate_image", json={"prompt": "x"}) == "0"
+            assert await remaining(PATH, json={"prompt": "x", "n": 3}) == "5"
+            assert await remaining(PATH, json={"prompt": "x", "stream": True}) == "4"
+            assert await remaining(EDITS, data={"prompt": "x", "n": "2"}, files=files) == "2"
+            assert await remaining(VARIATIONS, files=files) == "1"
+            assert await remaining("/v1/action/generate_image", json={"prompt": "x"}) == "0"
             answer = await client.post(PATH, json={"prompt": "x", "n": 2}, headers=headers)
             message = check_error(answer, 429, "requests", "rate_limit_exceeded", None)
             assert message.startswith("The limit is 8 images per minute. Try again in ")
@@ -192,8 +192,8 @@ class TestRates:
         headers = bearer(create(file, "me", images=2))
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "n": 3}, headers=headers)
-        told = check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
-        assert told == "Invalid 'n': must be at most 2, the limit of images per minute, not 3."
+        message = check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
+        assert message == "Invalid 'n': must be at most 2, the limit of images per minute, not 3."
 
     async def test_failed_images_are_not_counted(
         self, service: Service, fake: FakeService, file: Path, tmp_path: Path
@@ -201,19 +201,19 @@ class TestRates:
         """Images that were not generated are not counted; neither is a replayed response."""
         headers = bearer(create(file, "me", images=2))
 
-        async def half(*_: Any) -> Any:
+        async def incomplete(*_: Any) -> Any:
             yield image()
 
         async with running_gateway(config(service, tmp_path)) as client:
-            for behave in (Refusal(grpc.StatusCode.INVALID_ARGUMENT), half):
+            for behave in (Refusal(grpc.StatusCode.INVALID_ARGUMENT), incomplete):
                 fake.behave = behave
                 for stream in (False, True):
                     answer = await client.post(PATH, json={"prompt": "x", "n": 2, "stream": stream}, headers=headers)
                     if answer.status_code != 200:
                         assert answer.headers["x-ratelimit-remaining-images"] == "2"
             fake.reset()
-            again = headers | {"idempotency-key": "a"}
-            answers = [await client.post(PATH, json={"prompt": "x"}, headers=again) for _ in range(3)]
+            repeated_headers = headers | {"idempotency-key": "a"}
+            answers = [await client.post(PATH, json={"prompt": "x"}, headers=repeated_headers) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 200]
         assert len(fake.requests) == 1
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-LARGE = base64.b64encode(image_file(sides=(600, 600))).decode()
+LARGE = base64.b64encode(image_file(size=(600, 600))).decode()
 BOUNDS = {"max_images": 2, "max_pixels": 512 * 512, "max_steps": 30, "max_prompt": 5}
 
 
 @pytest.mark.parametrize(
-    ("body", "param", "told"),
+    ("body", "param", "expected"),
     [
         ({"n": 3}, "n", "Invalid 'n': must be at most 2 here, not 3."),
         (
@@ -48,12 +48,12 @@ BOUNDS = {"max_images": 2, "max_pixels": 512 * 512, "max_steps": 30, "max_prompt
     ids=str,
 )
 async def test_values_above_a_limit_are_refused(
-    service: Service, fake: FakeService, tmp_path: Path, body: dict[str, Any], param: str, told: str
+    service: Service, fake: FakeService, tmp_path: Path, body: dict[str, Any], param: str, expected: str
 ) -> None:
     """A value above a limit is named with the client's key and the limit, and no image is generated."""
     async with running_gateway(config(service, tmp_path, **BOUNDS)) as client:
         answer = await client.post(PATH, json={"prompt": "x"} | body)
-    assert told in check_error(answer, 400, "invalid_request_error", "invalid_value", param)
+    assert expected in check_error(answer, 400, "invalid_request_error", "invalid_value", param)
     assert not fake.requests
 
 

@@ -31,8 +31,8 @@ def basic(password: str) -> str:
 
 def name(keys: ClientKeys, **headers: str) -> str | None:
     """Return the name of the key in these headers."""
-    found = keys.authenticate({key.replace("_", "-"): value for key, value in headers.items()})
-    return found.name if found else None
+    key = keys.authenticate({key.replace("_", "-"): value for key, value in headers.items()})
+    return key.name if key else None
 
 
 class TestFile:
@@ -87,8 +87,8 @@ class TestRequests:
     def test_every_usual_header_is_accepted(self, file: Path) -> None:
         """A key is accepted in every header that clients use."""
         key = create(file, "me")
-        ways = [f"Bearer {key}", f"bearer  {key} ", basic(key)]
-        assert {name(ClientKeys(file), authorization=way) for way in ways} == {"me"}
+        credentials = [f"Bearer {key}", f"bearer  {key} ", basic(key)]
+        assert {name(ClientKeys(file), authorization=credential) for credential in credentials} == {"me"}
         assert name(ClientKeys(file), authorization="Bearer ", api_key=key) == "me"
 
     @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic ", "Basic !!", basic(""), "Digest x"])

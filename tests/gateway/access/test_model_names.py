@@ -11,7 +11,7 @@ TABLE = {"dall-e-3": "*", "fast": "turbo"}
 
 
 @pytest.mark.parametrize(
-    ("aliases", "asked", "name"),
+    ("aliases", "requested", "name"),
     [
         (TABLE, "", ""),
         (TABLE, "dall-e-3", ""),
@@ -24,13 +24,13 @@ TABLE = {"dall-e-3": "*", "fast": "turbo"}
         ({}, "*", ""),
     ],
 )
-def test_resolve(aliases: dict[str, str], asked: str, name: str) -> None:
+def test_resolve(aliases: dict[str, str], requested: str, name: str) -> None:
     """Names in the table are replaced, `*` is the default model, other names are kept."""
-    assert ModelNames(aliases).resolve(asked) == name
+    assert ModelNames(aliases).resolve(requested) == name
 
 
 @pytest.mark.parametrize(
-    ("only", "asked", "name"),
+    ("allowed", "requested", "name"),
     [
         ((), "gpt-image-9-2031-01-01", "gpt-image-9-2031-01-01"),
         (("own", "org/large"), "gpt-image-9-2031-01-01", "own"),
@@ -39,13 +39,13 @@ def test_resolve(aliases: dict[str, str], asked: str, name: str) -> None:
         (("own",), "other", "other"),
     ],
 )
-def test_later_openai_names_mean_the_default(only: tuple[str, ...], asked: str, name: str) -> None:
+def test_later_openai_names_mean_the_default(allowed: tuple[str, ...], requested: str, name: str) -> None:
     """A caller limited to some models gets its own default; otherwise the service decides."""
-    assert ModelNames(TABLE).limited_to(only).resolve(asked) == name
+    assert ModelNames(TABLE).limited_to(allowed).resolve(requested) == name
 
 
 @pytest.mark.parametrize(
-    ("strict", "aliases", "tried", "fallback"),
+    ("strict", "aliases", "missing", "fallback"),
     [
         (True, {}, "gpt-image-9", ""),
         (True, {"*": "own"}, "chatgpt-image-2031", "own"),
@@ -60,9 +60,9 @@ def test_later_openai_names_mean_the_default(only: tuple[str, ...], asked: str, 
         (False, {}, "", None),
     ],
 )
-def test_fallback(strict: bool, aliases: dict[str, str], tried: str, fallback: str | None) -> None:  # noqa: FBT001
+def test_fallback(strict: bool, aliases: dict[str, str], missing: str, fallback: str | None) -> None:  # noqa: FBT001
     """An unknown name is replaced once, and only if that is configured."""
-    assert ModelNames(aliases, strict).fallback(tried) == fallback
+    assert ModelNames(aliases, strict).fallback(missing) == fallback
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 BODY = {"prompt": "a lake"}
 EDITS = "/v1/images/edits"
-REQUEST = "invalid_request_error"
+INVALID_REQUEST = "invalid_request_error"
 MIB = 2**20
 
 
-async def read(receive: Callable[[], Awaitable[Any]]) -> int:
+async def read_messages(receive: Callable[[], Awaitable[Any]]) -> int:
     """Read a whole body and return its size."""
     size = 0
     while True:
@@ -53,7 +53,7 @@ async def read(receive: Callable[[], Awaitable[Any]]) -> int:
             return size
 
 
-async def received(
+async def receive_all(
     memory: BodyMemory, seconds: float, messages: AsyncIterator[bytes], headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> int:
     """Return how many bytes an application receives when these pieces and then the end are sent."""
@@ -64,13 +64,13 @@ async def received(
         return {"type": "http.request", "body": piece, "more_body": bool(piece)}
 
     async def app(_: Any, receive: Any, __: Any) -> None:
-        sizes.append(await read(receive))
+        sizes.append(await read_messages(receive))
 
     await BodyLimits(app, seconds, memory)({"type": "http", "headers": list(headers)}, receive, receive)  # type: ignore[arg-type]
     return sizes[0]
 
 
-async def stopping(size: int, gate: asyncio.Event) -> AsyncIterator[bytes]:
+async def stalling(size: int, gate: asyncio.Event) -> AsyncIterator[bytes]:
     """Yield `size` bytes, and stop until the gate opens."""
     yield b"x" * size
     await gate.wait()
@@ -82,12 +82,12 @@ class TestRate:
         memory, gate = BodyMemory(100 * MIB, 0.1), asyncio.Event()
         for size in (1, MIN_RATE, 50 * MIB):
             with pytest.raises(BodyTooSlow):
-                await received(memory, 0.1, stopping(size, gate))
+                await receive_all(memory, 0.1, stalling(size, gate))
         assert memory.used == 0
 
     async def test_steady_bodies_may_take_longer(self) -> None:
         """A body that keeps arriving may take longer than the time limit."""
-        loop, seconds = asyncio.get_running_loop(), 0.4
+        loop, seconds = asyncio.get_running_loop(), 1.0
 
         async def steadily() -> AsyncIterator[bytes]:
             until = loop.time() + 3 * seconds
@@ -95,18 +95,18 @@ class TestRate:
                 yield b"x" * MIN_RATE
                 await asyncio.sleep(seconds / 8)
 
-        assert await received(BodyMemory(100 * MIB, 1), seconds, steadily()) > MIN_RATE
+        assert await receive_all(BodyMemory(100 * MIB, 1), seconds, steadily()) > MIN_RATE
 
     async def test_slow_bodies_fail(self) -> None:
         """A body that arrives too slowly is failed."""
 
-        async def drops() -> AsyncIterator[bytes]:
+        async def trickle() -> AsyncIterator[bytes]:
             while True:
                 yield b"x"
                 await asyncio.sleep(0.01)
 
         with pytest.raises(BodyTooSlow):
-            await received(BodyMemory(MIB, 1), 0.1, drops())
+            await receive_all(BodyMemory(MIB, 1), 0.1, trickle())
 
 
 class TestMemory:
@@ -140,13 +140,13 @@ class TestMemory:
         memory, gate = BodyMemory(MIB, 60), asyncio.Event()
         tasks = []
 
-        async def going_on() -> None:
+        async def continue_work() -> None:
             with extend_hold():
                 await gate.wait()
 
         async def app(*_: Any) -> None:
             hold_bytes(MIB // 2)
-            tasks.append(asyncio.create_task(going_on()))
+            tasks.append(asyncio.create_task(continue_work()))
             await asyncio.sleep(0)
 
         await BodyLimits(app, 1, memory)({"type": "http", "headers": []}, app, app)  # type: ignore[arg-type]
@@ -161,7 +161,7 @@ class TestMemory:
     async def test_slow_bodies_fail_to_free_memory(self) -> None:
         """Bodies slower than the limit are failed for others, oldest first; fast ones are not."""
         memory, gate = BodyMemory(4 * MIB, 0.0), asyncio.Event()
-        slow = [asyncio.create_task(received(memory, 60, stopping(MIB, gate))) for _ in range(4)]
+        slow = [asyncio.create_task(receive_all(memory, 60, stalling(MIB, gate))) for _ in range(4)]
         while memory.used < 4 * (MIB - UNCOUNTED):  # noqa: ASYNC110 - nothing calls when it is counted
             await asyncio.sleep(0)
         fast = HeldMemory(memory)
@@ -202,47 +202,47 @@ class TestMemory:
         self, service: Service, fake: FakeService, tmp_path: Path
     ) -> None:
         """However requests end, none of their memory stays counted."""
-        seen: list[BodyMemory] = []
+        memories: list[BodyMemory] = []
 
-        class Seen(BodyMemory):
-            def __init__(self, capacity: int, patience: float) -> None:
-                super().__init__(capacity, patience)
-                seen.append(self)
+        class RecordedMemory(BodyMemory):
+            def __init__(self, capacity: int, timeout: float) -> None:
+                super().__init__(capacity, timeout)
+                memories.append(self)
 
-        picture = base64.b64encode(LAKE).decode()
-        asked = {PATH: BODY, EDITS: BODY | {"image": picture}, "/sdapi/v1/png-info": {"image": picture}}
-        whole = {path: json.dumps(body | {"more": "x" * 3 * UNCOUNTED}).encode() for path, body in asked.items()}
+        image_base64 = base64.b64encode(LAKE).decode()
+        bodies = {PATH: BODY, EDITS: BODY | {"image": image_base64}, "/sdapi/v1/png-info": {"image": image_base64}}
+        encoded = {path: json.dumps(body | {"more": "x" * 3 * UNCOUNTED}).encode() for path, body in bodies.items()}
         heads = [b"", b"idempotency-key: %d\r\n", b"content-encoding: gzip\r\n", b"transfer-encoding: chunked\r\n"]
-        chance = Random(7)  # noqa: S311 - no secret
+        random = Random(7)  # noqa: S311 - no secret
 
         async def one(client: httpx.AsyncClient) -> None:
-            path = chance.choice(list(whole))
-            body = chance.choice([whole[path], whole[path], whole[path][:-1], b"{" * 3 * UNCOUNTED])
+            path = random.choice(list(encoded))
+            body = random.choice([encoded[path], encoded[path], encoded[path][:-1], b"{" * 3 * UNCOUNTED])
             head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode()
-            extra = chance.choice(heads)
+            extra = random.choice(heads)
             if extra == heads[-1]:
                 body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
             else:
                 head += b"content-length: %d\r\n" % len(body)
-            head += extra % chance.randrange(5) if b"%d" in extra else extra
+            head += extra % random.randrange(5) if b"%d" in extra else extra
             reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
             with suppress(ConnectionError):
-                writer.write(head + b"\r\n" + body[: chance.choice([1, len(body) // 2, len(body)])])
+                writer.write(head + b"\r\n" + body[: random.choice([1, len(body) // 2, len(body)])])
                 await writer.drain()
-                if chance.random() < 0.7:
-                    await reader.read(chance.choice([1, 2**20]))
+                if random.random() < 0.7:
+                    await reader.read(random.choice([1, 2**20]))
             writer.close()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tintype.gateway.app.BodyMemory", Seen)
+            patch.setattr("tintype.gateway.app.BodyMemory", RecordedMemory)
             settings = {"max_body": MIB, "body_memory": 2 * MIB, "receive_timeout": 0.5}
             async with running_gateway(config(service, tmp_path, **settings)) as client:
                 for _ in range(4):
                     await asyncio.gather(*(one(client) for _ in range(40)))
                 async with asyncio.timeout(60):
-                    while any(memory.holding for memory in seen):  # noqa: ASYNC110 - nothing calls when it is empty
+                    while any(memory.holding for memory in memories):  # noqa: ASYNC110 - nothing calls when it is empty
                         await asyncio.sleep(0.02)
-                assert [memory.used for memory in seen] == [0]
+                assert [memory.used for memory in memories] == [0]
         assert fake.requests
 
     async def test_stalled_uploads_do_not_block_other_requests(
@@ -254,10 +254,10 @@ class TestMemory:
             answers = [asyncio.create_task(upload(client, 4 * MIB, 3 * MIB)) for _ in range(8)]
             done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
             assert (await client.post(PATH, json=BODY)).status_code == 200
-            said = await asyncio.gather(*answers)
-        assert {one.partition(b" ")[2][:3] for one in said} == {b"503", b"408"}
-        assert sum(b" 408 " in one[:20] for one in said) <= 2
-        refused = next(one for one in said if b" 503 " in one[:20])
+            response = await asyncio.gather(*answers)
+        assert {one.partition(b" ")[2][:3] for one in response} == {b"503", b"408"}
+        assert sum(b" 408 " in one[:20] for one in response) <= 2
+        refused = next(one for one in response if b" 503 " in one[:20])
         assert b"retry-after: 1" in refused
         assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"]["type"] == "server_error"
         assert len(fake.requests) == 1
@@ -289,37 +289,37 @@ async def _waiting(held: HeldMemory, gate: asyncio.Event) -> None:
         await gate.wait()
 
 
-async def upload(client: httpx.AsyncClient, size: int, sent: int) -> bytes:
+async def upload(client: httpx.AsyncClient, size: int, sent_size: int) -> bytes:
     """Begin to send a body, stop, and return the response."""
     reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n"
     )
     with suppress(ConnectionError):
-        writer.write(head.encode() + b" " * sent)
+        writer.write(head.encode() + b" " * sent_size)
         await writer.drain()
     try:
         async with asyncio.timeout(60):
-            said = b""
+            response = b""
             with suppress(ConnectionError):
                 while piece := await reader.read(2**16):
-                    said += piece
-            return said
+                    response += piece
+            return response
     finally:
         writer.close()
 
 
-class TestInflating:
+class TestDecompression:
     @pytest.mark.parametrize(
-        ("encoding", "squeeze"),
+        ("encoding", "compress"),
         [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress), ("GZIP", gzip.compress)],
     )
     async def test_compressed_json_is_read(
-        self, gateway: httpx.AsyncClient, fake: FakeService, encoding: str, squeeze: Callable[[bytes], bytes]
+        self, gateway: httpx.AsyncClient, fake: FakeService, encoding: str, compress: Callable[[bytes], bytes]
     ) -> None:
         """A compressed body is read like a plain one."""
         headers = {"content-type": "application/json", "content-encoding": encoding}
-        answer = await gateway.post(PATH, content=squeeze(json.dumps(BODY).encode()), headers=headers)
+        answer = await gateway.post(PATH, content=compress(json.dumps(BODY).encode()), headers=headers)
         assert (answer.status_code, fake.requests[0].prompt) == (200, "a lake")
 
     async def test_compressed_forms_are_read(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
@@ -329,10 +329,10 @@ class TestInflating:
         body = gzip.compress(form.read())
         for _ in range(2):
             assert (await gateway.post(EDITS, content=body, headers=headers)).status_code == 200
-        assert [asked.image for asked in fake.requests] == [LAKE]
+        assert [bodies.image for bodies in fake.requests] == [LAKE]
 
     @pytest.mark.parametrize(
-        ("body", "encoding", "status", "told"),
+        ("body", "encoding", "status", "expected"),
         [
             (gzip.compress(b"{}")[:-4], "gzip", 400, "ends before its compressed data is complete"),
             (gzip.compress(b"{}") + b"more", "gzip", 400, "must end with its compressed data"),
@@ -347,12 +347,12 @@ class TestInflating:
         ],
     )
     async def test_invalid_compression_is_refused(
-        self, gateway: httpx.AsyncClient, fake: FakeService, body: bytes, encoding: str, status: int, told: str
+        self, gateway: httpx.AsyncClient, fake: FakeService, body: bytes, encoding: str, status: int, expected: str
     ) -> None:
         """A body that can't be decompressed, or expands too much, is refused with the reason."""
         headers = {"content-type": "application/json", "content-encoding": encoding}
         answer = await gateway.post(PATH, content=body, headers=headers)
-        assert told in check_error(answer, status, REQUEST, None, None)
+        assert expected in check_error(answer, status, INVALID_REQUEST, None, None)
         assert not fake.requests
 
     async def test_decompression_stops_at_the_limit(self) -> None:
@@ -360,12 +360,12 @@ class TestInflating:
         memory = BodyMemory(100 * MIB, 60)
 
         async def bomb() -> AsyncIterator[bytes]:
-            squeezed = gzip.compress(bytes(64 * MIB))
-            for start in range(0, len(squeezed), 1000):
-                yield squeezed[start : start + 1000]
+            compressed = gzip.compress(bytes(64 * MIB))
+            for start in range(0, len(compressed), 1000):
+                yield compressed[start : start + 1000]
 
         with pytest.raises(Exception, match="times its size"):
-            await received(memory, 60, bomb(), [(b"content-encoding", b"gzip")])
+            await receive_all(memory, 60, bomb(), [(b"content-encoding", b"gzip")])
 
 
 @pytest.mark.parametrize("setting", [{"body_memory": 10}, {"max_body": 2**40}, {"max_body": 0}])

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-EVIL = "https://evil.example"
-EVIL_HEADERS = (
-    {"origin": EVIL},
+FOREIGN_ORIGIN = "https://evil.example"
+FOREIGN_HEADERS = (
+    {"origin": FOREIGN_ORIGIN},
     {"origin": "null"},
-    {"origin": EVIL, "sec-fetch-site": "cross-site"},
+    {"origin": FOREIGN_ORIGIN, "sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site"},
 )
@@ -52,12 +52,12 @@ async def app(_: Any, __: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def refuse(_: Any, error: GatewayError, send: Callable[[Any], Awaitable[None]]) -> None:
+async def send_error(_: Any, error: GatewayError, send: Callable[[Any], Awaitable[None]]) -> None:
     await send({"type": "http.response.start", "status": error.status, "headers": []})
     await send({"type": "http.response.body", "body": error.message.encode()})
 
 
-async def asked(
+async def status_of(
     settings: dict[str, Any],
     headers: dict[str, str],
     host: str = "127.0.0.1:8080",
@@ -65,7 +65,9 @@ async def asked(
     path: str = "/x",
 ) -> int:
     """Return the status of a gateway with these settings."""
-    browsers: Any = BrowserGuard(app, GatewayConfig(**settings), refuse)  # Litestar's types of ASGI and httpx's differ
+    browsers: Any = BrowserGuard(
+        app, GatewayConfig(**settings), send_error
+    )  # Litestar's types of ASGI and httpx's differ
     transport = httpx.ASGITransport(browsers)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}", trust_env=False) as client:
         return (await client.request(method, path, headers=headers)).status_code
@@ -77,7 +79,7 @@ class TestPages:
         self, gateway: httpx.AsyncClient, method: str, path: str, shape: set[str]
     ) -> None:
         """Requests from a page of another site are refused, in the format of the path's dialect."""
-        for headers in EVIL_HEADERS:
+        for headers in FOREIGN_HEADERS:
             answer = await gateway.request(method, path, headers=headers)
             assert (answer.status_code, set(answer.json())) == (403, shape), headers
             assert "access-control-allow-origin" not in answer.headers
@@ -85,15 +87,15 @@ class TestPages:
     async def test_forms_of_foreign_pages_are_refused(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A form, which browsers send without a preflight, generates no image."""
         answer = await gateway.post(
-            "/v1/images/edits", data={"prompt": "x"}, files={"image": b"x"}, headers={"origin": EVIL}
+            "/v1/images/edits", data={"prompt": "x"}, files={"image": b"x"}, headers={"origin": FOREIGN_ORIGIN}
         )
         assert answer.status_code == 403
         assert not fake.requests
 
     async def test_own_pages_may_call(self, gateway: httpx.AsyncClient) -> None:
         """The gateway's own pages may call it, in browsers with and without Sec-Fetch-Site."""
-        own = str(gateway.base_url).rstrip("/")
-        for headers in ({"origin": own, "sec-fetch-site": "same-origin"}, {"origin": own}):
+        own_origin = str(gateway.base_url).rstrip("/")
+        for headers in ({"origin": own_origin, "sec-fetch-site": "same-origin"}, {"origin": own_origin}):
             assert (await gateway.post(PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
 
     async def test_other_programs_are_not_checked(self, gateway: httpx.AsyncClient) -> None:
@@ -106,22 +108,22 @@ class TestPages:
     )
     async def test_open_paths_are_open_to_any_page(self, gateway: httpx.AsyncClient, path: str) -> None:
         """Any page may link to the gateway's pages and show results."""
-        for headers in EVIL_HEADERS:
+        for headers in FOREIGN_HEADERS:
             assert (await gateway.get(path, headers=headers)).status_code in (200, 404)
 
     @pytest.mark.parametrize(
-        ("more", "status"),
+        ("fetch_headers", "status"),
         [
             ({"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}, 200),
             ({"sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}, 403),
             ({"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, 403),
         ],
     )
-    async def test_links_may_be_followed_from_any_page(self, more: dict[str, str], status: int) -> None:
+    async def test_links_may_be_followed_from_any_page(self, fetch_headers: dict[str, str], status: int) -> None:
         """A user may follow a link to any path; a page can't load it or send a form to it."""
-        headers = {"sec-fetch-site": "cross-site"} | more
-        assert await asked({}, headers, method="GET") == status
-        assert await asked({}, headers, method="POST") == 403
+        headers = {"sec-fetch-site": "cross-site"} | fetch_headers
+        assert await status_of({}, headers, method="GET") == status
+        assert await status_of({}, headers, method="POST") == 403
 
     @pytest.mark.parametrize(
         ("settings", "origin", "host", "status"),
@@ -137,11 +139,11 @@ class TestPages:
             ({"cors": ("tauri://localhost",)}, "tauri://localhost", "127.0.0.1:8080", 200),
             ({"cors": ("none",)}, "http://localhost:3000", "127.0.0.1:8080", 403),
             ({"cors": ("none",)}, "http://127.0.0.1:8080", "127.0.0.1:8080", 200),
-            ({"cors": ("*",)}, EVIL, "127.0.0.1:8080", 200),
-            ({"cors": (EVIL, "loopback")}, "http://localhost:3000", "127.0.0.1:8080", 200),
-            ({"cors": (EVIL,)}, EVIL, "127.0.0.1:8080", 200),
-            ({"cors": (EVIL,)}, "https://evil.example.org", "127.0.0.1:8080", 403),
-            ({"rest": "0.0.0.0:8080"}, EVIL, "images.example", 403),
+            ({"cors": ("*",)}, FOREIGN_ORIGIN, "127.0.0.1:8080", 200),
+            ({"cors": (FOREIGN_ORIGIN, "loopback")}, "http://localhost:3000", "127.0.0.1:8080", 200),
+            ({"cors": (FOREIGN_ORIGIN,)}, FOREIGN_ORIGIN, "127.0.0.1:8080", 200),
+            ({"cors": (FOREIGN_ORIGIN,)}, "https://evil.example.org", "127.0.0.1:8080", 403),
+            ({"rest": "0.0.0.0:8080"}, FOREIGN_ORIGIN, "images.example", 403),
             ({"rest": "0.0.0.0:8080"}, "http://localhost:3000", "images.example", 403),
             ({"rest": "0.0.0.0:8080"}, "https://images.example", "images.example", 200),
             ({"rest": "0.0.0.0:8080"}, "https://images.example", "images.example:443", 200),
@@ -156,13 +158,13 @@ class TestPages:
     )
     async def test_allowed_origins(self, settings: dict[str, Any], origin: str, host: str, status: int) -> None:
         """Pages of this machine may call at a loopback address, elsewhere its own pages; `cors` allows others."""
-        assert await asked(settings, {"origin": origin}, host) == status
+        assert await status_of(settings, {"origin": origin}, host) == status
 
     @pytest.mark.parametrize("rest", ["127.0.0.1:8080", "0.0.0.0:8080"])
     async def test_foreign_pages_with_credentials_are_refused(self, rest: str) -> None:
         """Credentials that a browser adds by itself do not help a foreign page."""
-        headers = {"origin": EVIL, "authorization": "Basic dTpw"}
-        assert await asked({"rest": rest}, headers) == 403
+        headers = {"origin": FOREIGN_ORIGIN, "authorization": "Basic dTpw"}
+        assert await status_of({"rest": rest}, headers) == 403
 
 
 class TestHosts:
@@ -172,8 +174,12 @@ class TestHosts:
     )
     async def test_dns_rebinding_is_refused(self, gateway: httpx.AsyncClient, fake: FakeService, host: str) -> None:
         """A page whose own name resolves to this machine is refused, whatever headers it sends."""
-        own = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
-        for headers in (own, own | {"x-forwarded-host": "127.0.0.1"}, own | {"x-forwarded-host": host}):
+        own_headers = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
+        for headers in (
+            own_headers,
+            own_headers | {"x-forwarded-host": "127.0.0.1"},
+            own_headers | {"x-forwarded-host": host},
+        ):
             for method, path, shape in PRIVATE:
                 answer = await gateway.request(method, path, headers=headers)
                 assert (answer.status_code, set(answer.json())) == (403, shape)
@@ -206,7 +212,7 @@ class TestHosts:
     )
     async def test_served_host_names(self, settings: dict[str, Any], host: str, status: int) -> None:
         """At a loopback address only names of this machine and configured names are served, elsewhere any name."""
-        assert await asked(settings, {"host": host}) == status
+        assert await status_of(settings, {"host": host}) == status
 
     @pytest.mark.parametrize(
         ("head", "status"),
@@ -230,19 +236,19 @@ class TestHosts:
         """A request names one host (RFC 9112); otherwise the answer is 400 in the format of the path's dialect."""
         reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
         writer.write(b"GET /v1/models " + head + b"connection: close\r\n\r\n")
-        said = await asyncio.wait_for(reader.read(), 30)
+        response = await asyncio.wait_for(reader.read(), 30)
         writer.close()
-        assert re.match(rb"HTTP/1\.1 (\d+)", said)[1] == b"%d" % status  # type: ignore[index]
-        assert status == 200 or b'{"error":{"message":"The' in said
+        assert re.match(rb"HTTP/1\.1 (\d+)", response)[1] == b"%d" % status  # type: ignore[index]
+        assert status == 200 or b'{"error":{"message":"The' in response
 
     async def test_pages_behind_a_proxy_may_call(self, service: Service, tmp_path: Path) -> None:
         """Pages behind a proxy may call, if it forwards the host in its header or as `Host`."""
         forwarded = {"x-forwarded-host": "images.example", "origin": "https://images.example"}
-        passed = {"host": "images.example", "origin": "https://images.example"}
+        forwarded_as_host = {"host": "images.example", "origin": "https://images.example"}
         async with running_gateway(config(service, tmp_path, hosts=("images.example",))) as client:
-            for headers in (forwarded, passed, forwarded | passed):
+            for headers in (forwarded, forwarded_as_host, forwarded | forwarded_as_host):
                 assert (await client.post(PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
-            answer = await client.post(PATH, json={"prompt": "x"}, headers=forwarded | {"origin": EVIL})
+            answer = await client.post(PATH, json={"prompt": "x"}, headers=forwarded | {"origin": FOREIGN_ORIGIN})
             assert answer.status_code == 403
 
 

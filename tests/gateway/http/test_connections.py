@@ -16,7 +16,16 @@ import h11
 import httpx
 import pytest
 
-from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, image, running_gateway, sleep_long
+from tests.support.gateway.fakes import (
+    PATH,
+    PNG,
+    FakeService,
+    Service,
+    config,
+    image,
+    running_gateway,
+    sleep_long,
+)
 from tests.support.gateway.starting import SCRIPT
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-SOON = 60.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
+TIMEOUT = 60.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
 BODY = b'{"prompt": "x", "response_format": "b64_json"}'
 HEAD = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode()
 POST = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
@@ -39,10 +48,10 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @contextlib.asynccontextmanager
-async def opened(client: httpx.AsyncClient, count: int) -> AsyncIterator[list[Streams]]:
+async def open_connections(client: httpx.AsyncClient, count: int) -> AsyncIterator[list[Streams]]:
     """Open connections without a request."""
-    where = client.base_url.host, client.base_url.port
-    streams = [await asyncio.open_connection(*where) for _ in range(count)]
+    address = client.base_url.host, client.base_url.port
+    streams = [await asyncio.open_connection(*address) for _ in range(count)]
     try:
         yield streams
     finally:
@@ -50,25 +59,28 @@ async def opened(client: httpx.AsyncClient, count: int) -> AsyncIterator[list[St
             writer.close()
 
 
-async def rest(reader: asyncio.StreamReader) -> bytes:
+async def read_rest(reader: asyncio.StreamReader) -> bytes:
     """Read to the end of a connection, however it ends."""
-    said = b""
+    response = b""
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(TIMEOUT):
             while piece := await reader.read(2**16):
-                said += piece
-    return said
+                response += piece
+    return response
 
 
 class TestKeepAlive:
     async def test_idle_connections_close_after_the_configured_time(self, service: Service, tmp_path: Path) -> None:
         """An idle connection is closed after the configured time, and serves until then."""
-        async with running_gateway(config(service, tmp_path, keep_alive=0.5)) as client, opened(client, 1) as streams:
+        async with (
+            running_gateway(config(service, tmp_path, keep_alive=2.0)) as client,
+            open_connections(client, 1) as streams,
+        ):
             reader, writer = streams[0]
             for _ in range(2):
                 writer.write(GET)
                 await reader.readuntil(b'"alive"}')
-            assert await rest(reader) == b""
+            assert await read_rest(reader) == b""
 
     def test_default_keep_alive_exceeds_that_of_proxies(self) -> None:
         """By default, connections stay open longer than those of most proxies, which is a minute."""
@@ -78,30 +90,30 @@ class TestKeepAlive:
         self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The time is the configured one."""
-        waits: list[float] = []
+        wait: list[float] = []
         async with running_gateway(config(service, tmp_path)) as client:
             loop = asyncio.get_running_loop()
-            later = loop.call_later
+            call_later = loop.call_later
 
-            def noted(delay: float, callback: Any, *args: Any, **more: Any) -> asyncio.TimerHandle:
+            def record_delay(delay: float, callback: Any, *args: Any, **more: Any) -> asyncio.TimerHandle:
                 if getattr(callback, "__name__", "") == "timeout_keep_alive_handler":
-                    waits.append(delay)
-                return later(delay, callback, *args, **more)
+                    wait.append(delay)
+                return call_later(delay, callback, *args, **more)
 
-            monkeypatch.setattr(loop, "call_later", noted, raising=False)
+            monkeypatch.setattr(loop, "call_later", record_delay, raising=False)
             await client.get("/livez")
             monkeypatch.undo()
-        assert waits == [75.0]
+        assert wait == [75.0]
 
 
-class TestMany:
+class TestLimit:
     async def test_longest_idle_connections_close_above_the_limit(self, service: Service, tmp_path: Path) -> None:
         """Above the limit the connections that have been idle the longest are closed; all others are served."""
         async with running_gateway(config(service, tmp_path, max_connections=20)) as client:
-            async with opened(client, 60) as streams:
+            async with open_connections(client, 60) as streams:
                 assert (await client.get("/livez")).status_code == 200
                 assert (await client.post(PATH, json={"prompt": "x"})).status_code == 200
-                assert [await rest(reader) for reader, _ in streams[:40]] == [b""] * 40
+                assert [await read_rest(reader) for reader, _ in streams[:40]] == [b""] * 40
                 reader, writer = streams[-1]
                 writer.write(GET)
                 assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
@@ -113,7 +125,7 @@ class TestMany:
         """If all connections have a request, a new one gets 503; health probes are still answered."""
         fake.behave = sleep_long
         async with running_gateway(config(service, tmp_path, max_connections=4, grace=0.0)) as client:
-            async with opened(client, 4) as streams:
+            async with open_connections(client, 4) as streams:
                 for _, writer in streams:
                     writer.write(POST)
                 while len(fake.requests) < 4:  # noqa: ASYNC110 - the service can't call us
@@ -128,19 +140,19 @@ class TestMany:
 
     def test_the_longest_idle_connection_closes_first(self) -> None:
         """The connection that has been idle the longest is closed first."""
-        known = connections.Connections(2)
-        one, two, three, four = fakes()
-        assert all(known.add(each) for each in (one, two))
-        known.mark_busy(one)
-        known.mark_idle(one)  # now the second is idle for the longest
-        assert known.add(three)
-        assert [each.aborted for each in (one, two, three)] == [False, True, False]
-        known.mark_busy(one)
-        known.mark_busy(three)
-        assert not known.add(four)
-        known.remove(three)
-        known.mark_idle(three)  # it has gone
-        assert known.add(two)
+        registry = connections.Connections(2)
+        first, second, third, fourth = fake_connections()
+        assert all(registry.add(connection) for connection in (first, second))
+        registry.mark_busy(first)
+        registry.mark_idle(first)  # now the second is idle for the longest
+        assert registry.add(third)
+        assert [connection.aborted for connection in (first, second, third)] == [False, True, False]
+        registry.mark_busy(first)
+        registry.mark_busy(third)
+        assert not registry.add(fourth)
+        registry.remove(third)
+        registry.mark_idle(third)  # it has gone
+        assert registry.add(second)
 
     def test_default_limit_leaves_spare_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The limit leaves files for other uses and for connections that are not accepted yet."""
@@ -156,12 +168,12 @@ class TestMany:
             connection_limit(GatewayConfig(max_connections=1000))
 
 
-def fakes() -> list[Any]:
+def fake_connections() -> list[Any]:
     """Return four stand-ins of connections, as `Connections` uses them."""
-    return [Fake() for _ in range(4)]
+    return [FakeConnection() for _ in range(4)]
 
 
-class Fake:
+class FakeConnection:
     """A stand-in of a connection, as `Connections` uses it."""
 
     def __init__(self) -> None:
@@ -176,7 +188,7 @@ class Fake:
 
 
 @contextlib.contextmanager
-def limited(data: Path, soft: int, hard: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process_with_limits(data: Path, soft: int, hard: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Yield the process of a gateway with these limits of open files, and its URL."""
     limits = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
     command = [sys.executable, "-c", limits + SCRIPT, str(data), "127.0.0.1:1", "{}"]
@@ -194,21 +206,21 @@ class TestOpenFiles:
         """The soft limit of open files is raised to the hard one at start."""
         if not Path("/proc/self/limits").exists():
             pytest.skip("there is no /proc")
-        with limited(tmp_path, 256, 512) as (process, _):
+        with process_with_limits(tmp_path, 256, 512) as (process, _):
             limits = Path(f"/proc/{process.pid}/limits").read_text()
         assert re.search(r"Max open files\s+512\s+512", limits)
 
     def test_more_connections_than_files(self, tmp_path: Path) -> None:
         """With more idle connections than files the gateway still answers, during and after them."""
-        with limited(tmp_path, 256, 256) as (_, url), contextlib.ExitStack() as stack:
-            where = url.removeprefix("http://").split(":")
+        with process_with_limits(tmp_path, 256, 256) as (_, url), contextlib.ExitStack() as stack:
+            address = url.removeprefix("http://").split(":")
             for _ in range(400):
-                stack.enter_context(socket.create_connection((where[0], int(where[1])), timeout=SOON))
+                stack.enter_context(socket.create_connection((address[0], int(address[1])), timeout=TIMEOUT))
             for _ in range(3):
-                assert httpx.get(f"{url}/livez", timeout=SOON, trust_env=False).status_code == 200
+                assert httpx.get(f"{url}/livez", timeout=TIMEOUT, trust_env=False).status_code == 200
 
 
-class TestHalf:
+class TestHalfClosed:
     @pytest.mark.parametrize("wait", [0.0, 1.0])
     @pytest.mark.parametrize(
         ("request_", "last"),
@@ -227,15 +239,15 @@ class TestHalf:
         """A client that closes its half after the request gets the whole response, early or late, then the end."""
         behave = fake.behave
 
-        async def late(request: Any, context: Any) -> Any:
+        async def delayed(request: Any, context: Any) -> Any:
             await asyncio.sleep(wait)
             async for event in behave(request, context):
                 yield event
 
-        fake.behave = late
-        said = await half_closed(gateway, request_)
-        said = said.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
-        head, _, body = said.partition(b"\r\n\r\n")
+        fake.behave = delayed
+        response = await half_close(gateway, request_)
+        response = response.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+        head, _, body = response.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert body.endswith(last)
         assert int(re.search(rb"content-length: (\d+)", head)[1]) == len(body)  # type: ignore[index]
@@ -243,40 +255,40 @@ class TestHalf:
     async def test_half_closed_client_gets_the_stream(self, gateway: httpx.AsyncClient) -> None:
         """A half-closed client gets a stream to its end."""
         body = b'{"prompt": "x", "stream": true}'
-        said = await half_closed(gateway, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
-        assert b"data: [DONE]" in said
-        assert said.endswith(b"0\r\n\r\n")
+        response = await half_close(gateway, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+        assert b"data: [DONE]" in response
+        assert response.endswith(b"0\r\n\r\n")
 
     async def test_only_the_first_bytes_are_sent_early(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """While a response is prepared, only its first letters are sent early, one by one; the rest follows."""
-        going_on = asyncio.Event()
+        proceed = asyncio.Event()
 
-        async def waits(request: Any, context: Any) -> Any:
-            await going_on.wait()
+        async def wait(request: Any, context: Any) -> Any:
+            await proceed.wait()
             async for event in behave(request, context):
                 yield event
 
-        behave, fake.behave = fake.behave, waits
-        async with opened(gateway, 1) as [(reader, writer)]:
+        behave, fake.behave = fake.behave, wait
+        async with open_connections(gateway, 1) as [(reader, writer)]:
             writer.write(POST)
             writer.write_eof()
-            async with asyncio.timeout(SOON):
+            async with asyncio.timeout(TIMEOUT):
                 assert await reader.readexactly(3) == b"HTT"
-            going_on.set()
-            assert (await rest(reader)).startswith(b"P/1.1 200 OK\r\n")
+            proceed.set()
+            assert (await read_rest(reader)).startswith(b"P/1.1 200 OK\r\n")
 
     async def test_pipelined_requests_are_answered_in_order(self, gateway: httpx.AsyncClient) -> None:
         """All complete requests are answered, in order."""
-        said = await half_closed(gateway, GET + POST + GET)
-        assert re.findall(rb"HTTP/1\.1 (\d+)", said) == [b"200"] * 3
-        assert said.index(b"b64_json") < said.rindex(b"alive")
+        response = await half_close(gateway, GET + POST + GET)
+        assert re.findall(rb"HTTP/1\.1 (\d+)", response) == [b"200"] * 3
+        assert response.index(b"b64_json") < response.rindex(b"alive")
 
-    @pytest.mark.parametrize("part", [b"", GET[:20], POST[:-5], HEAD], ids=["nothing", "line", "body", "head"])
+    @pytest.mark.parametrize("incomplete", [b"", GET[:20], POST[:-5], HEAD], ids=["nothing", "line", "body", "head"])
     async def test_incomplete_requests_get_no_response(
-        self, gateway: httpx.AsyncClient, fake: FakeService, part: bytes
+        self, gateway: httpx.AsyncClient, fake: FakeService, incomplete: bytes
     ) -> None:
         """An incomplete request gets no response, and its connection is closed."""
-        assert await half_closed(gateway, part) == b""
+        assert await half_close(gateway, incomplete) == b""
         assert not fake.requests
 
     @pytest.mark.parametrize("stream", [False, True])
@@ -289,9 +301,9 @@ class TestHalf:
         """A client that has disconnected completely is detected before the timeout, and its work is cancelled."""
         fake.behave = sleep_long
         body = b'{"prompt": "x", "stream": true}' if stream else BODY
-        async with opened(gateway, 1) as [(reader, writer)]:
+        async with open_connections(gateway, 1) as [(reader, writer)]:
             writer.write(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
-            await asyncio.wait_for(fake.started.wait(), SOON)
+            await asyncio.wait_for(fake.started.wait(), TIMEOUT)
             if stream:
                 await reader.readuntil(b"\r\n\r\n")
         await asyncio.wait_for(fake.cancelled.wait(), 8)  # less than the silence before a comment
@@ -299,33 +311,33 @@ class TestHalf:
     async def test_early_bytes_do_not_change_a_stream(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Bytes sent early within a stream do not change it, as an independent HTTP parser confirms."""
 
-        async def late(request: Any, context: Any) -> Any:
+        async def delayed(request: Any, context: Any) -> Any:
             async for event in behave(request, context):
                 yield event
                 await asyncio.sleep(0.6)
 
-        behave, fake.behave = fake.behave, late
+        behave, fake.behave = fake.behave, delayed
         body = b'{"prompt": "x", "stream": true}'
-        said = await half_closed(gateway, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
-        assert b"\r\n\r\n0" in said
+        response = await half_close(gateway, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+        assert b"\r\n\r\n0" in response
         peer = h11.Connection(h11.CLIENT)
         peer.send(h11.Request(method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]))
         peer.send(h11.EndOfMessage())
-        peer.receive_data(said)
+        peer.receive_data(response)
         events: list[Any] = []
         while not events or not isinstance(events[-1], h11.EndOfMessage):
             events.append(peer.next_event())
-        data = b"".join(one.data for one in events if isinstance(one, h11.Data))
+        data = b"".join(event.data for event in events if isinstance(event, h11.Data))
         assert data.startswith(b"event: ")
         assert data.endswith(b"data: [DONE]\n\n")
 
 
-async def half_closed(client: httpx.AsyncClient, sent: bytes) -> bytes:
+async def half_close(client: httpx.AsyncClient, sent: bytes) -> bytes:
     """Return the response to a client that closes its half at once."""
-    async with opened(client, 1) as [(reader, writer)]:
+    async with open_connections(client, 1) as [(reader, writer)]:
         writer.write(sent)
         writer.write_eof()
-        return await rest(reader)
+        return await read_rest(reader)
 
 
 class TestSlowReaders:
@@ -350,31 +362,31 @@ class TestSlowReaders:
     @pytest.mark.parametrize("stream", [False, True])
     async def test_a_client_that_reads_nothing_is_disconnected(self, client: httpx.AsyncClient, stream: bool) -> None:  # noqa: FBT001
         """A client that reads nothing of a large response is disconnected."""
-        asked = {"prompt": "x", "n": self.COUNT, "response_format": "b64_json"} | ({"stream": True} if stream else {})
-        body = json.dumps(asked).encode()
-        async with opened(client, 1) as [(reader, writer)]:
+        fields = {"prompt": "x", "n": self.COUNT, "response_format": "b64_json"} | ({"stream": True} if stream else {})
+        body = json.dumps(fields).encode()
+        async with open_connections(client, 1) as [(reader, writer)]:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
-            async with asyncio.timeout(SOON):
+            async with asyncio.timeout(TIMEOUT):
                 for count in (1, 2):  # the looks count, too
-                    await until_not(client, f"in_flight {count}.0")
+                    await wait_until_not(client, f"in_flight {count}.0")
             writer.transport.resume_reading()  # type: ignore[attr-defined]
-            assert len(await rest(reader)) < self.COUNT * self.SIZE
+            assert len(await read_rest(reader)) < self.COUNT * self.SIZE
 
     async def test_a_slow_reader_gets_everything(self, client: httpx.AsyncClient) -> None:
         """A client that keeps reading slowly gets everything."""
         body = json.dumps({"prompt": "x", "n": 4, "response_format": "b64_json"}).encode()
-        async with opened(client, 1) as [(reader, writer)]:
+        async with open_connections(client, 1) as [(reader, writer)]:
             writer.write(HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
             size = 0
-            async with asyncio.timeout(SOON):
+            async with asyncio.timeout(TIMEOUT):
                 while piece := await reader.read(2**17):
                     size += len(piece)
                     await asyncio.sleep(0.03)
         assert size > 4 * self.SIZE
 
 
-async def until_not(client: httpx.AsyncClient, text: str) -> None:
+async def wait_until_not(client: httpx.AsyncClient, text: str) -> None:
     """Wait until the counters change."""
     while text in (await client.get("/metrics")).text:  # noqa: ASYNC110 - counters give no event
         await asyncio.sleep(0.05)
@@ -384,21 +396,21 @@ class TestLingering:
     async def test_early_errors_reach_a_client_that_still_sends(self, gateway: httpx.AsyncClient) -> None:
         """A client that sends the whole body before it reads gets the error response, not a reset."""
         size = 20_000_000  # more than the buffers between the two hold, and than the gateway takes
-        async with opened(gateway, 1) as [(reader, writer)]:
+        async with open_connections(gateway, 1) as [(reader, writer)]:
             writer.write(HEAD + b"content-length: %d\r\n\r\n" % size)
             for _ in range(size // 100_000):
                 writer.write(b" " * 100_000)
                 await writer.drain()
-            assert (await rest(reader)).startswith(b"HTTP/1.1 413")
+            assert (await read_rest(reader)).startswith(b"HTTP/1.1 413")
 
     async def test_endless_senders_are_disconnected(self, service: Service, tmp_path: Path) -> None:
         """A client that never stops sending keeps the connection for a limited time only."""
         settings = config(service, tmp_path, receive_timeout=0.5)
-        async with running_gateway(settings) as client, opened(client, 1) as [(reader, writer)]:
+        async with running_gateway(settings) as client, open_connections(client, 1) as [(reader, writer)]:
             writer.write(HEAD + b"content-length: 1000\r\n\r\n")
-            assert (await rest(reader)).startswith(b"HTTP/1.1 408")
+            assert (await read_rest(reader)).startswith(b"HTTP/1.1 408")
             with contextlib.suppress(ConnectionError):
-                async with asyncio.timeout(SOON):
+                async with asyncio.timeout(TIMEOUT):
                     while not reader.exception():
                         writer.write(b"x")
                         await writer.drain()
@@ -425,7 +437,7 @@ class TestLingering:
 )
 async def test_ambiguous_lengths_are_refused(gateway: httpx.AsyncClient, fake: FakeService, head: bytes) -> None:
     """A body with an ambiguous end is refused, and the bytes after it are not taken for a request."""
-    async with opened(gateway, 1) as [(reader, writer)]:
+    async with open_connections(gateway, 1) as [(reader, writer)]:
         writer.write(HEAD + head + BODY + GET)
-        assert re.findall(rb"HTTP/1\.1 (\d+)", await rest(reader)) == [b"400"]
+        assert re.findall(rb"HTTP/1\.1 (\d+)", await read_rest(reader)) == [b"400"]
     assert not fake.requests

@@ -13,12 +13,12 @@ from tintype.gateway.http.disconnect import cancel_on_disconnect
 pytestmark = pytest.mark.anyio
 
 
-async def stays() -> dict[str, str]:
+async def never_disconnect() -> dict[str, str]:
     await asyncio.sleep(60)
     return {"type": "http.disconnect"}
 
 
-async def leaves() -> dict[str, str]:
+async def disconnect() -> dict[str, str]:
     return {"type": "http.disconnect"}
 
 
@@ -29,7 +29,7 @@ async def test_the_result_is_returned() -> None:
         return 7
 
     before = asyncio.all_tasks()
-    assert await cancel_on_disconnect(stays, work()) == 7
+    assert await cancel_on_disconnect(never_disconnect, work()) == 7
     assert asyncio.all_tasks() <= before
 
 
@@ -40,7 +40,7 @@ async def test_an_error_is_raised() -> None:
         raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
-        await cancel_on_disconnect(stays, work())
+        await cancel_on_disconnect(never_disconnect, work())
 
 
 async def test_a_disconnect_cancels_the_work() -> None:
@@ -55,7 +55,7 @@ async def test_a_disconnect_cancels_the_work() -> None:
             events.append("cleaned")
 
     with pytest.raises(ClientGone):
-        await cancel_on_disconnect(leaves, work())
+        await cancel_on_disconnect(disconnect, work())
     assert events == ["cleaned"]
 
 
@@ -81,7 +81,7 @@ async def test_cancelling_the_handler_cancels_the_work() -> None:
         finally:
             ended.set()
 
-    task = asyncio.create_task(cancel_on_disconnect(stays, work()))
+    task = asyncio.create_task(cancel_on_disconnect(never_disconnect, work()))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 EDITS, VARIATIONS = "/v1/images/edits", "/v1/images/variations"
-OTHER = image_file("JPEG")
+JPEG = image_file("JPEG")
 MASK = image_file(mode="RGBA")
-REQUEST = "invalid_request_error"
+INVALID_REQUEST = "invalid_request_error"
 
 
 class TestForms:
@@ -41,7 +41,7 @@ class TestForms:
 
     async def test_a_repeated_name_is_a_list(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A repeated name is a list."""
-        answer = await gateway.post(EDITS, data={"prompt": "x"}, files=[("image", file()), ("image", file(OTHER))])
+        answer = await gateway.post(EDITS, data={"prompt": "x"}, files=[("image", file()), ("image", file(JPEG))])
         assert answer.headers["x-tintype-ignored"] == "image[1]"
         assert fake.requests[0].image == LAKE
 
@@ -60,7 +60,7 @@ class TestForms:
         """Several masks are refused, because their order has no meaning."""
         masks = [("mask[]", file(MASK)), ("mask[]", file(MASK))]
         answer = await gateway.post(path, data={"prompt": "x"}, files=[("image", file()), *masks])
-        assert "one image, not 2" in check_error(answer, 400, REQUEST, "invalid_value", "mask")
+        assert "one image, not 2" in check_error(answer, 400, INVALID_REQUEST, "invalid_value", "mask")
 
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
     @pytest.mark.parametrize("name", ["n", "size", "quality", "stream", "loras", "user", "n[]"])
@@ -68,8 +68,8 @@ class TestForms:
         """The error for a file in a text field names its length, not its bytes."""
         parts = [("image", file()), *[(name, file(b"\0secret" * 9))] * (2 if name == "n[]" else 1)]
         answer = await gateway.post(path, data={"prompt": "x"}, files=parts)
-        said = check_error(answer, 400, REQUEST, "invalid_value", name.removesuffix("[]"))
-        assert said.endswith("not a list of 2 files." if name == "n[]" else "not a file of 63 bytes.")
+        message = check_error(answer, 400, INVALID_REQUEST, "invalid_value", name.removesuffix("[]"))
+        assert message.endswith("not a list of 2 files." if name == "n[]" else "not a file of 63 bytes.")
 
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
     async def test_numbers_in_several_spellings(self, gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
@@ -77,8 +77,8 @@ class TestForms:
         fields = {"prompt": "x", "n": "2.0", "steps": "3", "seed": "-1", "stream": "False", "strength": "0.5"}
         answer = await gateway.post(path, data=fields | {"size": "", "response_format": ""}, files=[("image", file())])
         assert answer.status_code == 200, answer.text
-        asked = fake.requests[0]
-        assert (asked.count, asked.steps, asked.HasField("seed"), asked.strength) == (2, 3, False, 0.5)
+        sent = fake.requests[0]
+        assert (sent.count, sent.steps, sent.HasField("seed"), sent.strength) == (2, 3, False, 0.5)
 
     async def test_text_images_and_empty_fields(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Numbers and booleans are text, images may be, and empty fields are absent."""
@@ -86,13 +86,13 @@ class TestForms:
         rest = {"image": B64, "mask": "", "user": "", "quality": "", "background": "auto", "odd": "1"}
         answer = await gateway.post(EDITS, data=fields | rest, files=[("mask", ("", b""))])
         assert answer.status_code == 200, answer.text
-        asked = fake.requests[0]
-        assert (asked.image, asked.mask, asked.count, asked.seed) == (LAKE, b"", 2, 7)
-        assert (asked.strength, asked.guidance_scale) == (0.25, 5)
+        sent = fake.requests[0]
+        assert (sent.image, sent.mask, sent.count, sent.seed) == (LAKE, b"", 2, 7)
+        assert (sent.strength, sent.guidance_scale) == (0.25, 5)
         assert answer.headers["x-tintype-ignored"] == "odd"
 
     @pytest.mark.parametrize(
-        ("fields", "files", "code", "param", "told"),
+        ("fields", "files", "code", "param", "expected"),
         [
             ({}, [("image", file())], None, "prompt", "empty string"),
             ({"prompt": "x"}, [("odd", file())], "invalid_value", "image", "PNG, JPEG or WebP"),
@@ -120,11 +120,11 @@ class TestForms:
         files: list[Any],
         code: str | None,
         param: str,
-        told: str,
+        expected: str,
     ) -> None:
         """Errors name the field, and no request reaches the service."""
         answer = await gateway.post(EDITS, data=fields, files=files)
-        assert told in check_error(answer, 400, REQUEST, code, param)
+        assert expected in check_error(answer, 400, INVALID_REQUEST, code, param)
         assert fake.requests == []
 
     @pytest.mark.parametrize(
@@ -149,23 +149,23 @@ class TestForms:
     ) -> None:
         """An invalid form gives 400, never 500."""
         answer = await gateway.post(EDITS, content=body, headers={"content-type": kind})
-        check_error(answer, status, REQUEST, None, None)
+        check_error(answer, status, INVALID_REQUEST, None, None)
 
     async def test_too_many_parts_are_refused(self, gateway: httpx.AsyncClient) -> None:
         """The error for too many parts names the limit."""
         answer = await gateway.post(EDITS, data={f"x{i}": "" for i in range(1001)}, files=[("image", file())])
-        assert "at most 1000 parts" in check_error(answer, 400, REQUEST, None, None)
+        assert "at most 1000 parts" in check_error(answer, 400, INVALID_REQUEST, None, None)
 
     async def test_a_wrong_content_type_is_named(self, gateway: httpx.AsyncClient) -> None:
         """The error for another content type names both supported ones."""
         answer = await gateway.post(EDITS, data={"prompt": "x"})
-        said = check_error(answer, 415, REQUEST, None, None)
-        assert "'application/json' or 'multipart/form-data', not 'application/x-www-form-urlencoded'" in said
+        message = check_error(answer, 415, INVALID_REQUEST, None, None)
+        assert "'application/json' or 'multipart/form-data', not 'application/x-www-form-urlencoded'" in message
 
     async def test_generations_accept_no_forms(self, gateway: httpx.AsyncClient) -> None:
         """Paths without a start image accept JSON only."""
         answer = await gateway.post("/v1/images/generations", data={"prompt": "x"}, files=[("image", file())])
-        check_error(answer, 415, REQUEST, None, None)
+        check_error(answer, 415, INVALID_REQUEST, None, None)
 
     async def test_a_repeated_form_is_the_same_request(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A repeated form is the same request, although its boundary differs."""
@@ -188,8 +188,8 @@ class TestForms:
             answer = await client.post(EDITS, data={"prompt": "x"}, files=[("image", file(LAKE + bytes(50_000_000)))])
             half = file(LAKE + bytes(32_000_000))
             both = await client.post(EDITS, data={"prompt": "x"}, files=[("image", half), ("mask", half)])
-        assert "at most 50000000 bytes" in check_error(answer, 400, REQUEST, "invalid_image_file", "image")
-        assert "at most 64000000 bytes" in check_error(both, 400, REQUEST, "invalid_image_file", "mask")
+        assert "at most 50000000 bytes" in check_error(answer, 400, INVALID_REQUEST, "invalid_image_file", "image")
+        assert "at most 64000000 bytes" in check_error(both, 400, INVALID_REQUEST, "invalid_image_file", "mask")
 
 
 def test_group_fields() -> None:

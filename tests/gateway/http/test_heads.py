@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-SOON = 30.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
+TIMEOUT = 30.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
 PIECE = 2**14
 ENDLESS = 2**21
 BODY = b'{"prompt": "x"}'
@@ -29,33 +29,33 @@ POST = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/js
 CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 
 
-async def told(gateway: httpx.AsyncClient, pieces: Iterable[bytes]) -> tuple[bytes, int]:
+async def send_all(gateway: httpx.AsyncClient, pieces: Iterable[bytes]) -> tuple[bytes, int]:
     """Return the response to these pieces, and the number of bytes that were accepted."""
     reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
-    reading, taken = asyncio.create_task(reader.read()), 0
+    reading, accepted = asyncio.create_task(reader.read()), 0
     try:
         with contextlib.suppress(ConnectionError):
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
-                taken += len(piece)
+                accepted += len(piece)
                 await asyncio.sleep(0.005)
-            return await asyncio.wait_for(reading, SOON), taken
-        return b"", taken
+            return await asyncio.wait_for(reading, TIMEOUT), accepted
+        return b"", accepted
     finally:
         reading.cancel()
         writer.close()
 
 
-def endless(begin: bytes, more: bytes) -> Iterable[bytes]:
+def endless_head(start: bytes, repeated: bytes) -> Iterable[bytes]:
     """Yield several times the limit of a head."""
-    yield begin
+    yield start
     for _ in range(ENDLESS // PIECE):
-        yield more * (PIECE // len(more))
+        yield repeated * (PIECE // len(repeated))
 
 
 @pytest.mark.parametrize(
-    ("begin", "more"),
+    ("start", "repeated"),
     [
         (b"GET /", b"x"),
         (b"GET / HTTP/1.1\r\nx-long: ", b"x"),
@@ -70,17 +70,17 @@ def endless(begin: bytes, more: bytes) -> Iterable[bytes]:
     ids=["url", "value", "many", "name", "nothing", "second", "trailers", "trailer", "extension"],
 )
 async def test_endless_heads_close_the_connection(
-    gateway: httpx.AsyncClient, fake: FakeService, begin: bytes, more: bytes
+    gateway: httpx.AsyncClient, fake: FakeService, start: bytes, repeated: bytes
 ) -> None:
     """The connection is closed soon after the limit, whether before, after or within a body."""
-    assert (await told(gateway, endless(begin, more)))[1] < ENDLESS // 2
+    assert (await send_all(gateway, endless_head(start, repeated)))[1] < ENDLESS // 2
     assert not fake.requests
 
 
 async def test_too_large_heads_give_431(gateway: httpx.AsyncClient) -> None:
     """A client that reads meanwhile gets 431, in JSON."""
-    said, _ = await told(gateway, [b"GET / HTTP/1.1\r\nx: ", *[b"y" * PIECE] * (MAX_HEAD // PIECE + 1)])
-    head, _, body = said.partition(b"\r\n\r\n")
+    response, _ = await send_all(gateway, [b"GET / HTTP/1.1\r\nx: ", *[b"y" * PIECE] * (MAX_HEAD // PIECE + 1)])
+    head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 431 ")
     assert b"connection: close" in head
     error = json.loads(body)["error"]
@@ -94,5 +94,7 @@ async def test_half_the_limit_is_accepted(gateway: httpx.AsyncClient) -> None:
     padded = BODY + b" " * 30_000
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in padded)
     assert len(chunks) > 2 * MAX_HEAD
-    said, _ = await told(gateway, [CHUNKED.replace(b"host:", b"connection: close\r\nhost:") + chunks + b"0\r\n\r\n"])
-    assert said.startswith(b"HTTP/1.1 200 ")
+    response, _ = await send_all(
+        gateway, [CHUNKED.replace(b"host:", b"connection: close\r\nhost:") + chunks + b"0\r\n\r\n"]
+    )
+    assert response.startswith(b"HTTP/1.1 200 ")

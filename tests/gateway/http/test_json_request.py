@@ -30,11 +30,11 @@ def test_a_byte_order_mark_is_accepted() -> None:
     assert decode_json(codecs.BOM_UTF8 + json.dumps(BODY).encode()) == BODY
 
 
-@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
-def test_other_encodings_are_refused(coding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_other_encodings_are_refused(encoding: str) -> None:
     """Text in another encoding is refused with its name, with or without a mark."""
     with pytest.raises(NotJson, match="in UTF-8, not in UTF-16 or UTF-32"):
-        decode_json(json.dumps(BODY).encode(coding))
+        decode_json(json.dumps(BODY).encode(encoding))
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ async def test_deep_fields_give_no_server_error(
     del fake
     body = b'{"prompt":"x","image":"aGk=","%b":%b}' % (key.encode(), nested(depth))
     answer = await gateway.post(path, content=body, headers={"content-type": "application/json"})
-    told: dict[str, Any] = answer.json()
-    assert answer.status_code < 500 or "not found" in str(told), told
+    message: dict[str, Any] = answer.json()
+    assert answer.status_code < 500 or "not found" in str(message), message
 
 
 @pytest.mark.anyio

@@ -23,36 +23,36 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-SOON = 30.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
-PATIENCE = 1.0  # seconds
+TIMEOUT = 30.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
+RECEIVE_TIMEOUT = 1.0  # seconds
 HEAD = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
 
 
 @pytest.fixture
 async def address(service: Service, tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
     """Return a gateway with a short time limit."""
-    async with running_gateway(config(service, tmp_path, receive_timeout=PATIENCE)) as client:
-        yield where(client)
+    async with running_gateway(config(service, tmp_path, receive_timeout=RECEIVE_TIMEOUT)) as client:
+        yield address_of(client)
 
 
-def where(client: httpx.AsyncClient) -> tuple[str, int]:
+def address_of(client: httpx.AsyncClient) -> tuple[str, int]:
     assert client.base_url.port
     return client.base_url.host, client.base_url.port
 
 
-async def dripping(address: tuple[str, int], begin: str, drip: str) -> bytes:
+async def send_slowly(address: tuple[str, int], begin: str, repeated: str) -> bytes:
     """Return the response to a client that begins and then sends single bytes slowly."""
     reader, writer = await asyncio.open_connection(*address)
 
-    async def drips() -> None:
+    async def send() -> None:
         writer.write(begin.encode())
-        while drip:
-            writer.write(drip.encode())
+        while repeated:
+            writer.write(repeated.encode())
             await asyncio.sleep(0.05)
 
-    sending, answer = asyncio.create_task(drips()), b""
+    sending, answer = asyncio.create_task(send()), b""
     try:
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(TIMEOUT):
             # Piece by piece: what came before a reset would else be lost with it.
             while piece := await reader.read(2**16):
                 answer += piece
@@ -65,7 +65,7 @@ async def dripping(address: tuple[str, int], begin: str, drip: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("begin", "drip"),
+    ("begin", "repeated"),
     [
         ("", ""),
         ("", "\r\n"),
@@ -74,15 +74,15 @@ async def dripping(address: tuple[str, int], begin: str, drip: str) -> bytes:
         (f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nx-slow: ", "x"),
     ],
 )
-async def test_endless_heads_close_the_connection(address: tuple[str, int], begin: str, drip: str) -> None:
+async def test_endless_heads_close_the_connection(address: tuple[str, int], begin: str, repeated: str) -> None:
     """A connection whose head does not end is closed, whether nothing or single bytes arrive."""
-    assert await dripping(address, begin, drip) == b""
+    assert await send_slowly(address, begin, repeated) == b""
 
 
-@pytest.mark.parametrize("drip", ["", " "])
-async def test_missing_bodies_give_408(address: tuple[str, int], fake: FakeService, drip: str) -> None:
+@pytest.mark.parametrize("repeated", ["", " "])
+async def test_missing_bodies_give_408(address: tuple[str, int], fake: FakeService, repeated: str) -> None:
     """A body that does not arrive gives 408 in the vendor's format, and the connection is closed."""
-    answer = await dripping(address, HEAD, drip)
+    answer = await send_slowly(address, HEAD, repeated)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408")
     assert b"connection: close" in head
@@ -99,11 +99,11 @@ async def test_broken_off_bodies_are_not_server_errors(
     """A client that disconnects while it sends is not counted or logged as a server error."""
     caplog.set_level(logging.INFO)
     async with running_gateway(config(service, tmp_path)) as client:
-        _, writer = await asyncio.open_connection(*where(client))
+        _, writer = await asyncio.open_connection(*address_of(client))
         writer.write(HEAD.replace(PATH, path).encode() + b'{"prompt": "')
         await writer.drain()
         writer.close()
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(TIMEOUT):
             while f"path={path} status=499 error=CLIENT_GONE" not in caplog.text:  # noqa: ASYNC110 - the log can't call us
                 await asyncio.sleep(0.02)
         assert 'status="500"' not in (await client.get("/metrics")).text
@@ -112,41 +112,41 @@ async def test_broken_off_bodies_are_not_server_errors(
 async def test_unread_bodies_do_not_keep_the_connection(service: Service, tmp_path: Path) -> None:
     """A client that is refused before its body was read can't keep the connection open."""
     create(tmp_path / "keys", "me")
-    async with running_gateway(config(service, tmp_path, receive_timeout=PATIENCE)) as client:
-        answer = await dripping(where(client), HEAD, " ")
+    async with running_gateway(config(service, tmp_path, receive_timeout=RECEIVE_TIMEOUT)) as client:
+        answer = await send_slowly(address_of(client), HEAD, " ")
     assert answer.startswith(b"HTTP/1.1 401")
 
 
 async def test_the_limit_applies_to_the_second_request(address: tuple[str, int]) -> None:
     """The limit also applies to the second request of a connection."""
-    answer = await dripping(address, "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nGET /liv", "x")
+    answer = await send_slowly(address, "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nGET /liv", "x")
     assert answer.startswith(b"HTTP/1.1 200")
 
 
 async def test_generation_may_take_longer(service: Service, fake: FakeService, tmp_path: Path) -> None:
     """The limit does not apply to the time of generating images."""
-    going_on = asyncio.Event()
+    proceed = asyncio.Event()
     normal = fake.behave
 
-    async def waits(request: object, context: object) -> object:
-        await asyncio.wait_for(going_on.wait(), SOON)
+    async def wait(request: object, context: object) -> object:
+        await asyncio.wait_for(proceed.wait(), TIMEOUT)
         async for event in normal(request, context):  # type: ignore[arg-type]
             yield event
 
-    fake.behave = waits  # type: ignore[assignment]
-    async with running_gateway(config(service, tmp_path, receive_timeout=PATIENCE)) as client:
-        asked = asyncio.create_task(client.post(PATH, json={"prompt": "x"}))
+    fake.behave = wait  # type: ignore[assignment]
+    async with running_gateway(config(service, tmp_path, receive_timeout=RECEIVE_TIMEOUT)) as client:
+        post = asyncio.create_task(client.post(PATH, json={"prompt": "x"}))
         await fake.started.wait()
-        await asyncio.sleep(1.5 * PATIENCE)
-        going_on.set()
-        assert (await asked).status_code == 200
+        await asyncio.sleep(1.5 * RECEIVE_TIMEOUT)
+        proceed.set()
+        assert (await post).status_code == 200
 
 
-@pytest.mark.parametrize(("rest", "delays"), [(0, []), (10 * MIN_RATE, [PATIENCE + 10])])
+@pytest.mark.parametrize(("rest", "delays"), [(0, []), (10 * MIN_RATE, [RECEIVE_TIMEOUT + 10])])
 async def test_closing_connections_have_time_for_the_response(rest: int, delays: list[float]) -> None:
     """A closing connection has as much time for the rest of its response as an open one."""
-    later: list[float] = []
+    delays_of_timers: list[float] = []
     inner = SimpleNamespace(is_closing=bool, get_write_buffer_size=lambda: rest, close=bool, abort=bool)
-    loop = SimpleNamespace(call_later=lambda seconds, _: later.append(seconds))
-    TimedTransport(inner, SimpleNamespace(loop=loop, seconds=PATIENCE, has_unread_body=bool)).close()  # type: ignore[arg-type]
-    assert later == delays
+    loop = SimpleNamespace(call_later=lambda seconds, _: delays_of_timers.append(seconds))
+    TimedTransport(inner, SimpleNamespace(loop=loop, seconds=RECEIVE_TIMEOUT, has_unread_body=bool)).close()  # type: ignore[arg-type]
+    assert delays_of_timers == delays

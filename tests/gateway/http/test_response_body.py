@@ -33,10 +33,10 @@ def test_the_body_equals_the_encoded_json(name: str, files: list[bytes], prompt:
     """For any files and dialect, the body is the JSON, of the stated length."""
     dialect = DIALECTS[name]
     call = dialect.parse({"prompt": f"x{prompt}", "response_format": "b64_json"})
-    body = render_body(lambda made: dialect.render(made, call, 5, ()), response(*files))
-    whole = b"".join(body)
-    assert whole == msgspec.json.encode(dialect.render(response(*files), call, 5, ()))
-    assert len(body) == len(whole)
+    body = render_body(lambda message: dialect.render(message, call, 5, ()), response(*files))
+    encoded = b"".join(body)
+    assert encoded == msgspec.json.encode(dialect.render(response(*files), call, 5, ()))
+    assert len(body) == len(encoded)
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 2])
@@ -53,7 +53,9 @@ def test_files_are_encoded_in_short_pieces(size: int) -> None:
 def test_links_have_no_file() -> None:
     """A dialect that answers links has no file in its JSON."""
     dialect = DIALECTS["agent.ai"]
-    body = render_body(lambda made: dialect.render(made, dialect.parse({"prompt": "x"}), 5, ["u"]), response(b"abc"))
+    body = render_body(
+        lambda message: dialect.render(message, dialect.parse({"prompt": "x"}), 5, ["u"]), response(b"abc")
+    )
     assert msgspec.json.decode(b"".join(body))["status"] == 200
 
 

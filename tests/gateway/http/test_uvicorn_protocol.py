@@ -44,13 +44,15 @@ class Transport:
         return lambda *_args, **_named: None
 
 
-async def silent(_: Any, __: Any, ___: Any) -> None:
+async def app_without_response(_: Any, __: Any, ___: Any) -> None:
     """An application that answers nothing."""
 
 
 def connect() -> Any:
     """Return a connection, served by no application."""
-    config = uvicorn.Config(silent, interface="asgi3", proxy_headers=False, lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        app_without_response, interface="asgi3", proxy_headers=False, lifespan="off", log_config=None
+    )
     connection: Any = uvicorn_protocol.HttpConnection(config, ServerState(), {})
     connection.connection_made(Transport())
     return connection
@@ -68,7 +70,7 @@ async def test_interfaces_exist() -> None:
     connection.data_received(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
     server = uvicorn.Server(connection.config)
     server.lifespan = connection.config.lifespan_class(connection.config)
-    found = {
+    missing_by_owner = {
         "connection": missing(connection, PROTOCOL),
         "connection.cycle": missing(connection.cycle, CYCLE),
         "connection.flow": missing(connection.flow, FLOW),
@@ -76,8 +78,10 @@ async def test_interfaces_exist() -> None:
         "Server.lifespan": missing(server.lifespan, ("shutdown",)),
     }
     await disconnect(connection)
-    gone = {owner: names for owner, names in found.items() if names}
-    assert not gone, f"uvicorn {version('uvicorn')} lacks {gone}: adapt gateway/http/uvicorn_protocol.py"
+    missing_interfaces = {owner: names for owner, names in missing_by_owner.items() if names}
+    assert not missing_interfaces, (
+        f"uvicorn {version('uvicorn')} lacks {missing_interfaces}: adapt gateway/http/uvicorn_protocol.py"
+    )
 
 
 async def test_connection_properties_show_the_state() -> None:
@@ -100,10 +104,10 @@ def test_uvicorns_version_is_bounded() -> None:
 
 def test_undocumented_interfaces_are_used_in_one_module() -> None:
     """No other module of the gateway imports these."""
-    users = {
+    modules = {
         path.relative_to(GATEWAY).as_posix()
         for path in GATEWAY.rglob("*.py")
         for line in path.read_text("utf-8").splitlines()
         if line.lstrip().startswith(("import ", "from ")) and UNDOCUMENTED.search(line)
     }
-    assert users == {"http/uvicorn_protocol.py"}
+    assert modules == {"http/uvicorn_protocol.py"}

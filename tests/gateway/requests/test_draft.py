@@ -61,14 +61,14 @@ def test_left_out_fields_stay_out() -> None:
 
 def test_only_builders_modify_messages() -> None:
     """Outside of the builders, no module of the gateway assigns to a field of a request or merges messages."""
-    found = {
+    mutations = {
         f"{path.relative_to(GATEWAY).as_posix()}:{getattr(node, 'lineno', 0)}"
         for path in GATEWAY.rglob("*.py")
         if path.relative_to(GATEWAY).as_posix() not in BUILDERS
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if _is_mutation(node)
     }
-    assert found == set()
+    assert mutations == set()
 
 
 def _is_mutation(node: ast.AST) -> bool:
@@ -77,6 +77,8 @@ def _is_mutation(node: ast.AST) -> bool:
         return isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS
     if not isinstance(node, ast.Assign):
         return False
-    targets = [one for target in node.targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    targets = [
+        element for target in node.targets for element in (target.elts if isinstance(target, ast.Tuple) else [target])
+    ]
     owners = [target.value for target in targets if isinstance(target, ast.Attribute)]
     return any(ast.unparse(owner).split(".")[-1] in ("request", "generation") for owner in owners)

@@ -9,11 +9,19 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import httpx
 import pytest
 
 from tests.support.gateway.clock import Clock
-from tests.support.gateway.fakes import PATH, FakeService, Refusal, breaking, drawing, image, thumbnail
+from tests.support.gateway.fakes import (
+    PATH,
+    FakeService,
+    Refusal,
+    disconnect_once_started,
+    failing_after_first_event,
+    image,
+    images_with_previews,
+    preview_event,
+)
 from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64
 from tintype.gateway.access.rejections import KeyReused
@@ -27,41 +35,43 @@ from tintype.v1 import image_service_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    import httpx
+
 pytestmark = pytest.mark.anyio
 
 
-def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, Reply]]]:
+def counted_work(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, Reply]]]:
     """Return some work, and a list with an entry for each time it ran."""
-    done: list[int] = []
+    runs: list[int] = []
 
     async def work() -> Reply:
-        done.append(1)
+        runs.append(1)
         await asyncio.sleep(0)
         return Reply(JsonBody([bytes(size)]), {})
 
-    return done, work
+    return runs, work
 
 
 class TestKept:
     async def test_a_repeated_request_gets_the_first_reply(self) -> None:
         """A repeated request gets the first reply, after or during the first request."""
-        cache, (done, work) = IdempotencyCache(100), making()
+        cache, (runs, work) = IdempotencyCache(100), counted_work()
         first, second = await asyncio.gather(cache.get_or_run("k", b"a", work), cache.get_or_run("k", b"a", work))
         third = await cache.get_or_run("k", b"a", work)
         assert first[0] is second[0] is third[0]
         assert [first[1], second[1], third[1]] == [False, True, True]
-        assert len(done) == 1
+        assert len(runs) == 1
 
     async def test_another_body_is_refused(self) -> None:
         """A key belongs to one body."""
-        cache, (_, work) = IdempotencyCache(100), making()
+        cache, (_, work) = IdempotencyCache(100), counted_work()
         await cache.get_or_run("k", b"a", work)
         with pytest.raises(KeyReused):
             await cache.get_or_run("k", b"b", work)
 
     async def test_errors_are_not_kept(self) -> None:
         """An error is raised, and the next request tries again."""
-        cache, (done, work) = IdempotencyCache(100), making()
+        cache, (runs, work) = IdempotencyCache(100), counted_work()
 
         async def fails() -> Reply:
             raise ValueError("mine")
@@ -69,34 +79,34 @@ class TestKept:
         with pytest.raises(ValueError, match="mine"):
             await cache.get_or_run("k", b"a", fails)
         assert (await cache.get_or_run("k", b"b", work))[1] is False
-        assert len(done) == 1
+        assert len(runs) == 1
 
     async def test_expired_keys_can_be_reused(self) -> None:
         """After its lifetime a key can be used again."""
         clock = Clock()
-        cache, (done, work) = IdempotencyCache(10, clock=clock), making()
+        cache, (runs, work) = IdempotencyCache(10, clock=clock), counted_work()
         await cache.get_or_run("k", b"a", work)
         clock.now += 11
         await cache.get_or_run("k", b"b", work)
-        assert len(done) == 2
+        assert len(runs) == 2
 
     async def test_the_oldest_replies_are_dropped_first(self) -> None:
         """The oldest replies are dropped first, and a reply that is too large is not kept."""
-        cache, (done, work) = IdempotencyCache(100, capacity=2 * ENTRY_OVERHEAD + 10), making(4)
+        cache, (runs, work) = IdempotencyCache(100, capacity=2 * ENTRY_OVERHEAD + 10), counted_work(4)
         for key in "abc":
             await cache.get_or_run(key, b"", work)
         assert [(await cache.get_or_run(key, b"", work))[1] for key in "bc"] == [True, True]
-        await cache.get_or_run("large", b"", making(ENTRY_OVERHEAD + 11)[1])
+        await cache.get_or_run("large", b"", counted_work(ENTRY_OVERHEAD + 11)[1])
         await asyncio.sleep(0)
         assert not cache._entries
-        assert len(done) == 3
+        assert len(runs) == 3
 
     async def test_work_continues_after_a_disconnect(self) -> None:
         """Work goes on after its client has disconnected."""
-        cache, go = IdempotencyCache(100), asyncio.Event()
+        cache, proceed = IdempotencyCache(100), asyncio.Event()
 
         async def work() -> Reply:
-            await go.wait()
+            await proceed.wait()
             return Reply(JsonBody([b"x"]), {})
 
         first = asyncio.create_task(cache.get_or_run("k", b"a", work))
@@ -104,7 +114,7 @@ class TestKept:
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        go.set()
+        proceed.set()
         assert (await cache.get_or_run("k", b"a", work))[1] is True
 
 
@@ -126,9 +136,9 @@ class TestOverHttp:
         self, gateway: httpx.AsyncClient, fake: FakeService
     ) -> None:
         """The same key from another caller, or on another path, is independent."""
-        for path, who in ((PATH, "Bearer a"), (PATH, "Bearer b"), ("/images/generations", "Bearer a")):
+        for path, authorization in ((PATH, "Bearer a"), (PATH, "Bearer b"), ("/images/generations", "Bearer a")):
             answer = await gateway.post(
-                path, json={"prompt": "x"}, headers={"idempotency-key": "o", "authorization": who}
+                path, json={"prompt": "x"}, headers={"idempotency-key": "o", "authorization": authorization}
             )
             assert answer.status_code == 200
         assert len(fake.requests) == 3
@@ -143,18 +153,17 @@ class TestOverHttp:
         self, gateway: httpx.AsyncClient, fake: FakeService
     ) -> None:
         """A client that reconnects gets the result of the running request."""
-        behave, go = fake.behave, asyncio.Event()
+        behave, proceed = fake.behave, asyncio.Event()
 
-        async def waits(request: Any, context: Any) -> Any:
-            await go.wait()
+        async def wait(request: Any, context: Any) -> Any:
+            await proceed.wait()
             async for event in behave(request, context):
                 yield event
 
-        fake.behave = waits
+        fake.behave = wait
         key = {"idempotency-key": "cut off"}
-        with pytest.raises(httpx.ReadTimeout):
-            await gateway.post(PATH, json={"prompt": "x"}, headers=key, timeout=0.3)
-        go.set()
+        await disconnect_once_started(gateway.post(PATH, json={"prompt": "x"}, headers=key), fake)
+        proceed.set()
         answer = await gateway.post(PATH, json={"prompt": "x"}, headers=key)
         assert (answer.status_code, answer.headers["idempotent-replayed"]) == (200, "true")
         assert len(fake.requests) == 1
@@ -167,10 +176,10 @@ class TestOverHttp:
         body, key = {"prompt": "x", "image": B64}, {"idempotency-key": "gone"}
         first = await gateway.post(PATH, json=body, headers=key)
 
-        async def gone(*_: Any) -> bytes:
+        async def fail_to_read(*_: Any) -> bytes:
             raise ImageNotFetched("image", "is not there")
 
-        monkeypatch.setattr("tintype.gateway.uploads.reading.ImageReader.read", gone)
+        monkeypatch.setattr("tintype.gateway.uploads.reading.ImageReader.read", fail_to_read)
         assert (await gateway.post(PATH, json=body, headers=key)).content == first.content
         assert len(fake.requests) == 1
 
@@ -188,11 +197,11 @@ class TestOverHttp:
         """A large body is hashed in a thread, and delays no other request."""
         hashed: list[tuple[int, bool]] = []
 
-        def noted(data: bytes) -> Any:
+        def record_hash(data: bytes) -> Any:
             hashed.append((len(data), threading.current_thread() is threading.main_thread()))
             return hashlib.sha256(data)
 
-        monkeypatch.setattr(handler, "hashlib", SimpleNamespace(sha256=noted))
+        monkeypatch.setattr(handler, "hashlib", SimpleNamespace(sha256=record_hash))
         body = b'{"prompt": "x"}' + b" " * 90_000
         headers = {"idempotency-key": "hashed", "content-type": "application/json"}
         assert (await gateway.post(PATH, content=body, headers=headers)).status_code == 200
@@ -213,7 +222,7 @@ class TestStreams:
         self, gateway: httpx.AsyncClient, fake: FakeService
     ) -> None:
         """A repeated stream has the finished images, byte for byte, and no image is generated twice."""
-        fake.behave = drawing(fake)
+        fake.behave = images_with_previews(fake)
         body, key = STREAM | {"n": 2, "partial_images": 2, "model": "dall-e-3", "odd": 1}, {"idempotency-key": "stream"}
         progress = {"x-tintype-progress": "true"}
         first = await gateway.post(PATH, json=body, headers=key | progress)
@@ -234,29 +243,29 @@ class TestStreams:
     ) -> None:
         """A client that reconnects to a running stream gets the finished images and keep-alive comments."""
         monkeypatch.setattr("tintype.gateway.requests.streaming.KEEP_ALIVE", 0.05)
-        go = asyncio.Event()
+        proceed = asyncio.Event()
 
         async def behave(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
             yield image(0)
-            await go.wait()
-            yield thumbnail(1, 0)
+            await proceed.wait()
+            yield preview_event(1, 0)
             yield image(1)
             yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
 
         fake.behave = behave
-        asked: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "json": STREAM | {"n": 2, "partial_images": 1},
             "headers": {"idempotency-key": "stream cut off"},
         }
-        async with gateway.stream("POST", PATH, **asked) as answer:
+        async with gateway.stream("POST", PATH, **arguments) as answer:
             await anext(answer.aiter_lines())
-        async with gateway.stream("POST", PATH, **asked) as answer:
+        async with gateway.stream("POST", PATH, **arguments) as answer:
             assert answer.headers["idempotent-replayed"] == "true"
             lines = answer.aiter_lines()
             assert await anext(lines) == "event: image_generation.completed"
             while await anext(lines) != ": ping":
                 pass
-            go.set()
+            proceed.set()
             rest = [line async for line in lines if line not in ("", ": ping")]
         assert [line[:40] for line in rest][::2] == ["event: image_generation.completed", "data: [DONE]"]
         assert len(fake.requests) == 1
@@ -265,14 +274,14 @@ class TestStreams:
     async def test_failed_streams_are_not_kept(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A failure before or after the first event is not kept."""
         behave = fake.behave
-        asked: dict[str, Any] = {"json": STREAM, "headers": {"idempotency-key": "stream later"}}
+        arguments: dict[str, Any] = {"json": STREAM, "headers": {"idempotency-key": "stream later"}}
         full = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL")
         fake.behave = full
-        assert (await gateway.post(PATH, **asked)).status_code == 429
-        fake.behave = breaking(full)
-        assert (await gateway.post(PATH, **asked)).text.startswith("event: error\n")
+        assert (await gateway.post(PATH, **arguments)).status_code == 429
+        fake.behave = failing_after_first_event(full)
+        assert (await gateway.post(PATH, **arguments)).text.startswith("event: error\n")
         fake.behave = behave
-        answer = await gateway.post(PATH, **asked)
+        answer = await gateway.post(PATH, **arguments)
         assert "idempotent-replayed" not in answer.headers
         assert answer.text.startswith("event: image_generation.completed\n")
 

@@ -28,19 +28,19 @@ async def test_quick_items_are_unchanged() -> None:
 
 async def test_periods_without_items_yield_none() -> None:
     """Each period without an item yields None, and later items are not lost."""
-    go = asyncio.Event()
+    proceed = asyncio.Event()
 
     async def items() -> AsyncGenerator[int]:
-        await go.wait()
+        await proceed.wait()
         yield 1
 
-    found = []
+    received = []
     async for item in with_keepalive(items(), 0.01):
-        found.append(item)
-        if len(found) == 3:
-            go.set()
-    assert found[:3] == [None, None, None]
-    assert found[-1] == 1
+        received.append(item)
+        if len(received) == 3:
+            proceed.set()
+    assert received[:3] == [None, None, None]
+    assert received[-1] == 1
 
 
 async def test_errors_are_raised() -> None:
@@ -54,19 +54,19 @@ async def test_errors_are_raised() -> None:
         assert [item async for item in with_keepalive(items(), 5)] == [1]
 
 
-@pytest.mark.parametrize("waits", [True, False])
-async def test_closing_closes_the_items(waits: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("is_waiting", [True, False])
+async def test_closing_closes_the_items(is_waiting: bool) -> None:  # noqa: FBT001
     """Closing the generator, between items or during a wait, closes the inner one."""
-    ended = asyncio.Event()
+    closed = asyncio.Event()
 
     async def items() -> AsyncGenerator[int]:
         try:
-            if waits:
+            if is_waiting:
                 await asyncio.sleep(60)
             yield 1
         finally:
-            ended.set()
+            closed.set()
 
-    async with aclosing(with_keepalive(items(), 0.01)) as heard:
-        assert await anext(heard) == (None if waits else 1)
-    await asyncio.wait_for(ended.wait(), 30)
+    async with aclosing(with_keepalive(items(), 0.01)) as marked_items:
+        assert await anext(marked_items) == (None if is_waiting else 1)
+    await asyncio.wait_for(closed.wait(), 30)

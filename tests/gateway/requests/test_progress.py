@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def on_the_way(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+async def report_progress(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.StreamImagesResponse]:
     """Report queue position, loading and steps, then finish."""
     queued = pb.Queued(position=2)
     queued.eta.FromMilliseconds(1500)
@@ -29,7 +29,7 @@ async def on_the_way(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.S
     yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
 
 
-async def told(gateway: httpx.AsyncClient, **headers: str) -> list[dict[str, Any]]:
+async def streamed_events(gateway: httpx.AsyncClient, **headers: str) -> list[dict[str, Any]]:
     answer = await gateway.post(PATH, json={"prompt": "x", "stream": True}, headers=headers)
     blocks = [block.split("\n") for block in answer.text.split("\n\n") if block.startswith("event: ")]
     for name, data in blocks:
@@ -39,8 +39,8 @@ async def told(gateway: httpx.AsyncClient, **headers: str) -> list[dict[str, Any
 
 async def test_progress_is_reported_on_request(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Queue position, loading and steps are separate events; unknown values are left out."""
-    fake.behave = on_the_way
-    assert (await told(gateway, **{"x-tintype-progress": "true"}))[:3] == [
+    fake.behave = report_progress
+    assert (await streamed_events(gateway, **{"x-tintype-progress": "true"}))[:3] == [
         {"type": "tintype.queued", "position": 2, "eta": 1.5},
         {"type": "tintype.loading", "model": "tiny", "fraction": 0.25},
         {"type": "tintype.progress", "image_index": 1, "step": 3, "steps": 8},
@@ -52,5 +52,5 @@ async def test_without_the_header_there_is_no_progress(
     gateway: httpx.AsyncClient, fake: FakeService, headers: dict[str, str]
 ) -> None:
     """Without the header there are only OpenAI's events."""
-    fake.behave = on_the_way
-    assert [event["type"] for event in await told(gateway, **headers)] == ["image_generation.completed"]
+    fake.behave = report_progress
+    assert [event["type"] for event in await streamed_events(gateway, **headers)] == ["image_generation.completed"]

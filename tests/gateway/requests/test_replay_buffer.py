@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-def recording(*told: StreamEvent, until: asyncio.Event | None = None) -> ReplayBuffer:
+def buffer_of(*buffered: StreamEvent, until: asyncio.Event | None = None) -> ReplayBuffer:
     """Return a buffer of these events, which then waits for `until`."""
 
     async def events() -> AsyncGenerator[StreamEvent]:
-        for one in told:
-            yield one
+        for event in buffered:
+            yield event
         if until is not None:
             await until.wait()
 
@@ -38,59 +38,60 @@ IMAGE, TRANSIENT, FAILURE = (
 class TestRecording:
     async def test_live_readers_get_all_events_and_others_the_images(self) -> None:
         """The first reader gets all events; later readers, before or after the end, get the images."""
-        go = asyncio.Event()
-        whole = recording(TRANSIENT, IMAGE, TRANSIENT, IMAGE, until=go)
-        first, during = whole.live(), whole.replay()
+        proceed = asyncio.Event()
+        buffer = buffer_of(TRANSIENT, IMAGE, TRANSIENT, IMAGE, until=proceed)
+        first, during = buffer.live(), buffer.replay()
         assert [await anext(first) for _ in range(4)] == [b"TRANSIENT", b"IMAGE"] * 2
         assert [await anext(during), await anext(during)] == [b"IMAGE"] * 2
-        go.set()
+        proceed.set()
         assert [data async for data in first] == [data async for data in during] == []
-        assert [data async for data in whole.replay()] == [b"IMAGE"] * 2
-        assert len(whole) == 2 * len(b"IMAGE")
+        assert [data async for data in buffer.replay()] == [b"IMAGE"] * 2
+        assert len(buffer) == 2 * len(b"IMAGE")
 
     async def test_slow_readers_miss_transient_events(self) -> None:
         """A slow reader misses transient events, so they do not fill the memory."""
-        go = asyncio.Event()
-        whole = recording(IMAGE, *[TRANSIENT] * 100, IMAGE, until=go)
-        heard = whole.live()
-        assert await anext(heard) == b"IMAGE"
-        go.set()
-        await whole.task
-        *moments, last = [data async for data in heard]
-        assert len(moments) <= 4
+        proceed = asyncio.Event()
+        buffer = buffer_of(IMAGE, *[TRANSIENT] * 100, IMAGE, until=proceed)
+        reader = buffer.live()
+        assert await anext(reader) == b"IMAGE"
+        proceed.set()
+        await buffer.task
+        *transient_events, last = [data async for data in reader]
+        assert len(transient_events) <= 4
         assert last == b"IMAGE"
 
     async def test_without_a_reader_only_images_are_kept(self) -> None:
         """Without a reader only the images are kept."""
-        whole = recording(TRANSIENT, IMAGE)
-        await whole.task
-        assert [data async for data in whole.live()] == [b"IMAGE"]
+        buffer = buffer_of(TRANSIENT, IMAGE)
+        await buffer.task
+        assert [data async for data in buffer.live()] == [b"IMAGE"]
 
     async def test_all_readers_get_a_failure(self) -> None:
         """All readers get a failure, including one that comes before it is dropped."""
-        whole = recording(IMAGE, FAILURE)
+        buffer = buffer_of(IMAGE, FAILURE)
         with pytest.raises(StreamFailure):
-            await whole.task
-        assert [data async for data in whole.live()] == [data async for data in whole.replay()]
-        assert [data async for data in whole.replay()] == [b"IMAGE", b"FAILURE"]
+            await buffer.task
+        assert [data async for data in buffer.live()] == [data async for data in buffer.replay()]
+        assert [data async for data in buffer.replay()] == [b"IMAGE", b"FAILURE"]
 
     async def test_readers_that_stop_are_dropped(self) -> None:
         """A reader that stops is dropped."""
-        go = asyncio.Event()
-        whole = recording(IMAGE, until=go)
-        leaving = whole.replay()
-        await anext(leaving)
-        await leaving.aclose()
-        assert not whole._replay_queues
-        go.set()
-        await whole.task
+        proceed = asyncio.Event()
+        buffer = buffer_of(IMAGE, until=proceed)
+        reader = buffer.replay()
+        await anext(reader)
+        await reader.aclose()
+        assert not buffer._replay_queues
+        proceed.set()
+        await buffer.task
 
     async def test_an_ended_stream_counts_with_its_bytes(self) -> None:
         """An ended stream counts with its kept bytes, and is dropped like other entries."""
-        cache, go = IdempotencyCache(100, capacity=2 * ENTRY_OVERHEAD + 10), asyncio.Event()
+        cache, proceed = IdempotencyCache(100, capacity=2 * ENTRY_OVERHEAD + 10), asyncio.Event()
+        buffer = buffer_of(TRANSIENT, IMAGE, until=proceed)
 
         async def begin() -> Reply:
-            return Reply(recording(TRANSIENT, IMAGE, until=go), {})
+            return Reply(buffer, {})
 
         async def other() -> Reply:
             return Reply(JsonBody([bytes(6)]), {})
@@ -98,6 +99,7 @@ class TestRecording:
         await cache.get_or_run("stream", b"", begin)
         await cache.get_or_run("a", b"", other)
         assert set(cache._entries) == {"stream", "a"}
-        go.set()
-        await asyncio.sleep(0.01)
+        proceed.set()
+        await buffer.task
+        await asyncio.sleep(0)  # now the callbacks of the task run
         assert set(cache._entries) == {"a"}

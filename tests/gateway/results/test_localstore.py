@@ -38,18 +38,18 @@ async def follow(store: LocalStore, link: str) -> FileContent:
     return await store.open(name, access)
 
 
-def kept(folder: Path) -> list[bytes]:
+def stored_bytes(folder: Path) -> list[bytes]:
     return sorted(path.read_bytes() for path in (folder / "files").iterdir())
 
 
 async def test_stored_files_are_returned_with_their_type(store: LocalStore) -> None:
     """A stored file is returned with its type, under a name of 128 random bits."""
     stored = await store.put(FILES)
-    for (data, mime_type), one, extension in zip(FILES, stored, ("png", "jpg", "webp"), strict=True):
-        assert re.fullmatch(rf"[0-9a-f]{{32}}\.{extension}", one.name)
-        content = await follow(store, store.url(one, "http://h"))
+    for (data, mime_type), file, extension in zip(FILES, stored, ("png", "jpg", "webp"), strict=True):
+        assert re.fullmatch(rf"[0-9a-f]{{32}}\.{extension}", file.name)
+        content = await follow(store, store.url(file, "http://h"))
         assert (content.data, content.mime_type, content.remaining) == (data, mime_type, 100)
-    assert len({one.name for one in await store.put(FILES)}) == 3
+    assert len({file.name for file in await store.put(FILES)}) == 3
 
 
 def modes(folder: Path) -> dict[Path, int]:
@@ -70,7 +70,7 @@ async def test_a_new_store_accepts_old_links(store: LocalStore, tmp_path: Path, 
     again = LocalStore(tmp_path, ttl=100, capacity=20, clock=clock)
     assert (await follow(again, link)).data == b"x" * 15
     await again.put([(b"y" * 10, "image/png")])
-    assert kept(tmp_path) == [b"y" * 10]
+    assert stored_bytes(tmp_path) == [b"y" * 10]
 
 
 async def test_links_of_other_stores_are_refused(store: LocalStore, tmp_path: Path) -> None:
@@ -82,15 +82,15 @@ async def test_links_of_other_stores_are_refused(store: LocalStore, tmp_path: Pa
 
 async def test_links_expire(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
     """A link works until its last second; then the next access deletes the file."""
-    first, second, _ = [store.url(one, "http://h") for one in await store.put(FILES)]
+    first, second, _ = [store.url(file, "http://h") for file in await store.put(FILES)]
     clock.now += 99
     assert (await follow(store, first)).remaining == 1
     clock.now += 1
     with pytest.raises(NoSuchFile):
         await follow(store, second)
-    assert kept(tmp_path) == [b"one", b"three"]
+    assert stored_bytes(tmp_path) == [b"one", b"three"]
     assert await store.sweep() == 2
-    assert kept(tmp_path) == []
+    assert stored_bytes(tmp_path) == []
 
 
 async def test_changed_expiries_are_refused(store: LocalStore) -> None:
@@ -133,9 +133,9 @@ async def test_the_oldest_files_are_deleted_first(store: LocalStore, tmp_path: P
     for letter in (b"a", b"b", b"c"):
         await store.put([(letter * 8, "image/png")])
         clock.now += 1
-    assert kept(tmp_path) == [b"b" * 8, b"c" * 8]
+    assert stored_bytes(tmp_path) == [b"b" * 8, b"c" * 8]
     await store.put([(b"d" * 4, "image/png")])
-    assert kept(tmp_path) == [b"b" * 8, b"c" * 8, b"d" * 4]
+    assert stored_bytes(tmp_path) == [b"b" * 8, b"c" * 8, b"d" * 4]
 
 
 async def test_files_that_can_never_fit_are_refused(store: LocalStore, tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ async def test_files_that_can_never_fit_are_refused(store: LocalStore, tmp_path:
     await store.put(FILES)
     with pytest.raises(StoreFull, match="21 bytes"):
         await store.put([(b"x" * 21, "image/png")])
-    assert len(kept(tmp_path)) == 3
+    assert len(stored_bytes(tmp_path)) == 3
 
 
-def out_of_space_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
+def fill_disk_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     """Let the disk be full after `files` files, in the middle of the next."""
     write = os.write
     written = 0
@@ -154,9 +154,9 @@ def out_of_space_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     def full(path: Path, data: bytes) -> None:
         nonlocal written
         written += 1
-        number = os.open(path, os.O_WRONLY | os.O_CREAT)
-        write(number, data if written <= files else data[:1])
-        os.close(number)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+        write(descriptor, data if written <= files else data[:1])
+        os.close(descriptor)
         if written > files:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -168,10 +168,10 @@ async def test_a_full_disk_stores_no_file_of_a_request(
 ) -> None:
     """If the disk is full in the middle of a request, none of its files stay, and older files stay."""
     await store.put([(b"old", "image/png")])
-    out_of_space_after(monkeypatch, 2)
+    fill_disk_after(monkeypatch, 2)
     with pytest.raises(StoreFull, match="no space"):
         await store.put(FILES)
-    assert kept(tmp_path) == [b"old"]
+    assert stored_bytes(tmp_path) == [b"old"]
     monkeypatch.undo()
     assert len(await store.put(FILES)) == 3
 
@@ -179,12 +179,12 @@ async def test_a_full_disk_stores_no_file_of_a_request(
 async def test_a_full_disk_gives_507(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk gives 507 for that request only: base64 needs no disk."""
     async with running_gateway(config(service, tmp_path)) as client:
-        out_of_space_after(monkeypatch, 1)
+        fill_disk_after(monkeypatch, 1)
         answer = await client.post(PATH, json={"prompt": "x", "n": 3})
         message = check_error(answer, 507, "server_error", "insufficient_storage", None)
         assert "b64_json" in message
         assert answer.headers["x-should-retry"] == "false"
-        assert kept(tmp_path) == []
+        assert stored_bytes(tmp_path) == []
         assert (await client.post(PATH, json={"prompt": "x", "response_format": "b64_json"})).status_code == 200
 
 
@@ -202,7 +202,7 @@ async def test_old_partial_files_are_deleted(store: LocalStore, tmp_path: Path) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tintype.gateway.results.localstore.time.time", long_ago)
         await store.sweep()
-    assert kept(tmp_path) == [b"mine"]
+    assert stored_bytes(tmp_path) == [b"mine"]
 
 
 def test_a_truncated_key_is_refused(tmp_path: Path) -> None:

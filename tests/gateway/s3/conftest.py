@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateway.bucket import as_user
-from tests.support.gateway.seaweed import BUCKET, OWNER, ready, serving
+from tests.support.gateway.bucket import use_credentials
+from tests.support.gateway.seaweed import BUCKET, OWNER, create_bucket, running_seaweed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="package")
 async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:  # noqa: ARG001
     """Return the URL of an S3 server."""
-    with serving(tmp_path_factory.mktemp("weed")) as url:
-        await ready(url)
+    with running_seaweed(tmp_path_factory.mktemp("weed")) as url:
+        await create_bucket(url)
         yield url
 
 
@@ -32,7 +32,7 @@ def place() -> str:
 @pytest.fixture(autouse=True)
 def owner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Use the owner's credentials for the gateway, and none of this machine."""
-    as_user(monkeypatch, OWNER)
+    use_credentials(monkeypatch, OWNER)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))

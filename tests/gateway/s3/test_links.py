@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.support.gateway.bucket import config, kept
+from tests.support.gateway.bucket import config, stored_objects
 from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, image, running_gateway
 from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import LAKE
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-SOON = 30.0  # seconds in which things that take one must have happened, on a busy machine
+TIMEOUT = 30.0  # seconds in which things that take one must have happened, on a busy machine
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def link_of(client: httpx.AsyncClient, **body: Any) -> str:
     return str(answer.json()["data"][0]["url"])
 
 
-def drawing_lakes(fake: FakeService) -> None:
+def return_lakes(fake: FakeService) -> None:
     """Let the service return a real image."""
     behave = fake.behave
 
@@ -57,8 +57,8 @@ class TestGateway:
             assert link.startswith(f"{client.base_url}".rstrip("/") + "/files/")
             assert link.endswith(".jpg")
             for headers in ({}, {"authorization": "Bearer x"}):
-                got = await client.get(link, headers=headers)
-                assert (got.content, got.headers["content-type"]) == (PNG + b"\0", "image/jpeg")
+                response = await client.get(link, headers=headers)
+                assert (response.content, response.headers["content-type"]) == (PNG + b"\0", "image/jpeg")
             head = await client.head(link)
             assert (head.status_code, head.headers["content-length"]) == (200, str(len(PNG) + 1))
 
@@ -73,7 +73,7 @@ class TestGateway:
         self, service: Service, fake: FakeService, server: str, place: str
     ) -> None:
         """A result can be a start image by its link."""
-        drawing_lakes(fake)
+        return_lakes(fake)
         async with gateway(service, server, place) as client:
             await link_of(client, image=await link_of(client))
         assert fake.requests[1].image == LAKE
@@ -82,44 +82,44 @@ class TestGateway:
         """After its expiry a link fails, and the object is deleted without a request."""
         async with gateway(service, server, place, url_ttl=0.5) as client:
             link = await link_of(client)
-            async with asyncio.timeout(SOON):
-                while await kept(server, place):  # noqa: ASYNC110 - a bucket has no event
+            async with asyncio.timeout(TIMEOUT):
+                while await stored_objects(server, place):  # noqa: ASYNC110 - a bucket has no event
                     await asyncio.sleep(0.1)
             assert (await client.get(link)).status_code == 404
 
     async def test_an_unavailable_s3_affects_only_links(self, service: Service, server: str, place: str) -> None:
         """While S3 is unavailable, requests with links fail without retries; others are served."""
         relay = Relay(server)
-        await relay.lay()
+        await relay.start()
         try:
             async with gateway(service, relay.url, place) as client:
                 link = await link_of(client)
-                await relay.cut()
+                await relay.stop()
                 answer = await client.post(PATH, json={"prompt": "x"})
                 check_error(answer, 503, "server_error", "storage_unavailable", None)
                 assert answer.headers["x-should-retry"] == "false"
                 assert (await client.get(link)).status_code == 503
                 plain = await client.post(PATH, json={"prompt": "x", "response_format": "b64_json"})
                 assert base64.b64decode(plain.json()["data"][0]["b64_json"]) == PNG + b"\0"
-                await relay.lay()
+                await relay.start()
                 assert (await client.get(link)).status_code == 200
                 assert (await client.get(await link_of(client))).status_code == 200
         finally:
-            await relay.cut()
+            await relay.stop()
 
     async def test_a_full_bucket_gives_507(self, service: Service, server: str, place: str) -> None:
         """A full bucket gives 507 for that request."""
         relay = Relay(server)
-        await relay.lay()
+        await relay.start()
         try:
             async with gateway(service, relay.url, place) as client:
                 body = b"<Error><Code>QuotaExceeded</Code></Error>"
-                relay.instead = b"HTTP/1.1 403 F\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+                relay.response = b"HTTP/1.1 403 F\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
                 answer = await client.post(PATH, json={"prompt": "x"})
                 assert "b64_json" in check_error(answer, 507, "server_error", "insufficient_storage", None)
                 assert answer.headers["x-should-retry"] == "false"
         finally:
-            await relay.cut()
+            await relay.stop()
 
 
 class TestPublic:
@@ -129,28 +129,28 @@ class TestPublic:
         """GET and HEAD are each redirected to a URL signed for them, which ends in the type before its query."""
         async with gateway(service, server, place, store_public=server) as client:
             link = await link_of(client)
-            sent = await client.get(link)
-            assert (sent.status_code, sent.headers["cache-control"]) == (307, "no-store")
-            there = httpx.URL(sent.headers["location"])
-            assert str(there).startswith(f"{server}/{place}/some/where/files/")
-            assert there.path.endswith(".png")
-            assert 3500 < int(there.params["X-Amz-Expires"]) <= 3600
-            got = await client.get(link, follow_redirects=True, headers={"authorization": "Bearer x"})
-            assert (got.url.port, got.content) == (there.port, PNG + b"\0")
-            assert got.headers["content-type"] == "image/png"
+            redirect = await client.get(link)
+            assert (redirect.status_code, redirect.headers["cache-control"]) == (307, "no-store")
+            location = httpx.URL(redirect.headers["location"])
+            assert str(location).startswith(f"{server}/{place}/some/where/files/")
+            assert location.path.endswith(".png")
+            assert 3500 < int(location.params["X-Amz-Expires"]) <= 3600
+            response = await client.get(link, follow_redirects=True, headers={"authorization": "Bearer x"})
+            assert (response.url.port, response.content) == (location.port, PNG + b"\0")
+            assert response.headers["content-type"] == "image/png"
             head = await client.head(link, follow_redirects=True)
             assert (head.status_code, head.headers["content-length"]) == (200, str(len(PNG) + 1))
 
     async def test_s3_refuses_changed_and_expired_urls(self, service: Service, server: str, place: str) -> None:
         """S3 refuses a changed URL, and any URL after its expiry."""
-        async with gateway(service, server, place, store_public=server, url_ttl=2) as client:
+        async with gateway(service, server, place, store_public=server, url_ttl=5) as client:
             links = [await link_of(client) for _ in range(2)]
-            one, other = [(await client.get(link)).headers["location"] for link in links]
-            query = other.partition("?")[2]
-            assert (await client.get(f"{one.partition('?')[0]}?{query}")).status_code == 403
-            assert (await client.get(one.partition("?")[0])).status_code == 403
-            async with asyncio.timeout(SOON):
-                while (await client.get(one)).status_code == 200:  # noqa: ASYNC110 - nor has S3's clock
+            first_url, second_url = [(await client.get(link)).headers["location"] for link in links]
+            query = second_url.partition("?")[2]
+            assert (await client.get(f"{first_url.partition('?')[0]}?{query}")).status_code == 403
+            assert (await client.get(first_url.partition("?")[0])).status_code == 403
+            async with asyncio.timeout(TIMEOUT):
+                while (await client.get(first_url)).status_code == 200:  # noqa: ASYNC110 - nor has S3's clock
                     await asyncio.sleep(0.1)
             assert (await client.get(links[0])).status_code == 404
 
@@ -158,7 +158,7 @@ class TestPublic:
         self, service: Service, fake: FakeService, server: str, place: str
     ) -> None:
         """A result can be a start image by its link, and by the URL that the link redirects to."""
-        drawing_lakes(fake)
+        return_lakes(fake)
         async with gateway(service, server, place, store_public=server) as client:
             link = await link_of(client)
             await link_of(client, image=link)

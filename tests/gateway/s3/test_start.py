@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateway.bucket import as_user, config
-from tests.support.gateway.seaweed import READER, free_ports, impostor, s3
+from tests.support.gateway.bucket import config, use_credentials
+from tests.support.gateway.seaweed import READER, free_ports, running_server, s3_client
 from tintype.gateway.errors import StartError
 from tintype.gateway.results import s3store
 from tintype.gateway.results.stores import open_store
@@ -34,7 +34,7 @@ class TestStart:
         self, server: str, place: str, monkeypatch: pytest.MonkeyPatch, user: tuple[str, str], why: str
     ) -> None:
         """Missing, wrong or insufficient credentials are reported at start."""
-        as_user(monkeypatch, user)
+        use_credentials(monkeypatch, user)
         with pytest.raises(StartError, match=f"^cannot use the store s3://{place}/some/where: .*{why}"):
             await self.start(config(server, place))
 
@@ -56,7 +56,7 @@ class TestStart:
             while await reader.read(2**16):
                 pass
 
-        async with impostor(ignore) as url:
+        async with running_server(ignore) as url:
             with pytest.raises(StartError, match="the endpoint sends nothing"):
                 await self.start(config(url, "bucket"))
 
@@ -71,14 +71,14 @@ class TestStart:
                 await writer.drain()
                 await asyncio.sleep(0.05)
 
-        async with impostor(drip) as url:
+        async with running_server(drip) as url:
             with pytest.raises(StartError, match="it takes longer than"):
                 await self.start(config(url, "bucket"))
 
     async def test_a_truncated_key_is_refused(self, server: str, place: str) -> None:
         """A truncated key of the links is not used; the message says what to do."""
         bucket, _, prefix = place.partition("/")
-        async with s3(server) as client:
+        async with s3_client(server) as client:
             await client.put_object(Bucket=bucket, Key=f"{prefix}/some/where/links.key", Body=b"short")
         with pytest.raises(StartError, match=r"some/where/links\.key must have 32 bytes, not 5: delete it"):
             await self.start(config(server, place))

@@ -14,9 +14,9 @@ from tests.support.gateway.bodies import (
     KOBOLD,
     OPEN_WEBUI,
     SILLY_TAVERN,
-    base64_of,
+    encode_base64,
     make_images,
-    opened,
+    open_image,
     png,
 )
 from tests.support.gateway.fakes import config, running_gateway
@@ -60,7 +60,7 @@ async def test_client_bodies_make_their_images(gateway: httpx.AsyncClient, fake:
     info = json.loads(answer["info"])
     count = body.get("batch_size", 1)
     assert len(answer["images"]) == len(info["all_seeds"]) == len(info["infotexts"]) == count
-    for image, text in zip(map(opened, answer["images"]), info["infotexts"], strict=True):
+    for image, text in zip(map(open_image, answer["images"]), info["infotexts"], strict=True):
         assert (image.format, image.size) == ("PNG", (body["width"], body["height"]))
         assert image.info["parameters"] == text
     assert (info["width"], info["height"]) == (body["width"], body["height"])
@@ -116,7 +116,7 @@ async def test_dify_calls(gateway: httpx.AsyncClient, fake: FakeService) -> None
     assert json.loads(answer.json()["info"])["infotexts"][0].endswith("Ignored: sampler_name DPM++ SDE Karras")
     received = fake.requests[0]
     assert (received.sampler, received.schedule, received.HasField("eta")) == ("", "", False)
-    body = {"init_images": [base64_of(png())], "denoising_strength": 0.9, "prompt": "x", "sampler_name": "Euler a"}
+    body = {"init_images": [encode_base64(png())], "denoising_strength": 0.9, "prompt": "x", "sampler_name": "Euler a"}
     await post(gateway, "img2img", body | {"script_args": ["outpainting mk2"]})
     assert fake.requests[1].strength == pytest.approx(0.9)
 

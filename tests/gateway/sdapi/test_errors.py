@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from tests.support.gateway.bodies import BASE, base64_of, png
+from tests.support.gateway.bodies import BASE, encode_base64, png
 from tests.support.gateway.fakes import FakeService, Refusal, Service, config, running_gateway
 from tintype.gateway.sdapi.request_types import ImageToImage, TextToImage
 from tintype.v1.keyfile import create
@@ -53,7 +53,7 @@ class TestErrors:
     @pytest.mark.parametrize(("kind", "path"), [(TextToImage, TEXT), (ImageToImage, IMAGE)])
     async def test_no_number_is_an_internal_error(self, gateway: httpx.AsyncClient, kind: Any, path: str) -> None:
         """No number in any field, however large, is an internal error."""
-        usual = {"enable_hr": True, "init_images": [base64_of(png())], "width": 16, "height": 16}
+        usual = {"enable_hr": True, "init_images": [encode_base64(png())], "width": 16, "height": 16}
         for field in kind.__struct_fields__:
             answer = await gateway.post(path, json=usual | {field: 1e39})
             assert answer.status_code in (200, 422), f"{field}: {answer.text}"

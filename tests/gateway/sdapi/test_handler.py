@@ -9,7 +9,7 @@ import grpc
 import pytest
 from PIL import Image
 
-from tests.support.gateway.bodies import BASE, base64_of, make_images, opened, png, png_of
+from tests.support.gateway.bodies import BASE, encode_base64, make_images, open_image, png, png_of
 from tests.support.gateway.fakes import FakeService, Refusal
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class TestText:
         ignored_note = info(answer)["extra_generation_params"]["Ignored"]
         assert "prompt lora:none" in ignored_note
         assert "override_settings.sd_model_checkpoint nope" in ignored_note
-        text = opened(answer.json()["images"][0]).info["parameters"]
+        text = open_image(answer.json()["images"][0]).info["parameters"]
         assert text == info(answer)["infotexts"][0]
         assert ignored_note in text
 
@@ -101,7 +101,7 @@ class TestText:
         self, gateway: httpx.AsyncClient, fake: FakeService, prompt: dict[str, Any]
     ) -> None:
         """As in the web UI, the prompt may be absent."""
-        for path, body in ((TEXT, prompt), (IMAGE, prompt | {"init_images": [base64_of(png())]})):
+        for path, body in ((TEXT, prompt), (IMAGE, prompt | {"init_images": [encode_base64(png())]})):
             details = info(await gateway.post(path, json=body))
             assert details["prompt"] == (prompt.get("prompt") or "")
             assert (fake.requests[-1].prompt, fake.requests[-1].allow_empty_prompt) == ("", True)
@@ -230,9 +230,9 @@ class TestText:
             (3, 1, 144, 96, 9),
             (4, 1, 144, 96, 9),
         ]
-        assert all(opened(one.image).size == (96, 64) for one in second)
+        assert all(open_image(one.image).size == (96, 64) for one in second)
         assert second[0].strength == pytest.approx(0.5)
-        assert [opened(image).size for image in answer.json()["images"]] == [(144, 96)] * 2
+        assert [open_image(image).size for image in answer.json()["images"]] == [(144, 96)] * 2
         details = info(answer)
         assert details["extra_generation_params"]["Hires resize"] == "144x96"
         assert details["extra_generation_params"]["Ignored"] == "hr_upscaler Latent"
@@ -252,10 +252,10 @@ class TestImage:
         self, gateway: httpx.AsyncClient, fake: FakeService
     ) -> None:
         """The image is sent in the requested size, and the response repeats it only on request."""
-        body = {"prompt": "x", "init_images": [base64_of(png(64, 48))], "width": 96, "height": 96}
+        body = {"prompt": "x", "init_images": [encode_base64(png(64, 48))], "width": 96, "height": 96}
         answer = await gateway.post(IMAGE, json=body)
         received = fake.requests[0]
-        assert opened(received.image).size == (received.width, received.height) == (96, 96)
+        assert open_image(received.image).size == (received.width, received.height) == (96, 96)
         assert (received.mask, received.strength) == (b"", 0.75)
         assert answer.json()["parameters"]["init_images"] is None
         assert info(answer)["denoising_strength"] == 0.75
@@ -266,7 +266,7 @@ class TestImage:
     async def test_default_size_is_the_images_own(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Without a size, the image's own is used."""
         await gateway.post(
-            IMAGE, json={"prompt": "x", "init_images": ["data:image/png;base64," + base64_of(png(64, 48))]}
+            IMAGE, json={"prompt": "x", "init_images": ["data:image/png;base64," + encode_base64(png(64, 48))]}
         )
         assert (fake.requests[0].width, fake.requests[0].height) == (64, 48)
 
@@ -274,21 +274,26 @@ class TestImage:
         """White is repainted: the mask is sent to the service."""
         mask = Image.new("L", (64, 48))
         mask.paste(255, (0, 0, 32, 48))
-        body = {"prompt": "x", "init_images": [base64_of(png())], "mask": base64_of(png_of(mask)), "mask_blur": 0}
+        body = {
+            "prompt": "x",
+            "init_images": [encode_base64(png())],
+            "mask": encode_base64(png_of(mask)),
+            "mask_blur": 0,
+        }
         await gateway.post(IMAGE, json=body | {"inpaint_full_res": False})
         await gateway.post(IMAGE, json=body | {"inpaint_full_res": False, "inpainting_mask_invert": 1})
-        masks = [opened(request.mask) for request in fake.requests]
+        masks = [open_image(request.mask) for request in fake.requests]
         assert [(mask.getpixel((8, 8)), mask.getpixel((56, 8))) for mask in masks] == [(255, 0), (0, 255)]
 
     async def test_only_masked_part_is_made_and_pasted(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """The masked part is made at full size, and pasted into the whole image, whose rest is unchanged."""
         mask = Image.new("L", (64, 48))
         mask.paste(255, (8, 8, 24, 24))
-        body = {"prompt": "x", "init_images": [base64_of(png(64, 48, "red"))], "mask": base64_of(png_of(mask))}
+        body = {"prompt": "x", "init_images": [encode_base64(png(64, 48, "red"))], "mask": encode_base64(png_of(mask))}
         answer = await gateway.post(IMAGE, json=body | {"mask_blur": 0, "width": 128, "height": 128})
         assert (fake.requests[0].width, fake.requests[0].height) == (128, 128)
-        assert opened(fake.requests[0].mask).getextrema() == (255, 255)
-        image = opened(answer.json()["images"][0])
+        assert open_image(fake.requests[0].mask).getextrema() == (255, 255)
+        image = open_image(answer.json()["images"][0])
         assert image.size == (64, 48)
         assert image.getpixel((16, 16)) == (0, 0, 128)
         assert {image.getpixel(at) for at in ((7, 7), (24, 24), (63, 47))} == {(255, 0, 0)}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.support.gateway.bodies import opened, png
+from tests.support.gateway.bodies import open_image, png
 from tintype.gateway.sdapi.infotext import KEY, MAX_TEXT, read_texts, write_infotext
 from tintype.service.images.encode import ENCODERS, Output
 from tintype.service.images.metadata import Parameters
@@ -107,7 +107,7 @@ def test_reads_user_comments(comment: bytes, text: str, order: str, entries: int
         jpeg((0xFE, b"made by hand"), (0xE1, xmp), (0xE1, b"Exif\0\0" + field)),
     ):
         assert read_texts(file) == {KEY: text}
-        assert opened(file).size == (16, 16)
+        assert open_image(file).size == (16, 16)
 
 
 def test_reads_imagemagicks_exif_profile() -> None:
@@ -168,7 +168,7 @@ def test_new_infotext_replaces_the_old_one(before: str, text: str) -> None:
     """A new text replaces the old one, the pixels are unchanged, and every checksum is correct."""
     file = write_infotext(png(16, 16, "teal", before), text)
     assert read_texts(file) == {KEY: text}
-    assert opened(file).tobytes() == opened(png(16, 16, "teal")).tobytes()
+    assert open_image(file).tobytes() == open_image(png(16, 16, "teal")).tobytes()
 
 
 def test_other_file_types_are_unchanged() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.support.gateway.bodies import opened, png, png_of
+from tests.support.gateway.bodies import open_image, png, png_of
 from tests.support.pixels import colour
 from tintype.gateway.errors import InvalidImage
 from tintype.gateway.sdapi.init_image import fill, prepare, resize
@@ -61,7 +61,7 @@ class TestSize:
     def test_absent_side_is_the_images_own(self) -> None:
         """An absent side is the image's own."""
         initial = prepare(img2img(width=32), png(64, 48), b"")
-        assert initial.size == opened(initial.image).size == (32, 48)
+        assert initial.size == open_image(initial.image).size == (32, 48)
 
 
 class TestMask:
@@ -69,30 +69,30 @@ class TestMask:
         """Without a real alpha channel brightness counts: white is repainted."""
         mask = Image.new("RGBA", (20, 20), "black")
         mask.paste((255, 255, 255, 255), (0, 0, 10, 20))
-        sent = opened(prepare(img2img(), png(20, 20), png_of(mask)).mask)
+        sent = open_image(prepare(img2img(), png(20, 20), png_of(mask)).mask)
         assert (sent.mode, sent.getpixel((5, 5)), sent.getpixel((15, 5))) == ("L", 255, 0)
 
     def test_transparent_mask_repaints_opaque(self) -> None:
         """With an alpha channel, opaque is repainted, whatever the colour."""
         mask = Image.new("RGBA", (20, 20), (255, 255, 255, 0))
         mask.paste((0, 0, 0, 255), (0, 0, 10, 20))
-        sent = opened(prepare(img2img(), png(20, 20), png_of(mask)).mask)
+        sent = open_image(prepare(img2img(), png(20, 20), png_of(mask)).mask)
         assert (sent.getpixel((5, 5)), sent.getpixel((15, 5))) == (255, 0)
 
     def test_mask_edge_is_blurred(self) -> None:
         """The edge is blurred, by 4 pixels by default, and separately by direction if requested."""
         mask = masked((60, 60), (0, 0, 30, 30))
-        usual = opened(prepare(img2img(mask_blur=None), png(60, 60), mask).mask)
+        usual = open_image(prepare(img2img(mask_blur=None), png(60, 60), mask).mask)
         assert 0 < usual.getpixel((28, 10)) < 255  # type: ignore[operator]
-        across = opened(prepare(img2img(mask_blur_x=4, mask_blur_y=0), png(60, 60), mask).mask)
+        across = open_image(prepare(img2img(mask_blur_x=4, mask_blur_y=0), png(60, 60), mask).mask)
         assert 0 < across.getpixel((28, 10)) < 255  # type: ignore[operator]
         assert (across.getpixel((10, 29)), across.getpixel((10, 31))) == (255, 0)
 
     def test_mask_is_resized_to_the_image(self) -> None:
         """A mask of another size is resized to the image's."""
         initial = prepare(img2img(), png(64, 48), masked((32, 24), (0, 0, 16, 24)))
-        assert opened(initial.mask).size == (64, 48)
-        assert opened(initial.mask).getpixel((10, 10)) == 255
+        assert open_image(initial.mask).size == (64, 48)
+        assert open_image(initial.mask).getpixel((10, 10)) == 255
 
 
 class TestFill:
@@ -100,7 +100,7 @@ class TestFill:
         """The masked part gets the colours next to it; the rest is bit-identical."""
         image = halves(64, 32)
         image.paste("lime", (28, 8, 36, 24))
-        mask = opened(masked((64, 32), (24, 4, 40, 28)))
+        mask = open_image(masked((64, 32), (24, 4, 40, 28)))
         done = fill(image, mask)
         assert done.getchannel("G").getextrema()[1] <= 40  # type: ignore[operator]
         left, right = done.getpixel((26, 16)), done.getpixel((38, 16))
@@ -115,7 +115,7 @@ class TestFill:
         image = halves()
         image.paste("lime", (10, 5, 20, 15))
         sent = prepare(img2img(inpainting_fill=fill), png_of(image), masked((40, 20), (10, 5, 20, 15))).image
-        assert (opened(sent).tobytes() == image.tobytes()) is kept
+        assert (open_image(sent).tobytes() == image.tobytes()) is kept
 
     def test_fill_without_known_pixels(self) -> None:
         """If no pixel is known, the result is still an image."""
@@ -142,7 +142,7 @@ class TestOnlyMasked:
         initial = prepare(request, png(100, 100), masked((100, 100), box))
         assert initial.region is not None
         assert initial.region.box == part
-        assert opened(initial.image).size == opened(initial.mask).size == initial.size == size
+        assert open_image(initial.image).size == open_image(initial.mask).size == initial.size == size
 
     def test_empty_mask_has_no_region(self) -> None:
         """An empty mask has no region: the whole image is made."""
@@ -156,7 +156,7 @@ class TestOnlyMasked:
         assert initial.region is not None
         file = BytesIO()
         Image.new("RGB", (64, 64), "blue").save(file, kind)
-        whole = opened(initial.region.paste(file.getvalue()))
+        whole = open_image(initial.region.paste(file.getvalue()))
         assert (whole.format, whole.size) == (kind, (100, 100))
         middle, corner = colour(whole, (50, 50)), colour(whole, (5, 5))
         assert middle[2] > 200
@@ -169,7 +169,7 @@ class TestOnlyMasked:
 def test_transparent_parts_become_white() -> None:
     """Transparent parts of the image are white."""
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
-    assert opened(prepare(img2img(), png_of(image), b"").image).getextrema() == ((255, 255),) * 3
+    assert open_image(prepare(img2img(), png_of(image), b"").image).getextrema() == ((255, 255),) * 3
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from tests.support.gateway.bodies import BASE, base64_of, opened, png, png_of
+from tests.support.gateway.bodies import BASE, encode_base64, open_image, png, png_of
 from tintype.gateway.app import create_app
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.requests import reply
@@ -166,10 +166,10 @@ async def test_vanished_model_becomes_the_default(gateway: httpx.AsyncClient, fa
 async def test_png_info_returns_the_infotext(gateway: httpx.AsyncClient) -> None:
     """An image's infotext is returned and parsed; an image without one is not an error."""
     text = "a lake\nNegative prompt: x\nSteps: 3, Size: 8x9"
-    result = (await gateway.post(f"{BASE}/png-info", json={"image": base64_of(png(text=text))})).json()
+    result = (await gateway.post(f"{BASE}/png-info", json={"image": encode_base64(png(text=text))})).json()
     assert result["info"] == text
     assert result["parameters"]["Size-2"] == "9"
-    plain = (await gateway.post(f"{BASE}/png-info", json={"image": base64_of(png())})).json()
+    plain = (await gateway.post(f"{BASE}/png-info", json={"image": encode_base64(png())})).json()
     assert plain == {"info": "", "items": {}, "parameters": {}}
     assert (await gateway.post(f"{BASE}/png-info", json={"image": "bm8="})).status_code == 500
     missing = await gateway.post(f"{BASE}/png-info", json={})
@@ -194,8 +194,8 @@ async def test_png_info_returns_the_infotext(gateway: httpx.AsyncClient) -> None
 )
 async def test_enlarges_an_image(gateway: httpx.AsyncClient, body: dict[str, Any], size: tuple[int, int]) -> None:
     """An image is enlarged by a factor or to a size; the response names the upscaler that was used."""
-    answer = await gateway.post(f"{BASE}/extra-single-image", json={"image": base64_of(png(64, 48))} | body)
-    assert opened(answer.json()["image"]).size == size
+    answer = await gateway.post(f"{BASE}/extra-single-image", json={"image": encode_base64(png(64, 48))} | body)
+    assert open_image(answer.json()["image"]).size == size
     used = body["upscaler_1"] if body["upscaler_1"] in ("Nearest", "Lanczos") else "Lanczos"
     assert (used in answer.json()["html_info"]) is (body["upscaler_1"] != "None")
 
@@ -206,15 +206,15 @@ async def test_enlarged_image_is_encoded_while_sent(
     """A large response is counted like any other, and its base64 is encoded while it is sent."""
     counted: list[int] = []
     monkeypatch.setattr(reply, "hold_bytes", lambda size, **_: counted.append(size))
-    body = {"image": base64_of(png_of(Image.effect_noise((128, 128), 100))), "upscaler_1": "Lanczos"}
+    body = {"image": encode_base64(png_of(Image.effect_noise((128, 128), 100))), "upscaler_1": "Lanczos"}
     answer = await gateway.post(f"{BASE}/extra-single-image", json=body | {"upscaling_resize": 8})
-    assert opened(answer.json()["image"]).size == (1024, 1024)
+    assert open_image(answer.json()["image"]).size == (1024, 1024)
     assert counted == [len(answer.content)] == [int(answer.headers["content-length"])]
 
 
 async def test_enlarging_is_bounded(gateway: httpx.AsyncClient) -> None:
     """No factor makes more pixels than an image may have."""
-    large = base64_of(png_of(Image.new("1", (4000, 2000))))
+    large = encode_base64(png_of(Image.new("1", (4000, 2000))))
     body = {"image": large, "upscaler_1": "Lanczos", "upscaling_resize": 8}
     answer = await gateway.post(f"{BASE}/extra-single-image", json=body)
     assert answer.status_code == 422

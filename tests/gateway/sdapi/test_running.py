@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.gateway.bodies import BASE, make_images, opened, png
+from tests.support.gateway.bodies import BASE, make_images, open_image, png
 from tests.support.gateway.fakes import FakeService, Service, config, running_gateway
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keyfile import create
@@ -112,7 +112,7 @@ async def test_progress_of_two_batches(gateway: httpx.AsyncClient, slow: SlowSer
         assert body["eta_relative"] > 0
         state = body["state"]
         assert (state["job_count"], state["job_no"], state["sampling_step"], state["sampling_steps"]) == (2, 0, 5, 10)
-        assert opened(body["current_image"]).size == (96, 64)
+        assert open_image(body["current_image"]).size == (96, 64)
         skipped = (await gateway.get(f"{BASE}/progress?skip_current_image=true")).json()
         assert skipped["current_image"] is None
     assert await idle(gateway)

@@ -35,7 +35,7 @@ def test_previews_are_enlarged(mime_type: str, format_: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "asked", "expected"),
+    ("start_size", "requested", "expected"),
     [
         ((90, 66), (0, 0), (90, 66)),
         ((640, 320), (96, 0), (96, 48)),
@@ -47,6 +47,8 @@ def test_previews_are_enlarged(mime_type: str, format_: str, mode: str) -> None:
         ((1000, 50), (0, 4096), (4096, 4096)),
     ],
 )
-def test_size_from_start_image(own: tuple[int, int], asked: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_size_from_start_image(
+    start_size: tuple[int, int], requested: tuple[int, int], expected: tuple[int, int]
+) -> None:
     """The size keeps the start image's aspect ratio within the contract's limits, as in the service."""
-    assert size_from_start_image(own, *asked) == expected
+    assert size_from_start_image(start_size, *requested) == expected

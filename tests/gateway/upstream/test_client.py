@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-ASKED = pb.StreamImagesRequest(
+REQUEST = pb.StreamImagesRequest(
     generation=pb.GenerateImagesRequest(prompt="x", count=3, output=pb.OutputFormat(mime_type="image/png"))
 )
 
@@ -27,10 +27,10 @@ ASKED = pb.StreamImagesRequest(
 async def test_generate_orders_images_by_index(service: Service) -> None:
     """Images are ordered by index, with the summary of the last event."""
     async with ServiceClient(Route(service.address)) as client:
-        answer = await client.generate(ASKED, "id")
-    assert [one.data for one in answer.images] == [PNG + bytes([index]) for index in range(3)]
+        answer = await client.generate(REQUEST, "id")
+    assert [image.data for image in answer.images] == [PNG + bytes([index]) for index in range(3)]
     assert (answer.model, answer.usage.prompt_tokens, answer.HasField("timings")) == ("tiny", 7, False)
-    assert not ASKED.generation.HasField("timeout")
+    assert not REQUEST.generation.HasField("timeout")
 
 
 async def test_large_images_are_received(service: Service, fake: FakeService) -> None:
@@ -43,8 +43,8 @@ async def test_large_images_are_received(service: Service, fake: FakeService) ->
 
     fake.behave = large
     async with ServiceClient(Route(service.address)) as client:
-        answer = await client.generate(ASKED)
-    assert [len(one.data) for one in answer.images] == [20 * 2**20] * 3
+        answer = await client.generate(REQUEST)
+    assert [len(image.data) for image in answer.images] == [20 * 2**20] * 3
     assert not answer.HasField("usage")
 
 
@@ -52,27 +52,27 @@ async def test_unavailable_replicas_are_retried(service: Service, fake: FakeServ
     """A replica that is unavailable causes no error."""
     refusal = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "UNAVAILABLE")
 
-    async def third_time(request: pb.GenerateImagesRequest, context: Any) -> Any:
+    async def succeed_at_third_try(request: pb.GenerateImagesRequest, context: Any) -> Any:
         async for event in (refusal if len(fake.requests) < 3 else make_images)(request, context):
             yield event
 
-    fake.behave = third_time
+    fake.behave = succeed_at_third_try
     async with ServiceClient(Route(service.address)) as client:
-        assert len((await client.generate(ASKED)).images) == 3
+        assert len((await client.generate(REQUEST)).images) == 3
     assert len(fake.requests) == 3
 
 
 async def test_requests_are_not_retried_after_the_first_event(service: Service, fake: FakeService) -> None:
     """A request that has started is not retried."""
 
-    async def broken(_: Any, context: Any) -> Any:
+    async def fail_after_an_image(_: Any, context: Any) -> Any:
         yield image()
         await context.abort(grpc.StatusCode.UNAVAILABLE, "died")
 
-    fake.behave = broken
+    fake.behave = fail_after_an_image
     async with ServiceClient(Route(service.address)) as client:
         with pytest.raises(ServiceError) as caught:
-            await client.generate(ASKED)
+            await client.generate(REQUEST)
     assert caught.value.status == 503
     assert len(fake.requests) == 1
 
@@ -81,7 +81,7 @@ async def test_cancelling_a_task_cancels_its_call(service: Service, fake: FakeSe
     """Cancelling a task cancels its call."""
     fake.behave = sleep_long
     async with ServiceClient(Route(service.address)) as client:
-        task = asyncio.create_task(client.generate(ASKED))
+        task = asyncio.create_task(client.generate(REQUEST))
         await fake.started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -93,7 +93,7 @@ async def test_proxy_settings_are_ignored(service: Service, monkeypatch: pytest.
     """Proxy settings of the environment are ignored."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with ServiceClient(Route(service.address)) as client:
-        assert len((await client.generate(ASKED)).images) == 3
+        assert len((await client.generate(REQUEST)).images) == 3
 
 
 @pytest.mark.parametrize(

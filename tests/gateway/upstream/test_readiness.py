@@ -27,15 +27,15 @@ pytestmark = pytest.mark.anyio
 class FakeClient:
     """A service in the state that a test sets."""
 
-    def __init__(self, *models: pb.Model, trouble: str = "") -> None:
-        self.known = list(models)
-        self.trouble = trouble
+    def __init__(self, *models: pb.Model, problem_text: str = "") -> None:
+        self.served = list(models)
+        self.problem_text = problem_text
 
     async def health_problem(self) -> str:
-        return self.trouble
+        return self.problem_text
 
     async def models(self) -> list[pb.Model]:
-        return self.known
+        return self.served
 
 
 def readiness(client: Any, **aliases: str) -> Readiness:
@@ -67,10 +67,10 @@ async def test_readiness_depends_on_the_default_model(models: Any, aliases: Any,
 async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """A change of the reason is logged, not each check."""
     caplog.set_level(logging.INFO, "tintype")
-    client = FakeClient(LOADED, trouble="it loads")
+    client = FakeClient(LOADED, problem_text="it loads")
     ready = readiness(client)
-    for trouble in ("it loads", "it loads", "", "", "it is gone", "it is gone", ""):
-        client.trouble = trouble
+    for problem_text in ("it loads", "it loads", "", "", "it is gone", "it is gone", ""):
+        client.problem_text = problem_text
         await ready.problem()
     assert caplog.messages == ["not ready: it loads", "ready", "not ready: it is gone", "ready"]
     assert [record.levelno for record in caplog.records][2] == logging.WARNING
@@ -108,27 +108,27 @@ async def test_an_alias_to_an_unknown_model_is_refused(
     settings = config(service, tmp_path, aliases=aliases)
     with pytest.raises(StartError) as caught:
         await asyncio.wait_for(serve(settings, stop=asyncio.Event()), 30)
-    wanted = f"--aliases names an unknown model in '{alias}={model}': the image service has tiny, org/large"
-    assert str(caught.value) == wanted
+    expected = f"--aliases names an unknown model in '{alias}={model}': the image service has tiny, org/large"
+    assert str(caught.value) == expected
     assert caught.value.exit_code == 2
 
 
 async def test_aliases_are_checked_once_the_service_answers() -> None:
     """A gateway that starts before the service waits, and checks once the service answers."""
-    client = FakeClient(LOADED, trouble="nothing listens there")
-    looking = asyncio.create_task(readiness(client, mine="gone").wait_and_check())
+    client = FakeClient(LOADED, problem_text="nothing listens there")
+    checking = asyncio.create_task(readiness(client, mine="gone").wait_and_check())
     await asyncio.sleep(0)
-    assert not looking.done()
-    client.trouble = ""
+    assert not checking.done()
+    client.problem_text = ""
     with pytest.raises(StartError, match="'mine=gone': the image service has good"):
-        await asyncio.wait_for(looking, 30)
+        await asyncio.wait_for(checking, 30)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_during_lame_duck_requests_are_served(service: Service, tmp_path: Path, number: signal.Signals) -> None:
     """After SIGTERM and SIGHUP it is not ready, and serves requests until the port closes."""
     ready = asyncio.get_running_loop().create_future()
-    settings = config(service, tmp_path, lame_duck=2.0)
+    settings = config(service, tmp_path, lame_duck=5.0)
     serving = asyncio.create_task(serve(settings, ready=ready.set_result))
     async with httpx.AsyncClient(base_url=await ready, trust_env=False, timeout=30) as client:
         assert (await client.get("/readyz")).status_code == 200
@@ -136,8 +136,8 @@ async def test_during_lame_duck_requests_are_served(service: Service, tmp_path: 
         await asyncio.sleep(0)
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["why"]) == (503, "the gateway is stopping")
-        made = await client.post("/v1/images/generations", json={"prompt": "x"})
-        assert made.status_code == 200
+        response = await client.post("/v1/images/generations", json={"prompt": "x"})
+        assert response.status_code == 200
         await asyncio.wait_for(serving, 30)
         with pytest.raises(httpx.TransportError):
             await client.get("/readyz")

@@ -200,11 +200,11 @@ def png_of(image: Image.Image, text: str = "") -> bytes:
     return file.getvalue()
 
 
-def base64_of(data: bytes) -> str:
+def encode_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def opened(data: bytes | str) -> Image.Image:
+def open_image(data: bytes | str) -> Image.Image:
     """Return the image in a file, or in its base64."""
     image = Image.open(BytesIO(data if isinstance(data, bytes) else base64.b64decode(data, validate=True)))
     image.load()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-FOUND = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -36,11 +36,11 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 # Moves the pipes to the file descriptors that Chromium uses.
-LAUNCH = (
+LAUNCHER = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
-PATIENCE = 30.0  # seconds to wait for a condition
-LARGEST = 2**26  # bytes of one message
+CONDITION_TIMEOUT = 30.0  # seconds to wait for a condition
+MAX_MESSAGE = 2**26  # bytes of one message
 CONTROL = 2  # the modifier, in the protocol's bits
 
 
@@ -51,7 +51,7 @@ class Page:
         self.errors: list[str] = []
         self._reader, self._writer = reader, writer
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._pending: dict[int, asyncio.Future[Any]] = {}
         self._session: dict[str, str] = {}
 
     async def attach(self) -> None:
@@ -65,13 +65,13 @@ class Page:
     async def send(self, method: str, **params: Any) -> Any:
         """Send one command and return its result."""
         number = next(self._numbers)
-        self._waiting[number] = coming = asyncio.get_running_loop().create_future()
+        self._pending[number] = response = asyncio.get_running_loop().create_future()
         message = {"id": number, "method": method, "params": params, **self._session}
         os.write(self._writer, json.dumps(message).encode() + b"\0")
-        answer = await asyncio.wait_for(coming, PATIENCE)
-        if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']}")
-        return answer["result"]
+        reply = await asyncio.wait_for(response, CONDITION_TIMEOUT)
+        if "error" in reply:
+            raise RuntimeError(f"{method}: {reply['error']}")
+        return reply["result"]
 
     async def listen(self) -> None:
         """Receive answers and events until Chromium ends."""
@@ -80,14 +80,14 @@ class Page:
                 message = json.loads((await self._reader.readuntil(b"\0"))[:-1])
             except asyncio.IncompleteReadError:
                 return
-            if message.get("id") in self._waiting:
-                self._waiting.pop(message["id"]).set_result(message)
-            self.errors += _complaints(message)
+            if message.get("id") in self._pending:
+                self._pending.pop(message["id"]).set_result(message)
+            self.errors += _page_errors(message)
 
     async def open(self, url: str) -> None:
         """Load a page."""
         await self.send("Page.navigate", url=url)
-        await self.until("document.readyState === 'complete'")
+        await self.wait_until("document.readyState === 'complete'")
 
     async def run(self, script: str) -> Any:
         """Return the value of an expression, awaited."""
@@ -96,15 +96,15 @@ class Page:
             raise RuntimeError(f"{script}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
-    async def until(self, script: str) -> None:
+    async def wait_until(self, script: str) -> None:
         """Wait until an expression is true."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(CONDITION_TIMEOUT):
                 while not await self.run(f"Boolean({script})"):  # noqa: ASYNC110 - the page can't call us
                     await asyncio.sleep(0.03)
         except TimeoutError:
             raise AssertionError(
-                f"it never was so: {script}; the page says: {await self.run('document.body.innerText')}; {self.errors}"
+                f"never true: {script}; the page shows: {await self.run('document.body.innerText')}; {self.errors}"
             ) from None
 
     async def type(self, where: str, text: str) -> None:
@@ -120,7 +120,7 @@ class Page:
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, modifiers=modifiers
             )
 
-    async def look(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
+    async def set_window(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
         """Set the window's size in pixels, and its colour scheme."""
         await self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
@@ -133,41 +133,41 @@ class Page:
         return base64.b64decode((await self.send("Page.captureScreenshot", format="png"))["data"])
 
 
-def _complaints(message: dict[str, Any]) -> list[str]:
+def _page_errors(message: dict[str, Any]) -> list[str]:
     """Return the errors that an event reports: exceptions, and violations of the content policy."""
     if message.get("method") == "Runtime.exceptionThrown":
         return [json.dumps(message["params"]["exceptionDetails"])]
     entry = message.get("params", {}).get("entry", {})
-    wrong = message.get("method") == "Log.entryAdded" and entry["level"] == "error" and entry["source"] != "network"
-    return [entry["text"]] if wrong else []
+    is_error = message.get("method") == "Log.entryAdded" and entry["level"] == "error" and entry["source"] != "network"
+    return [entry["text"]] if is_error else []
 
 
 @asynccontextmanager
-async def browsing(profile: Path) -> AsyncIterator[Page]:
+async def open_browser(profile: Path) -> AsyncIterator[Page]:
     """Start Chromium with the empty folder `profile` as its profile; yield a page."""
-    theirs_in, ours_out = _pipe()
-    ours_in, theirs_out = _pipe()
-    command = (sys.executable, "-c", LAUNCH, str(theirs_in), str(theirs_out), str(FOUND), *FLAGS)
+    browser_input, own_output = _pipe()
+    own_input, browser_output = _pipe()
+    command = (sys.executable, "-c", LAUNCHER, str(browser_input), str(browser_output), str(CHROMIUM), *FLAGS)
     process = await asyncio.create_subprocess_exec(
         *command,
         f"--user-data-dir={profile}",
-        pass_fds=(theirs_in, theirs_out),
+        pass_fds=(browser_input, browser_output),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    os.close(theirs_in)
-    os.close(theirs_out)
-    reader = asyncio.StreamReader(limit=LARGEST)
+    os.close(browser_input)
+    os.close(browser_output)
+    reader = asyncio.StreamReader(limit=MAX_MESSAGE)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours_in, "rb")
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(own_input, "rb")
     )
-    page = Page(reader, ours_out)
+    page = Page(reader, own_output)
     listening = asyncio.create_task(page.listen())
     try:
         await page.attach()
         yield page
     finally:
-        os.close(ours_out)  # Chromium ends when this pipe closes
+        os.close(own_output)  # Chromium ends when this pipe closes
         await process.wait()
         await listening
         transport.close()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PATH = "/v1/images/generations"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
-SMALLEST = (  # a PNG of one pixel
+SMALLEST_PNG = (  # a PNG of one pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
 )
 QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=0))
@@ -36,14 +36,14 @@ Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncIterator[pb.StreamIma
 
 def image(index: int = 0, **fields: Any) -> pb.StreamImagesResponse:
     """Return the event of a finished image, whose bytes end in its index."""
-    usual: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "seed": 100 + index,
         "data": PNG + bytes([index]),
         "mime_type": "image/png",
         "width": 64,
         "height": 64,
     }
-    return pb.StreamImagesResponse(image=pb.Image(index=index, **(usual | fields)))
+    return pb.StreamImagesResponse(image=pb.Image(index=index, **(defaults | fields)))
 
 
 async def make_images(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -55,7 +55,7 @@ async def make_images(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterato
     yield pb.StreamImagesResponse(completed=pb.Completed(model=request.model or "tiny", usage=usage))
 
 
-def packed(detail: Any) -> Packed:
+def pack_detail(detail: Any) -> Packed:
     """Return a detail as google.rpc.Status holds it."""
     holder = Packed()
     holder.Pack(detail)
@@ -67,7 +67,7 @@ class Refusal:
     """An error of the service: with ErrorInfo if `reason` is set, violations, and a retry delay in seconds."""
 
     code: grpc.StatusCode
-    message: str = "it said so"
+    message: str = "refused"
     reason: str = ""
     facts: dict[str, str] = field(default_factory=dict)
     violations: list[tuple[str, str]] = field(default_factory=list)
@@ -79,16 +79,16 @@ class Refusal:
         details = []
         if self.reason:
             details.append(
-                packed(error_details_pb2.ErrorInfo(reason=self.reason, domain="tintype", metadata=self.facts))
+                pack_detail(error_details_pb2.ErrorInfo(reason=self.reason, domain="tintype", metadata=self.facts))
             )
         if self.violations:
-            kind = error_details_pb2.BadRequest.FieldViolation
-            faults = [kind(field=name, description=problem) for name, problem in self.violations]
-            details.append(packed(error_details_pb2.BadRequest(field_violations=faults)))
+            field_violation = error_details_pb2.BadRequest.FieldViolation
+            field_violations = [field_violation(field=name, description=problem) for name, problem in self.violations]
+            details.append(pack_detail(error_details_pb2.BadRequest(field_violations=field_violations)))
         if self.delay is not None:
             retry = error_details_pb2.RetryInfo()
             retry.retry_delay.FromMilliseconds(round(self.delay * 1000))
-            details.append(packed(retry))
+            details.append(pack_detail(retry))
         status = status_pb2.Status(code=self.code.value[0], message=self.message, details=details)
         return (("grpc-status-details-bin", status.SerializeToString()),) if details else ()
 
@@ -128,7 +128,10 @@ class FakeService(pb_grpc.ImageServiceServicer):
             async with aclosing(events):
                 async for event in events:
                     await context.write(event)
-        except (asyncio.CancelledError, grpc.aio.InternalError):  # the second: the client left while an event was sent
+        except (
+            asyncio.CancelledError,
+            grpc.aio.InternalError,
+        ):  # the second: the client disconnected while an event was sent
             self.cancelled.set()
             raise
 
@@ -155,7 +158,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         return model
 
 
-def thumbnail(index: int, preview_index: int) -> pb.StreamImagesResponse:
+def preview_event(index: int, preview_index: int) -> pb.StreamImagesResponse:
     """Return the event of a preview, whose colour encodes its number."""
     file = BytesIO()
     Image.new("RGB", (12, 8), (50 * preview_index, 0, 0)).save(file, "PNG")
@@ -163,7 +166,7 @@ def thumbnail(index: int, preview_index: int) -> pb.StreamImagesResponse:
     return pb.StreamImagesResponse(preview=preview)
 
 
-def drawing(fake: FakeService) -> Any:
+def images_with_previews(fake: FakeService) -> Any:
     """Return a behaviour that sends progress and the requested previews of each image."""
 
     async def behave(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -171,14 +174,14 @@ def drawing(fake: FakeService) -> Any:
         for index in range(request.count or 1):
             for preview_index in range(fake.previews[-1].count):
                 yield pb.StreamImagesResponse(progress=pb.Progress(index=index, step=1, steps=4))
-                yield thumbnail(index, preview_index)
+                yield preview_event(index, preview_index)
             yield image(index, mime_type=request.output.mime_type)
         yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny", usage=pb.Usage(prompt_tokens=7)))
 
     return behave
 
 
-def breaking(refusal: Refusal) -> Any:
+def failing_after_first_event(refusal: Refusal) -> Any:
     """Return a behaviour that sends one event, then fails with `refusal`."""
 
     async def behave(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -195,6 +198,19 @@ async def sleep_long(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.S
     await asyncio.sleep(60)
 
 
+async def disconnect_once_started(
+    request: Coroutine[Any, Any, httpx.Response], fake: FakeService, number: int = 1
+) -> None:
+    """Send a request, and disconnect once the service has started `number` requests."""
+    task = asyncio.create_task(request)
+    async with asyncio.timeout(30):
+        while len(fake.requests) < number:  # noqa: ASYNC110 - the event of the first request may be set already
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
 @dataclass
 class Service:
     """A running fake service: its address, health and gRPC server."""
@@ -209,25 +225,25 @@ class Service:
 async def running_service(port: int = 0, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Service]:
     """Run a fake service on a real socket; with TLS on `localhost`."""
     fake = FakeService()  # type: ignore[abstract]  # the gateway calls no other methods
-    server, healthy = grpc.aio.server(options=OPTIONS), health.aio.HealthServicer()
+    server, health_servicer = grpc.aio.server(options=OPTIONS), health.aio.HealthServicer()
     pb_grpc.add_ImageServiceServicer_to_server(fake, server)
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    await healthy.set("tintype.v1.ImageService", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    await health_servicer.set("tintype.v1.ImageService", health_pb2.HealthCheckResponse.SERVING)
     if credentials:
-        bound = server.add_secure_port("localhost:0", credentials)
+        bound_port = server.add_secure_port("localhost:0", credentials)
     else:
-        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+        bound_port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
-        yield Service(fake, f"127.0.0.1:{bound}", healthy, server)
+        yield Service(fake, f"127.0.0.1:{bound_port}", health_servicer, server)
     finally:
         await server.stop(None)
 
 
 def config(service: Service, data: Path, **changes: Any) -> GatewayConfig:
     """Return the configuration of a gateway for `service`, on a free port, with its files in `data`."""
-    usual: dict[str, Any] = {"rest": "127.0.0.1:0", "grpc": service.address, "data": data, "timeout": 20}
-    return GatewayConfig(**usual | changes)
+    defaults: dict[str, Any] = {"rest": "127.0.0.1:0", "grpc": service.address, "data": data, "timeout": 20}
+    return GatewayConfig(**defaults | changes)
 
 
 @asynccontextmanager

