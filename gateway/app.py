@@ -76,21 +76,11 @@ def create_app(
 
     The caller closes `client`. Raises StartError if the data folder can't be used.
     """
+    metrics = Metrics()
     store = store or local_store(config)
     names = ModelNames(config.model_aliases, config.strict_models)
-    metrics = Metrics()
-    gateway = Gateway(
-        config=config,
-        client=CountedClient(client, metrics),
-        store=store,
-        names=names,
-        keys=ClientKeys(config.key_file, optional=config.keys is None, api_key=config.api_key),
-        request_rates=RateLimits("requests", TooManyRequests),
-        image_rates=RateLimits("images", TooManyRequests),
-        idempotency=IdempotencyCache(config.url_ttl),
-        images=ImageReader.from_config(config, store),
-        readiness=readiness or Readiness(client, names),
-    )
+    readiness = readiness or Readiness(client, names)  # metrics don't count its calls
+    gateway = _gateway(config, CountedClient(client, metrics), store, names, readiness)
     dialects = dialects_by_path(config.dialect)
     errors = ErrorHandlers(dialects, DIALECTS[config.dialect])
     handlers = [*_image_handlers(gateway, dialects), *routes(gateway, metrics), *sdapi.routes(gateway)]
@@ -103,6 +93,23 @@ def create_app(
         lifespan=[_sweeping(store, min(SWEEP_INTERVAL, max(1.0, config.url_ttl / 4)))],
     )
     return Application(litestar, _with_middleware(litestar, gateway, metrics, dialects, errors))
+
+
+def _gateway(
+    config: GatewayConfig, client: ImageClient, store: Store, names: ModelNames, readiness: Readiness
+) -> Gateway:
+    return Gateway(
+        config=config,
+        client=client,
+        store=store,
+        names=names,
+        keys=ClientKeys(config.key_file, optional=config.keys is None, api_key=config.api_key),
+        request_rates=RateLimits("requests", TooManyRequests),
+        image_rates=RateLimits("images", TooManyRequests),
+        idempotency=IdempotencyCache(config.url_ttl),
+        images=ImageReader.from_config(config, store),
+        readiness=readiness,
+    )
 
 
 def _with_middleware(

@@ -95,7 +95,10 @@ def load_assets() -> dict[str, Asset]:
 def pages(endpoints: bytes) -> list[HTTPRouteHandler]:
     """Return the routes of the pages; `endpoints` is the JSON of `/` for clients that do not accept HTML."""
     assets = load_assets()
+    return [*_page_routes(assets, endpoints), *_asset_routes(assets)]
 
+
+def _page_routes(assets: Mapping[str, Asset], endpoints: bytes) -> list[HTTPRouteHandler]:
     @route("/", http_method=READ_METHODS, opt=handler_options(ROOT))
     async def root(request: AnyRequest) -> Response[bytes]:
         if "text/html" not in request.headers.get("accept", ""):
@@ -106,13 +109,17 @@ def pages(endpoints: bytes) -> list[HTTPRouteHandler]:
     async def docs(request: AnyRequest) -> Response[bytes]:
         return _asset_response(assets["docs.html"], request)
 
+    return [root, docs]
+
+
+def _asset_routes(assets: Mapping[str, Asset]) -> list[HTTPRouteHandler]:
     @route("/playground/{name:str}", http_method=READ_METHODS, opt=handler_options(ASSET))
     async def asset(request: AnyRequest) -> Response[bytes]:
-        asset_file = assets.get(str(request.path_params["name"]))
-        if asset_file is None or asset_file.mime_type == HTML:
+        found = assets.get(str(request.path_params["name"]))
+        if found is None or found.mime_type == HTML:
             raise NoSuchPath(f"Nothing is served at {request.scope['path'][:200]}.")
         request.state.record.quiet = True  # a page loads a dozen of them
-        return _asset_response(asset_file, request)
+        return _asset_response(found, request)
 
     @route("/favicon.ico", http_method=READ_METHODS, opt=handler_options(ASSET))
     async def favicon(request: AnyRequest) -> Response[bytes]:
@@ -120,7 +127,7 @@ def pages(endpoints: bytes) -> list[HTTPRouteHandler]:
         request.state.record.quiet = True
         return _asset_response(assets["icon.svg"], request)
 
-    return [root, docs, asset, favicon]
+    return [asset, favicon]
 
 
 def _asset(name: str, data: bytes) -> Asset:

@@ -78,7 +78,7 @@ async def stalling(size: int, gate: asyncio.Event) -> AsyncIterator[bytes]:
 
 class TestRate:
     async def test_early_bytes_do_not_extend_the_time(self) -> None:
-        """Early bytes do not extend the time: a body that stops is failed after the same time, whatever its size."""
+        """Early bytes do not extend the time: a body that stops fails after the same time, independent of its size."""
         memory, gate = BodyMemory(100 * MIB, 0.1), asyncio.Event()
         for size in (1, MIN_RATE, 50 * MIB):
             with pytest.raises(BodyTooSlow):
@@ -356,7 +356,7 @@ class TestDecompression:
         assert not fake.requests
 
     async def test_decompression_stops_at_the_limit(self) -> None:
-        """A body is decompressed in pieces, and refused as soon as it is too large, without decompressing the rest."""
+        """A body is decompressed in pieces, and refused as soon as it is too large, before the rest is decompressed."""
         memory = BodyMemory(100 * MIB, 60)
 
         async def bomb() -> AsyncIterator[bytes]:

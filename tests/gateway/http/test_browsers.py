@@ -30,7 +30,7 @@ FOREIGN_HEADERS = (
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site"},
 )
-# Whatever acts or tells something: its path, method, and the shape of its errors.
+# Requests that have an effect or reveal data: method, path, and the keys of their errors.
 PRIVATE = (
     ("POST", PATH, {"error"}),
     ("POST", "/v1/images/edits", {"error"}),

@@ -97,11 +97,11 @@ def test_closed_and_reset_connections_mean_the_same(message: str) -> None:
     """A service that refuses a client's certificate closes or resets the connection, depending on the timing."""
     details = f"connections to all backends failing; last error: UNAVAILABLE: ipv4:127.0.0.1:50051: {message}"
     error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
-    paths = [Path(name) for name in ("ca.pem", "cert.pem", "key.pem")]
+    ca, cert, key = (Path(name) for name in ("ca.pem", "cert.pem", "key.pem"))
     closed = "the image service closed the connection; it may"
     assert Route("x").failure_reason(error) == f"{closed} expect TLS: set --tls-ca"
-    assert Route("x", *paths[:1]).failure_reason(error) == f"{closed} expect a client certificate: set --service-cert"
-    assert Route("x", *paths).failure_reason(error) == f"{closed} not accept the certificate in --service-cert"
+    assert Route("x", ca).failure_reason(error) == f"{closed} expect a client certificate: set --service-cert"
+    assert Route("x", ca, cert, key).failure_reason(error) == f"{closed} not accept the certificate in --service-cert"
 
 
 async def test_unreachable_addresses_are_reported() -> None:
