@@ -94,7 +94,9 @@ async def _with_uploads(gateway: Gateway, call: Call, draft: Draft, base: str) -
         file = await gateway.images.read(source, call.names.get(field, field), base)
         draft = draft.with_fields(**{field: file})
     if len(draft.value("image")) + len(draft.value("mask")) > MAX_FILES:
-        raise InvalidImage(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_FILES} bytes")
+        raise InvalidImage(
+            call.names.get("mask", "mask"), f"must have at most {MAX_FILES} bytes together with the image"
+        )
     call = replace(call, uploads={})  # the draft has them now
     if call.alpha_strength is None or draft.value("mask"):
         return call, draft

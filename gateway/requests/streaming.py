@@ -208,7 +208,7 @@ def _failure(dialect: Dialect, error: GatewayError) -> StreamEvent:
 async def with_keepalive(items: AsyncGenerator[Item], interval: float) -> AsyncGenerator[Item | None]:
     """Yield the items, and None after each `interval` seconds without one.
 
-    Closing this generator, at any time, closes `items` as well.
+    Once started, closing this generator closes `items` as well.
     """
     try:
         while True:

@@ -1,4 +1,4 @@
-"""The engine: three operations and no thread of its own.
+"""The engine: three main operations and no thread of its own.
 
     admit(job)    any thread      refuse a job at once, or accept it and return its ticket
     step()        device thread   run one unit of work: encode prompts, denoise a batch, or decode an image
@@ -232,7 +232,7 @@ class Engine:
                 self._live_tasks.end(live[0].task, Failed(error))
 
     def _reduce_memory(self, unit: Unit) -> bool:
-        """Reduce the width of later calls; return False if the failed unit cannot be retried with less memory."""
+        """Return True if later calls are now narrower, so that a retry may fit; a failed encoding resets the noise."""
         task = unit.rows[0].task
         if unit.phase is Phase.DENOISE and self._widths.shrink(task.batch_key, min(unit.width, unit.model_rows)):
             return True

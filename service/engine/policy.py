@@ -11,7 +11,7 @@ conditioning shape match (and the timestep, for graphs with a scalar timestep) a
 join but still needs its prompt encoded is encoded first.
 
 **Memory.** While a task waits for memory, later tasks start only if their model is already held, is in its grace
-period, or has just been loaded. Without this rule the waiting task could starve.
+period, or has not been used since it was loaded. Without this rule the waiting task could starve.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: floa
 
 
 def _holders_first(tasks: list[C]) -> list[C]:
-    """Move tasks that hold memory before the first task that waits for memory, since they block it."""
+    """Move tasks that hold memory before the first task that waits for memory: it cannot get their memory."""
     first = next((i for i, task in enumerate(tasks) if task.state is LeaseState.WAITING), len(tasks))
     return tasks[:first] + sorted(tasks[first:], key=lambda task: not task.state.has_memory)
 

@@ -28,8 +28,8 @@ class Limits:
     Attributes:
         queue: largest number of waiting tasks.
         max_batch: images per denoiser call; 0 measures the best number, see `batch_width`.
-        patience: seconds of waiting after which a task gains one priority level, and the longest grace period of a
-            loaded model, see `models.residency.load_grace`.
+        patience: seconds of waiting after which a task gains one priority level, and the longest minimum residency of
+            a loaded model, see `models.residency.load_grace`.
     """
 
     queue: int = 64

@@ -92,7 +92,7 @@ class Row:
 
     @property
     def model_rows(self) -> int:
-        """Number of rows that the model computes: guidance adds one, for the negative prompt."""
+        """Batch entries of this image: 1, or 2 with guidance, for the negative prompt."""
         return 2 if self.task.plan.guided else 1
 
     @property

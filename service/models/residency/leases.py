@@ -12,7 +12,8 @@
                       used it since it was loaded; no more
                       urgent task waits for memory
     RESERVED   yes    the model is kept for this task, in its    RUNNING: a unit starts
-                      minimum residency                          READY: that ended, or a more urgent task waits
+                      minimum residency                          READY: that time is over, or a more urgent task
+                                                                 waits
                                                                  WAITING LOADING: unloaded by the repository
     RUNNING    yes    a unit has started; the model is held      ENDED: last event
                       until the task ends
@@ -107,8 +108,8 @@ TRANSITIONS: Mapping[LeaseState, frozenset[LeaseState]] = MappingProxyType(
 class Lease:
     """One task's lease of the model `name`. Only `Leases` changes it.
 
-    `model` is None until the model is resident. `status` is the status of a model that the last lookup did not find in
-    memory; `error` is the reason why it cannot be loaded.
+    `model` is None if the last lookup did not find it in memory. `status` is the status of a model that the last lookup
+    did not find in memory; `error` is the reason why it cannot be loaded.
     """
 
     __slots__ = ("error", "model", "name", "priority", "state", "status")

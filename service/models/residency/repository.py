@@ -10,7 +10,8 @@ It owns every model's state. Which module decides what:
     `leases`            which task waits for its model, may use it, or holds it
 
 All methods may be called from any thread. `wait`, `unload`, `evict_idle` and `close` block until the work is done and
-must not be called on an event loop; the others take microseconds, since released weights are freed by `freeing`.
+must not be called on an event loop. `load` may read the model's folder. All others take microseconds, since released
+weights are freed by `freeing`.
 
 Locks are taken in this order: DeviceThread's, Engine's, Repository's, ComponentMemory's. None of them is held while
 memory is freed. `cuda_graphs.DEVICE_ACCESS`, which waits for the device, is taken without any of them.
