@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PAGES = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(ROOT).parts)
+    if not any(part.startswith(".") or part in {"node_modules", "build"} for part in path.relative_to(ROOT).parts)
 )
 _BLOCK = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(rf"{_BLOCK.pattern}|`[^`\n]+`", _BLOCK.flags)
