@@ -1,0 +1,1 @@
+"""Published weights: files of tensors, the names under which components find them, and their number formats."""
