@@ -34,6 +34,8 @@ Every setting is a flag, an environment variable and a line of tintype.toml, in 
 """
 EXPORT = "export"  # parses its own flags
 SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gateway"])
+# Settings of models that are read from published weights.
+LOADING = ("precision", "mapped", "exact", "text_encoders", "vae", "templates", "weights_cache", "additions")
 
 # Flags of `generate`: flag, value, default, help.
 GENERATION = (
@@ -50,7 +52,7 @@ GENERATION = (
     ("--image", "FILE", None, "image to start from: PNG, JPEG or WebP"),
     ("--mask", "FILE", None, "mask of --image: white or transparent areas are repainted (default: all of it)"),
     ("--strength", "X", None, "how far to depart from --image, 0 to 1 (default: 0.8)"),
-    ("--model", "FOLDER|NAME", None, "model folder, or name of a served model (default: the first model)"),
+    ("--model", "MODEL", None, "folder, .safetensors file or OWNER/NAME on the hub; with --grpc the name of a model"),
 )
 
 
@@ -108,19 +110,27 @@ def _add_up(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="start, make one image through REST, stop; exit code 0 means success"
     )
-    add_config(parser)
+    _add_server_flags(parser)
     add_section(parser.add_argument_group("service"), "service")
     add_section(parser.add_argument_group("gateway"), "gateway", without=SERVICE)
 
 
 def _add_serve(parser: ArgumentParser) -> None:
-    add_config(parser)
+    _add_server_flags(parser)
     add_section(parser, "service")
 
 
 def _add_gateway(parser: ArgumentParser) -> None:
-    add_config(parser)
+    _add_server_flags(parser)
     add_section(parser, "gateway")
+
+
+def _add_server_flags(parser: ArgumentParser) -> None:
+    """Add the flags of all commands that start a server."""
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the effective settings with their sources, and exit"
+    )
+    add_config(parser)
 
 
 def _add_generate(parser: ArgumentParser) -> None:
@@ -131,7 +141,7 @@ def _add_generate(parser: ArgumentParser) -> None:
         parser.add_argument(flag, metavar=metavar, default=default, help=text)
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
     _add_service(parser, "address of a running service, HOST:PORT (default: none, run the model in this process)")
-    for name in ("providers", "memory", "threads"):
+    for name in ("providers", "memory", "threads", *LOADING):
         add_setting(parser, SERVICE[name])
 
 

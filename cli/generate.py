@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -49,9 +50,8 @@ def run(arguments: Namespace) -> int:
         _check_stdout(request.count)
     else:
         prepare_folder(output)
-    if not _is_remote(arguments) and _is_folder(arguments.model):
-        request.model = ""  # the service in this process has only this model
-    interrupt.run(_generate(arguments, sources, request, output))
+    local = None if _is_remote(arguments) else _local_service(sources, request)
+    interrupt.run(_generate(arguments, sources, local, request, output))
     return 0
 
 
@@ -135,15 +135,28 @@ def _is_remote(arguments: Namespace) -> bool:
     return bool(arguments.grpc or os.environ.get("TINTYPE_GRPC"))
 
 
-def _is_folder(model: str | None) -> bool:
-    """Whether --model names a folder: the folder exists, or the text contains a path separator."""
-    if not model:
-        return False
-    return parse_path(model).is_dir() or os.sep in model
+def _is_source(model: str) -> bool:
+    """Whether --model says where a model is, rather than its name: a path, or a hub id, which has a separator."""
+    return bool(model) and (parse_path(model).exists() or os.sep in model or "/" in model)
 
 
-async def _generate(arguments: Namespace, sources: Sources, request: pb.GenerateImagesRequest, output: Path) -> None:
-    async with _service_connection(arguments, sources) as (stub, metadata):
+def _local_service(sources: Sources, request: pb.GenerateImagesRequest) -> ServiceConfig:
+    """Return the configuration of the service in this process. Models on the hub are downloaded first."""
+    if _is_source(request.model):
+        sources = replace(sources, flags={**sources.flags, "models": [request.model]})
+        request.model = ""  # it is the only model
+    key = secrets.token_urlsafe(32)  # so that other users of this machine have no access
+    return sources.config(ServiceConfig, grpc=LOCAL, api_key=key)
+
+
+async def _generate(
+    arguments: Namespace,
+    sources: Sources,
+    local: ServiceConfig | None,
+    request: pb.GenerateImagesRequest,
+    output: Path,
+) -> None:
+    async with _service_connection(sources, local) as (stub, metadata):
         with progress_display(sys.stderr, max(request.count, 1), quiet=arguments.quiet) as progress:
             images = []
             async for event in stub.StreamImages(pb.StreamImagesRequest(generation=request), metadata=metadata):
@@ -171,18 +184,16 @@ def _write_image(image: pb.Image, output: Path, count: int, *, quiet: bool) -> N
 
 
 @asynccontextmanager
-async def _service_connection(arguments: Namespace, sources: Sources) -> AsyncIterator[ServiceConnection]:
+async def _service_connection(sources: Sources, local: ServiceConfig | None) -> AsyncIterator[ServiceConnection]:
     """Connect to a remote service, or to one that runs in this process while inside the block."""
-    if _is_remote(arguments):
+    if local is None:
         async with connect(sources) as service:
             yield service
         return
     running = import_module("tintype.service.server").running
-    key = secrets.token_urlsafe(32)  # so that other users of this machine have no access
-    models = {"models": (parse_path(arguments.model),)} if _is_folder(arguments.model) else {}
     async with (
-        running(sources.config(ServiceConfig, grpc=LOCAL, api_key=key, **models)) as address,
-        connect(Sources(flags={"grpc": address, "service_key": key})) as service,
+        running(local) as address,
+        connect(Sources(flags={"grpc": address, "service_key": local.api_key})) as service,
     ):
         yield service
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tintype.v1.settings import Common
+from tintype.v1.settings import Common, flag
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+PRECISIONS = ("auto", "fp16", "fp32", "int8", "int4")  # the values of models.loading_options.Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,61 @@ class ServiceConfig(Common):
         default="127.0.0.1:50051", metadata={"unit": "address", "help": "address of the gRPC service, HOST:PORT"}
     )
     models: tuple[Path, ...] = field(
-        default=(), metadata={"flag": "--model", "help": "model folder; the first one is the default model"}
+        default=(),
+        metadata={
+            "flag": "--model",
+            "unit": "models",
+            "help": "model: a folder, a .safetensors file, or OWNER/NAME on the Hugging Face hub; the first one is the "
+            "default model",
+        },
+    )
+    precision: str = field(
+        default="auto",
+        metadata={
+            "help": f"number format of published weights: {', '.join(PRECISIONS)}; auto is as stored, int8 and int4 "
+            "quantize the linear layers"
+        },
+    )
+    mapped: bool = field(
+        default=False,
+        metadata={
+            "help": "use weights from their mapped files: models load faster and take less memory, calls are slower"
+        },
+    )
+    exact: bool = field(
+        default=False,
+        metadata={
+            "help": "multiply int8 and int4 weights in float32, so that no image depends on others in its batch; slower"
+        },
+    )
+    text_encoders: Path | None = field(
+        default=None,
+        metadata={
+            "unit": "model",
+            "help": "model whose text encoders and tokenizers serve a single file without them: a folder or OWNER/NAME",
+        },
+    )
+    vae: Path | None = field(
+        default=None,
+        metadata={
+            "unit": "model",
+            "help": "VAE in place of the models' own: a folder, a .safetensors file or OWNER/NAME, for example "
+            "madebyollin/taesd for fast decoding",
+        },
+    )
+    templates: Path | None = field(
+        default=None, metadata={"help": "folder of further templates, which precede the included ones"}
+    )
+    weights_cache: Path | None = field(
+        default=None,
+        metadata={"help": "folder for converted weights (default: ~/.cache/tintype/weights)"},
+    )
+    additions: Path | None = field(
+        default=None,
+        metadata={
+            "help": "folder with NAME/loras and NAME/embeddings of models that are files or from the hub (default: "
+            "`models` in the data folder)"
+        },
     )
     providers: tuple[str, ...] = field(
         default=(),
@@ -64,6 +120,10 @@ class ServiceConfig(Common):
         default=None, metadata={"help": "CA (PEM) that must have signed client certificates (mutual TLS)"}
     )
     companion_key: str = ""  # key of the gateway that `tintype up` starts; other requests still need no key
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"{flag('precision')} must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
 
     @property
     def address(self) -> str:

@@ -13,11 +13,13 @@ import signal
 import sys
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import run_with_exit_code
 from ..settings.definitions import settings_of
+from ..settings.values import HubId
 from .serve import SERVERS, serve
 
 if TYPE_CHECKING:
@@ -35,8 +37,15 @@ def load_config(config: type[Config], line: bytes) -> Config:
     """Return the configuration that `dump_config` wrote."""
     settings = settings_of(config)
     values: dict[str, Any] = {name: value for name, value in json.loads(line).items() if value is not None}
-    read = {name: settings[name].type.from_toml(value) for name, value in values.items() if name in settings}
+    read = {name: _as_paths(settings[name].type.from_toml(value)) for name, value in values.items() if name in settings}
     return config(**(values | read))
+
+
+def _as_paths(value: object) -> object:
+    """Return models as the paths that they are: the parent has resolved hub ids."""
+    if isinstance(value, tuple):
+        return tuple(map(_as_paths, value))
+    return Path(value.text) if isinstance(value, HubId) else value
 
 
 def main(command: str) -> int:

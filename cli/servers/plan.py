@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
@@ -20,25 +20,33 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from pathlib import Path
 
+WITHOUT_MODELS: dict[str, Any] = {"models": (), "text_encoders": None, "vae": None}
 PROMPT = "A serene mountain lake at sunset"
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared with, not bound to
 
 
 @dataclass(frozen=True, slots=True)
 class UpPlan:
-    """The two servers, the prompt of the first image (empty for none), its file, and whether to stop after it."""
+    """The two servers, the prompt of the first image (empty for none), its file, and whether to stop after it.
+
+    `origin` says where the default model comes from: a hub id, a path, or empty for the built-in model.
+    """
 
     service: ServiceConfig
     gateway: GatewayConfig
+    origin: str
     prompt: str
     output: Path | None
     check: bool
 
 
 def make_plan(arguments: Namespace) -> UpPlan:
-    """Return the plan for a command line, and configure the log. Raises UserError."""
+    """Return the plan for a command line, and configure the log. Raises UserError.
+
+    Models on the hub are downloaded last, after all checks.
+    """
     sources = Sources.gather(vars(arguments))
-    service, gateway = sources.config(ServiceConfig), sources.config(GatewayConfig)
+    service, gateway = sources.config(ServiceConfig, **WITHOUT_MODELS), sources.config(GatewayConfig)
     configure("up", service)
     gateway.check_access()
     service.check_access()
@@ -52,13 +60,22 @@ def make_plan(arguments: Namespace) -> UpPlan:
     if service.grpc == gateway.rest and not service.grpc.endswith(":0"):
         raise UserError(f"--grpc and --rest are both {gateway.rest}; they need different ports")
     grpc, rest = claim_port(service.grpc, "--grpc"), claim_port(gateway.rest, "--rest")
+    prompt, output = _check_prompt(arguments), _prepare_output(arguments)
+    models: dict[str, Any] = sources.values(ServiceConfig, WITHOUT_MODELS)
     return UpPlan(
-        service=replace(service, grpc=grpc),
+        service=replace(service, grpc=grpc, **models),
         gateway=replace(gateway, rest=rest, grpc=reachable(grpc)),
-        prompt=_check_prompt(arguments),
-        output=_prepare_output(arguments),
+        origin=_origin(sources),
+        prompt=prompt,
+        output=output,
         check=arguments.check,
     )
+
+
+def _origin(sources: Sources) -> str:
+    """Return the default model as the settings name it, empty for the built-in model."""
+    models = sources.find_all(ServiceConfig)["models"].value
+    return str(models[0]) if isinstance(models, tuple) and models else ""
 
 
 def _check_tls(service: ServiceConfig, gateway: GatewayConfig) -> None:

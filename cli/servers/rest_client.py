@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
@@ -59,14 +60,26 @@ async def _unready_reason(client: httpx.AsyncClient) -> str:
     return "" if answer.is_success else str(answer.json().get("why", "it gave no reason"))
 
 
+async def default_model(url: str, key: str = "") -> str:
+    """Return the name of the default model, which the gateway lists first; "?" if it does not say."""
+    async with _client(url) as client:
+        with suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
+            answer = await client.get("/v1/models", headers=_headers(key))
+            return str(answer.json()["data"][0]["id"])
+    return "?"
+
+
+def _headers(key: str) -> dict[str, str]:
+    return dict([authorization(key)]) if key else {}
+
+
 async def generate(url: str, prompt: str, key: str = "", *, seed: int) -> GeneratedImage:
     """Make one PNG with the default model. Raises UserError with the gateway's message."""
     began = time.monotonic()
     async with _client(url) as client:
-        headers = dict([authorization(key)]) if key else {}
         body = {"prompt": prompt, "n": 1, "seed": seed, "response_format": "b64_json"}
         try:
-            answer = await client.post("/v1/images/generations", json=body, headers=headers)
+            answer = await client.post("/v1/images/generations", json=body, headers=_headers(key))
         except httpx.HTTPError as error:
             raise UserError(f"no image from {url}: {error or type(error).__name__}") from error
     if answer.is_error:

@@ -10,7 +10,9 @@ from tintype.gateway.config import GatewayConfig
 from tintype.gateway.http.process import raise_open_file_limit
 from tintype.service.config import ServiceConfig
 
+from ..errors import UserError
 from ..settings.definitions import section_of
+from ..settings.printing import find_problems, format_config
 from ..settings.sources import Sources, warn_of_unknown_variables
 from .log import configure
 
@@ -42,8 +44,18 @@ SERVERS = {
 def run(arguments: Namespace) -> int:
     """Serve with the settings from flags, variables and file."""
     warn_of_unknown_variables()
-    config = Sources.gather(vars(arguments)).config(SERVERS[arguments.command].config)
-    return serve(arguments.command, config)
+    sources, config = Sources.gather(vars(arguments)), SERVERS[arguments.command].config
+    if arguments.print_config:
+        return print_config(sources, section_of(config))
+    return serve(arguments.command, sources.config(config))
+
+
+def print_config(sources: Sources, *sections: str) -> int:
+    """Print the effective settings of some sections. Raises UserError if a value is invalid."""
+    print(format_config(sources, sections), end="")
+    for problem in find_problems(sources, sections):
+        raise UserError(problem)
+    return 0
 
 
 def serve(command: str, config: Common, on_ready: Callable[[str], None] | None = None) -> int:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import USER_ERROR
 from ..image_files import save
-from ..settings.sources import warn_of_unknown_variables
+from ..settings.definitions import SECTIONS
+from ..settings.sources import Sources, warn_of_unknown_variables
 from . import rest_client
 from .plan import UpPlan, make_plan, reachable_url
+from .serve import print_config
 from .supervisor import RESTART_DELAYS, ServerExited, Supervisor, stop_signals
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ Ctrl-C stops both.
 def run(arguments: Namespace) -> int:
     """Serve until a signal and return 0, or fail with the error of the server that ended."""
     warn_of_unknown_variables()
+    if arguments.print_config:
+        return print_config(Sources.gather(vars(arguments)), *SECTIONS)
     try:
         return asyncio.run(_up(make_plan(arguments)))
     except ServerExited as exited:
@@ -85,7 +89,9 @@ async def _use(plan: UpPlan, service: Supervisor, gateway: Supervisor) -> int:
     began = time.monotonic()
     address, url = await service.address, reachable_url(await gateway.address)
     await rest_client.wait_until_ready(url, address)
-    places = {"playground": f"{url}/", "REST": url, "gRPC": address, "results": plan.gateway.data}
+    model = await rest_client.default_model(url, plan.gateway.api_key)
+    places = {"model": f"{model} ({plan.origin or 'included'})", "playground": f"{url}/", "REST": url, "gRPC": address}
+    places |= {"results": str(plan.gateway.data)}
     lines = [f"  {name:11} {place}" for name, place in places.items()]
     _print("\n".join([f"\ntintype is ready after {time.monotonic() - began:.1f} s", *lines]))
     report = await _first_image(url, plan) if plan.prompt else ""

@@ -7,6 +7,7 @@ relative to the file's folder.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 import tomllib
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .definitions import SECRETS, SECTIONS, SHARED, settings_of
-from .values import parse_path
+from .values import HubId, parse_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,27 +28,50 @@ NAME = "tintype.toml"
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
-    """A settings file: the shared settings and those of each section. Names are checked, values are not."""
+    """A settings file: the shared settings and those of each section. Names are checked, values are not.
+
+    `lines` are the line numbers of settings, by section ("" for the shared ones) and name, as far as they were found.
+    """
 
     path: Path | None = None
     shared: Mapping[str, object] = field(default_factory=dict)
     sections: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    lines: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
-    def find(self, section: str, name: str) -> tuple[str, object] | None:
-        """Return where a setting is and its TOML value. The section takes precedence over the shared settings."""
-        table = self.sections.get(section, {})
-        if name in table:
-            return f"{self.path}: [{section}] {name}", table[name]
+    def find(self, section: str, name: str) -> FileValue | None:
+        """Return the TOML value of a setting. The section takes precedence over the shared settings."""
+        if name in self.sections.get(section, {}):
+            return self._value(self.sections[section][name], section, name)
         if name in SHARED and name in self.shared:
-            return f"{self.path}: {name}", self.shared[name]
+            return self._value(self.shared[name], "", name)
         return None
+
+    def _value(self, value: object, section: str, name: str) -> FileValue:
+        line = self.lines.get((section, name))
+        where = f"{self.path}: [{section}] {name}" if section else f"{self.path}: {name}"
+        return FileValue(value, where, f"{self.path}:{line}" if line else str(self.path))
 
     def resolve(self, value: object) -> object:
         """Resolve relative paths against the file's folder."""
-        folder = self.path.parent if self.path else Path()
-        if isinstance(value, tuple):
-            return tuple(self.resolve(item) for item in value)
-        return folder / value if isinstance(value, Path) else value
+        return resolve_paths(value, self.path.parent if self.path else Path())
+
+
+@dataclass(frozen=True, slots=True)
+class FileValue:
+    """A TOML value, the name of its setting for messages, and the place in the file: PATH:LINE."""
+
+    value: object
+    where: str
+    source: str
+
+
+def resolve_paths(value: object, folder: Path) -> object:
+    """Resolve relative paths against a folder; a hub id that is a path there becomes that path."""
+    if isinstance(value, tuple):
+        return tuple(resolve_paths(item, folder) for item in value)
+    if isinstance(value, HubId):
+        return value.or_path(folder)
+    return folder / value if isinstance(value, Path) else value
 
 
 def read_file(path: Path) -> SettingsFile:
@@ -57,7 +81,8 @@ def read_file(path: Path) -> SettingsFile:
         UserError: the file is unreadable, is not valid TOML, or has an unknown name.
     """
     try:
-        shared: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        shared: dict[str, object] = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -71,7 +96,19 @@ def read_file(path: Path) -> SettingsFile:
         _check_names(f"{path}: [{section}]", table, list(settings_of(config)))
         sections[section] = table
     _warn_of_secrets(path, [shared, *sections.values()])
-    return SettingsFile(path, shared, sections)
+    return SettingsFile(path, shared, sections, _line_numbers(text))
+
+
+def _line_numbers(text: str) -> dict[tuple[str, str], int]:
+    """Return the line of each setting, by section and name. Values of several lines may hide some."""
+    found: dict[tuple[str, str], int] = {}
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[([\w.]+)\]", line)
+        section, _, table = header[1].partition(".") if header else (section, "", "")
+        name = table or (match[1] if (match := re.match(r"\s*([\w]+)\s*[=.]", line)) else "")
+        found.setdefault((section, name), number)
+    return found
 
 
 def _warn_of_secrets(path: Path, tables: Sequence[Mapping[str, object]]) -> None:

@@ -6,13 +6,16 @@ import os
 import sys
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tintype.v1.settings import Common
 
 from ..errors import UserError
 from .definitions import SECTIONS, Setting, default_data, section_of, settings_of
-from .file import SettingsFile, find_file
+from .file import SettingsFile, find_file, resolve_paths
+from .values import HubId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +24,21 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 Config = TypeVar("Config", bound=Common)
+
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The value of a setting, and its source: a flag, a variable, PATH:LINE of a file, or DEFAULT.
+
+    `problem` says why the source's value is invalid; `value` is None then.
+    """
+
+    value: object
+    source: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +57,63 @@ class Sources:
     def config(self, config: type[Config], **fixed: object) -> Config:
         """Return the configuration of one server, with the values of `fixed` instead of those of the sources.
 
+        Models on the hub are downloaded, unless they are in its cache.
+
         Raises UserError.
         """
         names = [name for name in settings_of(config) if name not in fixed]
-        return build_config(config, self._values(config, names) | fixed)
+        return build_config(config, self.values(config, names) | fixed)
 
     def partial(self, config: type[Config], *names: str) -> Config:
         """Return a configuration with only these settings from the sources. Raises UserError."""
-        return build_config(config, self._values(config, names))
+        return build_config(config, self.values(config, names))
 
-    def _values(self, config: type[Common], names: Iterable[str]) -> dict[str, object]:
+    def values(self, config: type[Common], names: Iterable[str]) -> dict[str, object]:
+        """Return the values of some settings, models as paths. Raises UserError."""
         section, settings = section_of(config), settings_of(config)
-        return {name: self._value(section, settings[name]) for name in names}
+        return {name: _as_paths(self._find(section, settings[name]).value) for name in names}
 
-    def _value(self, section: str, setting: Setting) -> object:
-        for value in self._values_by_precedence(section, setting):
-            return value
-        return default_data() if setting.name == "data" else setting.default
+    def find_all(self, config: type[Common]) -> dict[str, Found]:
+        """Return the value of every setting of a server with its source. Downloads nothing; raises nothing."""
+        return {name: self._try(section_of(config), setting) for name, setting in settings_of(config).items()}
 
-    def _values_by_precedence(self, section: str, setting: Setting) -> Iterator[object]:
+    def _try(self, section: str, setting: Setting) -> Found:
+        try:
+            return self._find(section, setting)
+        except UserError as error:
+            return Found(None, DEFAULT, str(error))
+
+    def _find(self, section: str, setting: Setting) -> Found:
+        for found in self._by_precedence(section, setting):
+            return found
+        return Found(default_data() if setting.name == "data" else setting.default, DEFAULT)
+
+    def _by_precedence(self, section: str, setting: Setting) -> Iterator[Found]:
         """Yield the values of a setting from each source that has one, in order of precedence."""
         type_ = setting.type
         flag = self.flags.get(setting.name)
         if isinstance(flag, str):
-            yield _read_value(setting.flag, flag, type_, type_.from_text)
+            yield _given(setting.flag, flag, type_, type_.from_text)
         elif flag is not None:
-            yield _read_value(setting.flag, flag, type_, type_.from_toml)
+            yield _given(setting.flag, flag, type_, type_.from_toml)
         if self.environ.get(setting.env):
-            yield _read_value(setting.env, self.environ[setting.env], type_, type_.from_text)
-        found = self.file.find(section, setting.name)
-        if found is not None:
-            yield self.file.resolve(_read_value(*found, type_, type_.from_toml))
+            yield _given(setting.env, self.environ[setting.env], type_, type_.from_text)
+        in_file = self.file.find(section, setting.name)
+        if in_file is not None:
+            value = _read_value(in_file.where, in_file.value, type_, type_.from_toml)
+            yield Found(self.file.resolve(value), in_file.source)
+
+
+def _given(where: str, value: V, type_: ValueType[object], read: Callable[[V], object]) -> Found:
+    """Return the value of a flag or variable; relative paths start at the current folder."""
+    return Found(resolve_paths(_read_value(where, value, type_, read), Path()), where)
+
+
+def _as_paths(value: object) -> object:
+    """Replace hub ids by the paths of their snapshots, which are downloaded if necessary."""
+    if isinstance(value, tuple):
+        return tuple(map(_as_paths, value))
+    return import_module("tintype.cli.pull").resolve_model(value.text) if isinstance(value, HubId) else value
 
 
 def build_config(config: type[Config], values: Mapping[str, Any]) -> Config:

@@ -23,6 +23,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]{1,100})?")
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -38,6 +39,21 @@ class PathTooLong(UserError, ValueError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"path too long: '{path[:40]}…' has {len(path)} characters")
+
+
+@dataclass(frozen=True, slots=True)
+class HubId:
+    """A model on the Hugging Face hub: OWNER/NAME or OWNER/NAME@REVISION."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def or_path(self, folder: Path) -> Path | HubId:
+        """Return the path of this text in `folder` if its parent is a folder there, otherwise this id."""
+        path = folder / self.text
+        return path if path.parent.is_dir() else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +100,11 @@ def parse_path(text: str) -> Path:
     return path
 
 
+def parse_model(text: str) -> Path | HubId:
+    """Return the hub id that a text looks like, otherwise a path with `~` expanded."""
+    return HubId(text) if HUB_ID.fullmatch(text) else parse_path(text)
+
+
 def parse_text(text: str) -> str:
     """Return a text if it is valid UTF-8; other bytes of a command line are surrogates and raise ValueError."""
     text.encode()
@@ -123,12 +144,12 @@ def _parse_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in parse_text(text).split(",") if name.strip())
 
 
-def _parse_paths(text: str) -> tuple[Path, ...]:
-    return tuple(parse_path(path) for path in text.split(os.pathsep) if path)
+def _parse_models(text: str) -> tuple[Path | HubId, ...]:
+    return tuple(parse_model(model) for model in text.split(os.pathsep) if model)
 
 
-def _parse_one_path(text: str) -> tuple[Path, ...]:
-    return (parse_path(text),)
+def _parse_one_model(text: str) -> tuple[Path | HubId, ...]:
+    return (parse_model(text),)
 
 
 def _parse_pairs(text: str) -> dict[str, str]:
@@ -199,9 +220,13 @@ VALUE_TYPES: dict[str, ValueType[object]] = {
     "Path": PATH,
     "Path | None": PATH,
     "tuple[str, ...]": ValueType("NAME", "names, separated by commas", _parse_names, _list_reader(_parse_names)),
-    "tuple[Path, ...]": ValueType(
-        "FOLDER", f"paths, separated by {os.pathsep!r}", _parse_paths, _list_reader(_parse_one_path)
+    "models": ValueType(
+        "MODEL",
+        f"paths or OWNER/NAME, separated by {os.pathsep!r}",
+        _parse_models,
+        _list_reader(_parse_one_model),
     ),
+    "model": ValueType("MODEL", "a path or OWNER/NAME", parse_model, _from_string(parse_model)),
     "dict[str, str]": ValueType(
         "NAME=NAME", "NAME=NAME pairs, separated by commas, for example dall-e-3=sdxl", _parse_pairs, _toml_pairs
     ),

@@ -49,8 +49,8 @@ def test_flags_and_variables_are_read_alike() -> None:
         types = {name: item.type for name, item in config.__dataclass_fields__.items()}
         for name, setting in settings_of(config).items():
             text = texts[str(types[name])] if setting.default is not False else "true"
-            by_flag = Sources(flags={name: text})._values(config, [name])[name]
-            by_variable = Sources(environ={setting.env: text})._values(config, [name])[name]
+            by_flag = Sources(flags={name: text}).values(config, [name])[name]
+            by_variable = Sources(environ={setting.env: text}).values(config, [name])[name]
             assert by_flag == by_variable != setting.default
 
 
