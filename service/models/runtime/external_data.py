@@ -14,16 +14,15 @@ of weights. Tensors in subgraphs, functions, sparse tensors and attributes are c
 
 from __future__ import annotations
 
-from mmap import ACCESS_READ, mmap
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from ..files import ModelFileError
+from ..wire_format import BYTES, FieldBudget, fields, map_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    Field = tuple[int, int, int]
+    from mmap import mmap
 
 # The messages of onnx.proto that contain tensors: the numbers of the fields to follow, and the message in each.
 MESSAGES = {
@@ -38,9 +37,6 @@ MESSAGES = {
 }
 KEY, VALUE = 1, 2  # the fields of an entry, StringStringEntryProto
 LOCATION = b"location"
-MAX_FIELDS = 20_000_000  # of one file; the largest published graphs have under a million
-SIZES = {1: 8, 5: 4}  # bytes of a field of fixed size, by its wire type
-VARINT, BYTES = 0, 2
 
 
 def check(path: Path) -> None:
@@ -63,10 +59,7 @@ def locations(path: Path) -> set[str]:
     Raises:
         ModelFileError: the file is not an ONNX graph.
     """
-    if not path.stat().st_size:
-        return set()
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        return set(_locations(data))
+    return set(_locations(map_file(path)))
 
 
 def _problem(folder: Path, folders: tuple[Path, ...], location: str) -> str:
@@ -82,57 +75,18 @@ def _problem(folder: Path, folders: tuple[Path, ...], location: str) -> str:
     return ""
 
 
-def _locations(data: mmap) -> Iterator[str]:
-    messages, fields_left = [("model", 0, len(data))], MAX_FIELDS
+def _locations(data: mmap | bytes) -> Iterator[str]:
+    messages, budget = [("model", 0, len(data))], FieldBudget()
     while messages:
         message, start, end = messages.pop()
         entry: dict[int, list[bytes]] = {}
-        for number, first, last in _fields(data, start, end):
-            fields_left -= 1
+        for number, wire_type, first, last in fields(data, start, end):
+            budget.spend()
+            if wire_type != BYTES:
+                continue
             if message == "entry":
                 entry.setdefault(number, []).append(data[first:last])
-            elif first < last and number in MESSAGES[message]:
+            elif number in MESSAGES[message]:
                 messages.append((MESSAGES[message][number], first, last))
-        if fields_left < 0:
-            raise ModelFileError(f"it has more than {MAX_FIELDS} fields")
         if LOCATION in entry.get(KEY, ()):
             yield from (value.decode("utf-8", "surrogateescape") for value in entry.get(VALUE, [b""]))
-
-
-def _fields(data: mmap, start: int, end: int) -> Iterator[Field]:
-    """Yield number, start and end of each field of a message; numeric fields have no bytes.
-
-    Raises:
-        ModelFileError: the message is damaged.
-    """
-    position = start
-    while position < end:
-        tag, position = _varint(data, position)
-        number, wire_type = tag >> 3, tag & 7
-        if wire_type == BYTES:
-            size, position = _varint(data, position)
-            yield number, position, min(position + size, end)
-            position += size
-        elif wire_type == VARINT:
-            _, position = _varint(data, position)
-            yield number, position, position
-        elif wire_type in SIZES:
-            position += SIZES[wire_type]
-            yield number, position, position
-        else:
-            break
-    if position != end:
-        raise ModelFileError("it is not an ONNX graph, or was cut off")
-
-
-def _varint(data: mmap, start: int) -> tuple[int, int]:
-    """Return the number at `start` and the position after it. Raises ModelFileError."""
-    number = 0
-    for i in range(10):
-        if start + i >= len(data):
-            break
-        byte = data[start + i]
-        number |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            return number, start + i + 1
-    raise ModelFileError("it is not an ONNX graph, or was cut off")

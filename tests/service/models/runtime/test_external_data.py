@@ -26,9 +26,9 @@ from tests.support.models.onnx_files import (
     tensor,
     value,
 )
+from tintype.service.models import wire_format
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.runtime import external_data
 from tintype.service.models.runtime.external_data import check, locations
 from tintype.service.models.runtime.providers import onnxruntime
 from tintype.service.models.runtime.runtime import Runtime
@@ -285,7 +285,7 @@ def test_the_check_reads_each_field_once(folder: Path) -> None:
 
 def test_the_number_of_fields_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No file keeps the loader busy for minutes."""
-    monkeypatch.setattr(external_data, "MAX_FIELDS", 100)
+    monkeypatch.setattr(wire_format, "MAX_FIELDS", 100)
     with pytest.raises(ModelFileError, match="more than 100 fields"):
         check(write(folder, model(graph("main", [ADD] * 50, [X], [Y]))))
 
