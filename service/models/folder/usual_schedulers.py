@@ -1,0 +1,59 @@
+"""Scheduler settings of published models by family, for models that come without scheduler_config.json."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..family import Family
+
+_DIFFUSION = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "epsilon",
+    "steps_offset": 1,
+}
+_EULER = {**_DIFFUSION, "_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}
+_FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}
+# FLUX.1 dev; without guidance as an input, a FLUX is FLUX.1 schnell.
+_FLUX_GUIDED = {
+    **_FLOW,
+    "shift": 3.0,
+    "use_dynamic_shifting": True,
+    "base_shift": 0.5,
+    "max_shift": 1.15,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 4096,
+}
+_BY_FAMILY: Mapping[str, dict[str, Any]] = {
+    "sd": {**_DIFFUSION, "_class_name": "PNDMScheduler", "skip_prk_steps": True, "set_alpha_to_one": False},
+    "lcm": {**_DIFFUSION, "_class_name": "LCMScheduler", "set_alpha_to_one": True, "original_inference_steps": 50},
+    "sdxl": _EULER,
+    "sdxl_refiner": _EULER,
+    "sd3": {**_FLOW, "shift": 3.0},
+    "flux": {**_FLOW, "shift": 1.0},
+    "pixart_sigma": {
+        **_DIFFUSION,
+        "_class_name": "DPMSolverMultistepScheduler",
+        "beta_start": 0.0001,
+        "beta_end": 0.02,
+        "beta_schedule": "linear",
+        "steps_offset": 0,
+    },
+    "sana": {
+        "_class_name": "DPMSolverMultistepScheduler",
+        "num_train_timesteps": 1000,
+        "prediction_type": "flow_prediction",
+        "use_flow_sigmas": True,
+        "flow_shift": 3.0,
+    },
+}
+
+
+def usual_scheduler(family: Family, *, guided: bool = False) -> dict[str, Any]:
+    """Return the scheduler_config.json of a family's published models; `guided` if guidance is the denoiser's input."""
+    return dict(_FLUX_GUIDED if family.name == "flux" and guided else _BY_FAMILY[family.name])
