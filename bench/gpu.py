@@ -33,7 +33,7 @@ from tintype.service.job import Job
 from tintype.service.models import Prompt, Repository
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.device_buffers import DeviceBuffers
-from tintype.service.models.runtime.ort import OrtGraph, session_options
+from tintype.service.models.runtime.ort import EXTERNAL_DATA_FOLDER, OrtGraph, session_options
 from tintype.service.models.runtime.provider_options import DEVICES, GraphRole, ProviderOptions, fixed_axes
 from tintype.service.models.runtime.providers import onnxruntime, with_fallbacks
 from tintype.service.models.runtime.runtime import Runtime
@@ -42,6 +42,8 @@ from tintype.service.models.runtime.tensorrt import HOT, TensorRtGraph, builder
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Future
+
+    from tintype.service.models.graph_source import GraphSource
 
     Feeds = Mapping[str, Any]
     Way = Callable[[list[str], Feeds], list[Any]]
@@ -55,7 +57,7 @@ class DenoiserInputs:
         self.model: Any = self._repository.wait(timeout=3600)
         self.spec = self.model.spec
 
-    def of_call(self, rows: int, size: int) -> tuple[Path, list[str], Feeds]:
+    def of_call(self, rows: int, size: int) -> tuple[GraphSource, list[str], Feeds]:
         """Return the denoiser's graph, its outputs, and the inputs of a call with `rows` rows."""
         stage = getattr(self.model._stages, "_first", self.model._stages)
         session, recorded = stage._denoiser._session, []
@@ -72,7 +74,7 @@ class DenoiserInputs:
             self.model.denoise(latents, np.full(rows, 500, np.float32), [conditioning] * rows)
         finally:
             session._session = inner
-        return (session.path, *recorded[0])
+        return (session.source, *recorded[0])
 
     def close(self) -> None:
         """Release the model."""
@@ -93,18 +95,18 @@ def machine(provider: str) -> None:
     print(f"provider   {provider}; onnxruntime has {', '.join(onnxruntime().get_available_providers())}")
 
 
-def ways(provider: str, path: Path, feeds: Feeds, cache: Path) -> dict[str, Callable[[], Way]]:
+def ways(provider: str, source: GraphSource, feeds: Feeds, cache: Path) -> dict[str, Callable[[], Way]]:
     """Return a function that prepares each way of calling that the provider has, by name."""
     runtime = Runtime.choose((provider,))
     device = DEVICES.get(provider, "cpu")
     made: dict[str, Callable[[], Way]] = {
-        "run": lambda: _plain(OrtGraph(path, runtime.provider, runtime.threads)),
-        "bound": lambda: DeviceBuffers(OrtGraph(path, runtime.provider, runtime.threads)._session, device).run,
-        "fixed": lambda: _fixed(path, runtime, feeds),
+        "run": lambda: _plain(OrtGraph(source, runtime.provider, runtime.threads)),
+        "bound": lambda: DeviceBuffers(OrtGraph(source, runtime.provider, runtime.threads)._session, device).run,
+        "fixed": lambda: _fixed(source, runtime, feeds),
     }
     if provider == "cuda":
-        made["graph"] = lambda: _captured(path)
-        made["tensorrt"] = lambda: _engine(path, feeds, cache)
+        made["graph"] = lambda: _captured(source)
+        made["tensorrt"] = lambda: _engine(source, feeds, cache)
     return made
 
 
@@ -112,24 +114,28 @@ def _plain(graph: OrtGraph) -> Way:
     return lambda outputs, feeds: list(graph._session.run(outputs, dict(feeds)))
 
 
-def _fixed(path: Path, runtime: Runtime, feeds: Feeds) -> Way:
+def _fixed(source: GraphSource, runtime: Runtime, feeds: Feeds) -> Way:
     axes = fixed_axes(
-        OrtGraph(path, runtime.provider, runtime.threads).inputs, {name: array.shape for name, array in feeds.items()}
+        OrtGraph(source, runtime.provider, runtime.threads).inputs,
+        {name: array.shape for name, array in feeds.items()},
     )
-    settings = session_options(runtime.threads, axes=axes)
-    session = onnxruntime().InferenceSession(path, settings, with_fallbacks(runtime.provider), enable_fallback=0)
+    settings, providers = session_options(runtime.threads, axes=axes), with_fallbacks(runtime.provider)
+    with source.open(runtime.provider) as content:
+        if content.folder:
+            settings.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(content.folder))
+        session = onnxruntime().InferenceSession(content.model, settings, providers, enable_fallback=0)
     return lambda outputs, feeds: list(session.run(outputs, dict(feeds)))
 
 
-def _captured(path: Path) -> Way:
-    graph = OrtGraph(path, "cuda", 1, options=ProviderOptions(cuda_graphs=True), role=GraphRole.DENOISER)
+def _captured(source: GraphSource) -> Way:
+    graph = OrtGraph(source, "cuda", 1, options=ProviderOptions(cuda_graphs=True), role=GraphRole.DENOISER)
     if not graph.captures:
         raise RuntimeError("onnxruntime cannot capture this graph: a node is not on CUDA")
     return graph.run
 
 
-def _engine(path: Path, feeds: Feeds, cache: Path) -> Way:
-    graph = TensorRtGraph(path, 1, options=ProviderOptions(engines=cache))
+def _engine(source: GraphSource, feeds: Feeds, cache: Path) -> Way:
+    graph = TensorRtGraph(source, 1, options=ProviderOptions(engines=cache))
     began = time.perf_counter()
     for _ in range(HOT):
         graph.run([graph.outputs[0]], feeds)
@@ -143,9 +149,9 @@ def _engine(path: Path, feeds: Feeds, cache: Path) -> Way:
 
 def calls(args: argparse.Namespace, inputs: DenoiserInputs, rows: int, cache: Path) -> None:
     """Print the time of one denoiser call for each way."""
-    path, outputs, feeds = inputs.of_call(rows, args.size)
+    source, outputs, feeds = inputs.of_call(rows, args.size)
     ready: dict[str, Way] = {}
-    for name, make in ways(args.provider, path, feeds, cache).items():
+    for name, make in ways(args.provider, source, feeds, cache).items():
         try:
             ready[name] = make()
             first = ready[name](outputs, feeds)[0]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ratios import ratio_and_range
 
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.runtime import Runtime
 
@@ -86,7 +87,7 @@ def main() -> None:
     print("| graph, rows | provider | ms | ratio (range) | difference |\n|---|---|---|---|---|")
     for part, calls in (("unet", args.calls), ("vae_decoder", max(args.calls // 10, 1))):
         path = args.folder / part / "model.onnx"
-        graphs = {name: Runtime.choose((name,), args.threads).open(path) for name in args.providers}
+        graphs = {name: Runtime.choose((name,), args.threads).open(OnnxFile(path)) for name in args.providers}
         for rows in args.rows if part == "unet" else [1]:
             compare(path, graphs, rows, args.side, calls, args.rounds)
 

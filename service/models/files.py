@@ -45,10 +45,15 @@ def read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
     return value
 
 
-def component_bytes(folder: Path) -> int:
-    """Return the bytes of a component's graph and its external data, without configurations and torch's weights."""
+def component_files(folder: Path) -> tuple[Path, ...]:
+    """Return a component's graph and its external data, sorted, without configurations and torch's weights."""
     others = (".json", ".safetensors")
-    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file() and path.suffix not in others)
+    return tuple(sorted(path for path in folder.glob("*") if path.is_file() and path.suffix not in others))
+
+
+def component_bytes(folder: Path) -> int:
+    """Return the bytes of a component's graph and its external data."""
+    return sum(path.stat().st_size for path in component_files(folder))
 
 
 def label(path: Path) -> str:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from .files import component_bytes, label
+from .files import component_bytes, component_files, label
+from .runtime import external_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,10 +83,11 @@ class OnnxFile:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The file itself."""
-        return (self.path,)
+        """The file and its external data."""
+        return component_files(self.path.parent)
 
     @contextmanager
     def open(self, provider: str) -> Iterator[GraphContent]:  # noqa: ARG002 - the same for all
-        """Yield the file."""
+        """Yield the file, once its weights are known to be in its folder."""
+        external_data.check(self.path)
         yield GraphContent(self.path)

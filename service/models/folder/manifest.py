@@ -1,32 +1,30 @@
-"""What a model's folder contains, as values, without loading a graph."""
+"""What a model consists of, as values, without loading a graph."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..files import component_bytes
 from ..pipeline import adapters
 from ..text import embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ..family import Family
+    from ..graph_source import GraphSource
     from ..spec import ModelSpec
     from .configs import PipelineConfig
-
-GRAPH = "model.onnx"
-ABSENT = [None, None]  # library and class of a component that model_index.json says is missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A folder's model: its spec, and the values that loading needs.
+    """A model: its spec, and the values that loading needs.
 
+    `folder` has its adapters and embeddings. `graphs` are those of all components, and `tokenizers` the folders of the
+    text encoders' tokenizers, by the names in the family. `memory_bytes` is the size of all weights in memory.
     `second` is the model of a second stage, a refiner, for timesteps below `second_below`.
-    `widened` weights take twice the bytes in memory: float16 becomes float32, and int8 is repacked for matrix products.
     `files` maps paths in the folder to their SHA-256, as far as tintype.json lists them.
     """
 
@@ -34,29 +32,19 @@ class Manifest:
     spec: ModelSpec
     family: Family
     config: PipelineConfig
+    graphs: Mapping[str, GraphSource]
+    tokenizers: Mapping[str, Path]
     files: Mapping[str, str]
-    widened: bool = False
+    memory_bytes: int = 0
     second: Manifest | None = None
     second_below: float = 0.0
 
-    def has(self, component: str) -> bool:
-        """Return whether the folder holds a component's graph."""
-        return self.graph(component).is_file()
-
     @property
     def components(self) -> tuple[str, ...]:
-        """Return the folders of all graphs that are loaded at once: required ones, and optional encoders."""
+        """Return the components that are loaded at once: required ones, and optional encoders."""
         encoders = self.family.text_encoders
-        optional = (encoder.encoder for encoder in encoders if encoder.optional and self.has(encoder.encoder))
+        optional = (each.encoder for each in encoders if each.optional and each.encoder in self.graphs)
         return (*optional, *self.family.required_graphs)
-
-    def graph(self, component: str) -> Path:
-        """Return the path of a component's graph."""
-        return self.folder / component / GRAPH
-
-    def component_bytes(self, component: str) -> int:
-        """Return the bytes of a component's graph and its external data."""
-        return component_bytes(self.folder / component)
 
     def relisted(self) -> Manifest:
         """Return this manifest with the adapters and embeddings that the folder holds now."""
@@ -70,25 +58,3 @@ def list_additions(folder: Path) -> dict[str, Any]:
         "embeddings": embeddings.names(folder),
         "pickled": embeddings.pickled_files(folder),
     }
-
-
-def missing_files(folder: Path, family: Family, listed: Mapping[str, str], index: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a message for each file that is missing.
-
-    Args:
-        folder: The model's folder.
-        family: Its family, which requires graphs and tokenizer files.
-        listed: The files that tintype.json lists, all of which are required.
-        index: model_index.json. An optional encoder is required if it is named there and not null, because without it
-            images are different.
-    """
-    required = {f"{component}/{GRAPH}" for component in family.required_graphs} | listed.keys()
-    yield from (f"{path} is missing" for path in sorted(required) if not (folder / path).is_file())
-    for encoder in family.text_encoders:
-        graph = f"{encoder.encoder}/{GRAPH}"
-        if not encoder.optional or (folder / graph).is_file():
-            names = encoder.tokenizer_kind.missing(folder / encoder.tokenizer)
-            files = (f"{encoder.tokenizer}/{name}" for name in names)
-            yield from (f"{path} is missing" for path in files if path not in listed)
-        elif index.get(encoder.encoder, ABSENT) != ABSENT and graph not in listed:
-            yield f"{graph} is missing; for a model without it, model_index.json must hold [null, null] for it"

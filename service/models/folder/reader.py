@@ -1,8 +1,8 @@
-"""Reading a model's folder without loading it; all faults are collected and reported together.
+"""Reading a model without loading it; all faults are collected and reported together.
 
-A folder is in the layout of diffusers and optimum: `model_index.json`, one folder for each component with `model.onnx`
-and `config.json`, `tokenizer/`, `scheduler/`. Values come from `tintype.json`, otherwise from the components'
-configurations, otherwise from the family. So a folder without `tintype.json` can be read as well.
+A model is an ONNX folder, a folder of published weights, or a single file; `layouts` tells them apart. Values come from
+`tintype.json`, otherwise from the components' configurations, otherwise from the family. So a folder without
+`tintype.json` can be read as well.
 """
 
 from __future__ import annotations
@@ -13,32 +13,39 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelBroken
 from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
-from ..files import ModelFileError, component_bytes, read_json, sha256
+from ..files import ModelFileError, sha256
+from ..loading_options import DEFAULTS
 from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
 from .configs import CONFIG_FIELDS, ConfigFiles
 from .families import FAMILIES, by_pipeline, known_pipelines
-from .manifest import ABSENT, GRAPH, Manifest, list_additions, missing_files
+from .layout import ABSENT, INDEX, SCHEDULER
+from .layouts import open_layout
+from .manifest import Manifest, list_additions
+from .names import model_name
 from .presets import model_presets
 from .tintype_json import TINTYPE_JSON, read_fields, read_tintype_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ..family import Family, TextEncoderSpec
-
-INDEX = "model_index.json"
-SCHEDULER = "scheduler/scheduler_config.json"
-# Pairs of `precision` and `target` whose weights are widened in memory.
-WIDENED = {("fp16-weights", None), ("fp16", "cpu"), ("int8", "cpu")}
+    from ..graph_source import GraphSource
+    from ..loading_options import LoadingOptions
+    from .layout import Layout
 
 
-def read_manifest(folder: Path, *, is_second: bool = False) -> Manifest:
-    """Read a model's folder. A second stage (`is_second`) cannot have one itself.
+def read_manifest(path: Path, options: LoadingOptions = DEFAULTS, *, is_second: bool = False) -> Manifest:
+    """Read a model's folder or file. A second stage (`is_second`) cannot have one itself.
 
     Raises:
         ModelBroken: it cannot be served; `faults` names each problem.
     """
-    return _FolderReader(folder, is_second=is_second).manifest()
+    try:
+        layout = open_layout(path, options)
+    except ModelFileError as error:
+        raise ModelBroken(model_name(path), [str(error)]) from error
+    return _ModelReader(layout, options, is_second=is_second).manifest()
 
 
 def verify(folder: Path) -> list[str]:
@@ -52,43 +59,44 @@ def verify(folder: Path) -> list[str]:
     return [f"{path} is not the exported file" for path, sum_ in files.items() if sha256(folder / path) != sum_]
 
 
-class _FolderReader:
-    """Reads one folder; collects faults and raises them together."""
+class _ModelReader:
+    """Reads one model; collects faults and raises them together."""
 
-    def __init__(self, folder: Path, *, is_second: bool) -> None:
-        self.folder, self.is_second = folder, is_second
-        if not folder.is_dir():
-            problem = f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}"
-            raise ModelBroken(folder.name, [problem])
-        if not any((folder / name).exists() for name in (INDEX, TINTYPE_JSON)):
-            problem = f"{folder} holds neither {INDEX} nor {TINTYPE_JSON}: it is not an exported model"
-            raise ModelBroken(folder.name, [problem])
-        self.own, self.faults = read_tintype_json(folder)
-        self.name: str = self.own.get("name", folder.name)
+    def __init__(self, layout: Layout, options: LoadingOptions, *, is_second: bool) -> None:
+        self.layout, self.options, self.is_second = layout, options, is_second
+        self.own, self.faults = read_tintype_json(layout.folder)
+        self.name: str = self.own.get("name", layout.name)
 
     def manifest(self) -> Manifest:
-        family = self._family()
-        if not any((self.folder / component / GRAPH).exists() for component in family.required_graphs):
-            raise ModelBroken(self.name, [f"no component has a {GRAPH}: export it first with `tintype export`"])
-        self.faults += missing_files(self.folder, family, self.own.get("files", {}), self._json(INDEX, optional=True))
+        family, listed = self._family(), self.own.get("files", {})
+        self.faults += self.layout.missing(family, listed, self._json(INDEX, optional=True))
         configs, diffusion = self._config_files(family), self._diffusion()
         self.faults += configs.length_faults(family)
         defaults = self._defaults(family, diffusion, configs.native_sizes(family)[0]) if diffusion else None
         if self.faults or not diffusion or not defaults:
             raise ModelBroken(self.name, list(dict.fromkeys(self.faults)))
-        spec = self._spec(family, diffusion, defaults, configs)
+        graphs = self._graphs(family)
+        spec = self._spec(family, diffusion, defaults, configs, graphs)
         second, below = self._second_stage(spec)
-        second_bytes = second.spec.weights_bytes if second else 0
+        second_bytes = (second.spec.weights_bytes, second.memory_bytes) if second else (0, 0)
         return Manifest(
-            folder=self.folder,
-            spec=replace(spec, weights_bytes=spec.weights_bytes + second_bytes),
+            folder=self.layout.folder,
+            spec=replace(spec, weights_bytes=spec.weights_bytes + second_bytes[0]),
+            graphs=graphs,
+            tokenizers={encoder.tokenizer: self.layout.tokenizer(encoder) for encoder in family.text_encoders},
+            memory_bytes=sum(graph.weights_bytes for graph in graphs.values()) + second_bytes[1],
             second=second,
             second_below=below,
             family=family,
             config=replace(configs.pipeline_config(family), fast_tokenizers=self._fast_tokenizers(family)),
-            files=self.own.get("files", {}),
-            widened=(self.own.get("precision"), self.own.get("target")) in WIDENED,
+            files=listed,
         )
+
+    def _graphs(self, family: Family) -> dict[str, GraphSource]:
+        try:
+            return self.layout.graphs(family)
+        except ModelFileError as error:
+            raise ModelBroken(self.name, [str(error)]) from error
 
     def _family(self) -> Family:
         """Return the family that tintype.json or model_index.json names.
@@ -165,8 +173,16 @@ class _FolderReader:
             height=size[1],
         )
 
-    def _spec(self, family: Family, diffusion: Diffusion, defaults: Defaults, configs: ConfigFiles) -> ModelSpec:
-        graph = self.folder / family.denoiser.folder / GRAPH
+    def _spec(
+        self,
+        family: Family,
+        diffusion: Diffusion,
+        defaults: Defaults,
+        configs: ConfigFiles,
+        graphs: Mapping[str, GraphSource],
+    ) -> ModelSpec:
+        files = {file for graph in graphs.values() for file in graph.files}
+        newest = max(file.stat().st_mtime for file in graphs[family.denoiser.folder].files)
         inpaints = self._inpaints(family, configs)
         optional = ("precision", "license", "description")
         return ModelSpec(
@@ -176,11 +192,11 @@ class _FolderReader:
             defaults=defaults,
             batched_timestep=self.own.get("batched_timestep", False),
             inpaints=inpaints,
-            weights_bytes=sum(component_bytes(self.folder / component) for component in family.graphs),
-            created=datetime.fromtimestamp(graph.stat().st_mtime, UTC),
+            weights_bytes=sum(file.stat().st_size for file in files),
+            created=datetime.fromtimestamp(newest, UTC),
             capabilities=self._capabilities(family, inpaints=inpaints),
             latent_to_rgb=self.own.get("preview"),
-            **list_additions(self.folder),
+            **list_additions(self.layout.folder),
             **configs.spec_fields(family),
             **model_presets(self.own, defaults),
             **{key: self.own[key] for key in optional if key in self.own},
@@ -198,7 +214,7 @@ class _FolderReader:
         if self.is_second:
             raise ModelBroken(self.name, [f"{TINTYPE_JSON}: refiner: a second stage cannot have one itself"])
         try:
-            second = read_manifest(self.folder / refiner.folder, is_second=True)
+            second = read_manifest(self.layout.folder / refiner.folder, self.options, is_second=True)
         except ModelBroken as error:
             raise ModelBroken(self.name, [f"{TINTYPE_JSON}: refiner: {fault}" for fault in error.faults]) from error
         own, its = ((one.latent_channels, one.downscale, one.inpaints) for one in (spec, second.spec))
@@ -213,12 +229,12 @@ class _FolderReader:
         except ModelFileError as error:
             raise ModelBroken(self.name, [f"{family.denoiser.folder}/config.json: in_channels {error}"]) from error
         if inpaints and not self._has_image_encoder(family):
-            problem = f"{family.vae.encoder}/{GRAPH} is missing; an inpainting model requires it"
+            problem = f"the {family.vae.encoder} is missing; an inpainting model requires it"
             raise ModelBroken(self.name, [problem])
         return inpaints
 
     def _has_image_encoder(self, family: Family) -> bool:
-        return (self.folder / family.vae.encoder / GRAPH).is_file()
+        return self.layout.has(family, family.vae.encoder)
 
     def _capabilities(self, family: Family, *, inpaints: bool) -> frozenset[str]:
         """Return the capabilities of the family; without an image encoder, only text to image."""
@@ -228,7 +244,7 @@ class _FolderReader:
 
     def _json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
         try:
-            return read_json(self.folder / path, optional=optional)
+            return self.layout.json(path, optional=optional)
         except ModelFileError as error:
             self.faults.append(str(error))
             return {}

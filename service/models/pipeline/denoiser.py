@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..files import ModelFileError, label
+from ..files import ModelFileError
 from ..runtime.array_cache import ArrayCache, stack
 from .graph_inputs import GRAPH_INPUTS, DenoiserCall, unpack
 
@@ -49,7 +49,7 @@ class Denoiser:
         Raises:
             ModelFileError: they belong to different models.
         """
-        graph, inputs = label(self._session.path), self._session.inputs
+        graph, inputs = self._session.label, self._session.inputs
         for name, field in CONDITIONING_INPUTS.items():
             array = getattr(conditioning, field)
             if name in inputs and array is None:

@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ...errors import GenerationFailed, ModelBroken
-from ..files import ModelFileError, component_bytes
+from ..files import ModelFileError
 from ..model import Prompt
 from ..runtime.provider_options import GraphRole
 from ..runtime.session import Session
@@ -22,18 +22,18 @@ from .vae import Vae
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
     from typing import TypeAlias
 
     from ..folder.manifest import Manifest
+    from ..graph_source import GraphSource
     from ..model import Array, Conditioning
     from ..runtime.runtime import Runtime
     from ..runtime.stop_flag import StopFlag
     from ..spec import LatentToRgb, ModelSpec
     from ..text.encoder import Encoder
 
-    Sessions: TypeAlias = "Mapping[Path, Session]"
-    """Sessions by the path of their graph."""
+    Sessions: TypeAlias = "Mapping[GraphSource, Session]"
+    """Sessions by the source of their graph."""
 
 
 class DiffusionModel:
@@ -122,45 +122,45 @@ def load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]
         raise ModelBroken(manifest.spec.name, [str(error)]) from error
 
 
-def _graphs(manifest: Manifest) -> list[Path]:
+def _graphs(manifest: Manifest) -> list[GraphSource]:
     """Return the graphs that are loaded at once; the VAE of a second stage is not used."""
     second = manifest.second
-    graphs = [manifest.graph(component) for component in manifest.components]
+    graphs = [manifest.graphs[component] for component in manifest.components]
     if second:
         used = (component for component in second.components if component != second.family.vae.decoder)
-        graphs += [second.graph(component) for component in used]
+        graphs += [second.graphs[component] for component in used]
     return graphs
 
 
 def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Sessions:
     """Open the graphs one after the other; opening two at a time would need the memory of both."""
-    paths = _graphs(manifest)
-    total, done = sum(component_bytes(path.parent) for path in paths) or 1, 0
+    graphs = _graphs(manifest)
+    total, done = sum(graph.weights_bytes for graph in graphs) or 1, 0
     sessions = {}
-    for path in paths:
-        sessions[path] = Session(path, runtime.for_role(_role(manifest, path)))
-        done += component_bytes(path.parent)
+    for graph in graphs:
+        sessions[graph] = Session(graph, runtime.for_role(_role(manifest, graph)))
+        done += graph.weights_bytes
         progress(done / total)
     return sessions
 
 
-def _role(manifest: Manifest, path: Path) -> GraphRole:
-    """Return the role of the graph at `path` in either stage."""
+def _role(manifest: Manifest, graph: GraphSource) -> GraphRole:
+    """Return the role of a graph in either stage."""
     stages = [manifest, *([manifest.second] if manifest.second else [])]
-    if path in [stage.graph(stage.family.denoiser.folder) for stage in stages]:
+    if graph in [stage.graphs[stage.family.denoiser.folder] for stage in stages]:
         return GraphRole.DENOISER
-    return GraphRole.VAE if path == manifest.graph(manifest.family.vae.decoder) else GraphRole.TEXT_ENCODER
+    return GraphRole.VAE if graph == manifest.graphs[manifest.family.vae.decoder] else GraphRole.TEXT_ENCODER
 
 
 def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> DiffusionModel:
     family, config = manifest.family, manifest.config
 
     def opener(component: str) -> Callable[[], Session] | None:
-        vae_runtime = runtime.for_role(GraphRole.VAE)
-        return partial(Session, manifest.graph(component), vae_runtime) if manifest.has(component) else None
+        source = manifest.graphs.get(component)
+        return partial(Session, source, runtime.for_role(GraphRole.VAE)) if source else None
 
     vae = Vae(
-        sessions[manifest.graph(family.vae.decoder)],
+        sessions[manifest.graphs[family.vae.decoder]],
         opener(family.vae.encoder),
         family.vae,
         open_decoder_fp32=opener(family.vae.decoder_fp32),
@@ -176,43 +176,33 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:
     family, config = manifest.family, manifest.config
-    adapters = Adapters(
-        manifest.folder, {path.parent.name: layer_sizes(s.optional) for path, s in _own_sessions(manifest, sessions)}
-    )
-    embeddings = Embeddings(manifest.folder, dict(_embedding_widths(manifest, sessions)))
-    encoders = [
-        _text_encoder(manifest, place, sessions, adapters, embeddings) for place in range(len(family.text_encoders))
-    ]
+    own = {graph.component: sessions[graph] for graph in manifest.graphs.values() if graph in sessions}
+    adapters = Adapters(manifest.folder, {component: layer_sizes(s.optional) for component, s in own.items()})
+    embeddings = Embeddings(manifest.folder, dict(_embedding_widths(manifest, own)))
+    encoders = [_text_encoder(manifest, place, own, adapters, embeddings) for place in range(len(family.text_encoders))]
     text = TextEncoders(encoders, family.combine, zero_negative=config.zero_negative)
-    denoiser = Denoiser(
-        sessions[manifest.graph(family.denoiser.folder)], family.denoiser, config, manifest.spec, adapters
-    )
+    denoiser = Denoiser(own[family.denoiser.folder], family.denoiser, config, manifest.spec, adapters)
     # The usual negative prompt. A tokenizer or an encoder of another model fails here, not in the first request.
     denoiser.check(*text.encode([Prompt("")]))
     return Stage(text, denoiser, adapters)
 
 
-def _own_sessions(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[Path, Session]]:
-    """Yield the sessions of a model's own graphs, without those of its second stage."""
-    yield from ((path, session) for path, session in sessions.items() if path.parent.parent == manifest.folder)
-
-
-def _embedding_widths(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[str, int | None]]:
+def _embedding_widths(manifest: Manifest, sessions: Mapping[str, Session]) -> Iterator[tuple[str, int | None]]:
     """Yield each text encoder with the width of its embeddings; None if its graph takes none."""
     for spec in manifest.family.text_encoders:
-        if session := sessions.get(manifest.graph(spec.encoder)):
+        if session := sessions.get(spec.encoder):
             width = session.optional.get(INPUT, (None,))[-1]
             yield spec.encoder, width if isinstance(width, int) else None
 
 
 def _text_encoder(
-    manifest: Manifest, place: int, sessions: Sessions, adapters: Adapters, embeddings: Embeddings
+    manifest: Manifest, place: int, sessions: Mapping[str, Session], adapters: Adapters, embeddings: Embeddings
 ) -> Encoder:
     spec, config = manifest.family.text_encoders[place], manifest.config
-    session = sessions.get(manifest.graph(spec.encoder))
+    session = sessions.get(spec.encoder)
     if session is None:
         return AbsentEncoder(config.lengths[place], config.absent_dim)
-    folder = manifest.folder / spec.tokenizer
+    folder = manifest.tokenizers[spec.tokenizer]
     tokenizer = spec.tokenizer_kind.read(
         folder, config.lengths[place], fast=config.fast_tokenizers[place], expands=spec.expands
     )

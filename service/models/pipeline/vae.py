@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import GenerationFailed, OutOfMemory, Unsupported
-from ..files import ModelFileError, label
+from ..files import ModelFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ class Vae:
         parameters = self._encode(self._encoder, pixels * np.float32(2) - np.float32(1))
         if parameters.shape[1] not in (noise.shape[1], 2 * noise.shape[1]) or parameters.shape[2:] != noise.shape[2:]:
             shapes = f"{parameters.shape[1:]} for latents of {noise.shape[1:]}"
-            raise ModelFileError(f"{label(self._encoder.path)} gives {shapes}: it belongs to another model")
+            raise ModelFileError(f"{self._encoder.label} gives {shapes}: it belongs to another model")
         latents = (_posterior(parameters, noise) - self._shift) * self._scaling
         _require_finite(latents, "latents")
         return latents

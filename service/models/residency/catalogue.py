@@ -7,25 +7,28 @@ from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, ModelNotFound
 from ..folder.reader import read_manifest
+from ..loading_options import DEFAULTS
 from .slot import ModelState, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ..loading_options import LoadingOptions
+
 BUILTIN = Path(__file__).parents[1] / "builtin"
 
 
 class Catalogue:
-    """The slots of the models in `folders`, the first being the default; without folders, of the built-in one.
+    """The slots of the models at `paths`, the first being the default; without paths, of the built-in one.
 
     Raises:
         ValueError: two models have one name.
     """
 
-    def __init__(self, folders: Sequence[Path] = ()) -> None:
+    def __init__(self, paths: Sequence[Path] = (), loading: LoadingOptions = DEFAULTS) -> None:
         self._slots: dict[str, Slot] = {}
-        for folder in folders or [BUILTIN]:
-            self._add(Path(folder))
+        for path in paths or [BUILTIN]:
+            self._add(Path(path), loading)
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots.values())
@@ -46,12 +49,12 @@ class Catalogue:
             raise ModelNotFound(name, self.names())
         return slot
 
-    def _add(self, folder: Path) -> None:
+    def _add(self, path: Path, loading: LoadingOptions) -> None:
         try:
-            manifest = read_manifest(folder)
+            manifest = read_manifest(path, loading)
             slot = Slot(manifest.spec.name, manifest)
         except ModelBroken as error:
             slot = Slot(error.metadata["model"], None, error, ModelState.FAILED)
         if slot.name in self._slots:
-            raise ValueError(f"two models are called {slot.name!r}, the second in {folder}; rename one of them")
+            raise ValueError(f"two models are called {slot.name!r}, the second in {path}; rename one of them")
         self._slots[slot.name] = slot

@@ -17,14 +17,13 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from ...errors import OutOfMemory
-from ..files import component_bytes
 from ..runtime.cuda_graphs import DEVICE_ACCESS
 from .eviction import components_to_evict, idle_components
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
+    from ..graph_source import GraphSource
     from ..runtime.graph import Graph, Port, Values
 
 log = logging.getLogger(__name__)
@@ -33,10 +32,8 @@ log = logging.getLogger(__name__)
 class Component:
     """A `Graph` that can be evicted and loaded again; `weight` is bytes. The lock of its memory guards it."""
 
-    def __init__(
-        self, memory: ComponentMemory, model: str, path: Path, widening: int, make: Callable[[], Graph]
-    ) -> None:
-        self.model, self.name, self.weight = model, path.parent.name, component_bytes(path.parent) * widening
+    def __init__(self, memory: ComponentMemory, model: str, source: GraphSource, make: Callable[[], Graph]) -> None:
+        self.model, self.name, self.weight = model, source.component, source.weights_bytes
         self.graph: Graph | None = None
         self.users = 0
         self.last_use = 0
@@ -68,14 +65,14 @@ class Component:
 
 
 class ModelMemory:
-    """The memory for one model's components, which are `widening` times as large in memory as on disk."""
+    """The memory for one model's components."""
 
-    def __init__(self, memory: ComponentMemory, model: str, widening: int) -> None:
-        self._memory, self._model, self._widening = memory, model, widening
+    def __init__(self, memory: ComponentMemory, model: str) -> None:
+        self._memory, self._model = memory, model
 
-    def open(self, path: Path, make: Callable[[], Graph]) -> Component:
-        """Return the component of the graph at `path`, loaded; `make` loads the graph."""
-        return self._memory.component(self._model, path, self._widening, make)
+    def open(self, source: GraphSource, make: Callable[[], Graph]) -> Component:
+        """Return the component of a graph, loaded; `make` loads the graph."""
+        return self._memory.component(self._model, source, make)
 
 
 class ComponentMemory:
@@ -85,7 +82,7 @@ class ComponentMemory:
         self.limit = limit
         self._changed = Condition()
         self._clock = count(1)
-        self._components: dict[tuple[str, Path], Component] = {}
+        self._components: dict[tuple[str, GraphSource], Component] = {}
         self._held: set[str] = set()  # models, as counted by their slots
         self._freeing = 0  # bytes
 
@@ -95,16 +92,16 @@ class ComponentMemory:
         with self._changed:
             return self._used()
 
-    def of_model(self, model: str, widening: int = 1) -> ModelMemory:
+    def of_model(self, model: str) -> ModelMemory:
         """Return the memory for one model's components."""
-        return ModelMemory(self, model, widening)
+        return ModelMemory(self, model)
 
-    def component(self, model: str, path: Path, widening: int, make: Callable[[], Graph]) -> Component:
-        """Return the component at `path`, loaded. Raises the errors of `use`."""
+    def component(self, model: str, source: GraphSource, make: Callable[[], Graph]) -> Component:
+        """Return the component of a graph, loaded. Raises the errors of `use`."""
         with self._changed:
-            if (model, path) not in self._components:
-                self._components[model, path] = Component(self, model, path, widening, make)
-            component = self._components[model, path]
+            if (model, source) not in self._components:
+                self._components[model, source] = Component(self, model, source, make)
+            component = self._components[model, source]
         with self.use(component):
             return component
 

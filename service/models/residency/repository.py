@@ -26,6 +26,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from ...errors import TintypeError, Unavailable
+from ..loading_options import DEFAULTS as LOADING_DEFAULTS
 from ..runtime.provider_options import DEFAULTS
 from ..runtime.providers import choose
 from ..runtime.runtime import Runtime
@@ -42,18 +43,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
+    from ..loading_options import LoadingOptions
     from ..model import Model
     from ..runtime.provider_options import ProviderOptions
     from ..spec import ModelSpec
 
 
 class Repository:
-    """The models in `folders`, the first being the default; without folders, the built-in one.
+    """The models at `paths`, folders or files, the first being the default; without paths, the built-in one.
 
     `providers` are short names in order of preference (empty: cuda where it works, otherwise cpu); `threads` of one
     call on a CPU (0: one per core); `memory` is the budget in bytes for all weights in memory (0: no limit); `options`
-    are the providers' options. A model that is larger than the budget is served as well if its largest component fits:
-    its components then take turns.
+    are the providers' options, `loading` those for published weights. A model that is larger than the budget is served
+    as well if its largest component fits: its components then take turns.
 
     Raises:
         ValueError: a provider is unknown or does not work here, or two models have one name.
@@ -61,17 +63,18 @@ class Repository:
 
     def __init__(
         self,
-        folders: Sequence[Path] = (),
+        paths: Sequence[Path] = (),
         *,
         providers: Sequence[str] = (),
         threads: int = 0,
         memory: int = 0,
         options: ProviderOptions = DEFAULTS,
+        loading: LoadingOptions = LOADING_DEFAULTS,
     ) -> None:
         if providers:
             choose(tuple(providers))  # fails now, not with the first request
         self._runtime, self._budget = partial(Runtime.choose, tuple(providers), threads, options), memory
-        self._catalogue = Catalogue(folders)
+        self._catalogue = Catalogue(paths, loading)
         self._components = ComponentMemory(memory)
         self._lock = threading.Condition()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="tintype-load")
@@ -260,7 +263,7 @@ class Repository:
         """Load one model, on the loader's thread."""
         self._freer.wait()
         slot.stop_flag.resume()  # the task that stopped the model has released it since
-        runtime = self._runtime().within(self._components.of_model(slot.name, slot.widening), slot.stop_flag)
+        runtime = self._runtime().within(self._components.of_model(slot.name), slot.stop_flag)
         progress, evict_idle = partial(self._progress, slot), partial(self.evict_idle, slot.name)
         outcome = try_load(slot.require_manifest(), runtime, progress, evict_idle)
         with self._freer.locked():

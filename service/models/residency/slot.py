@@ -123,19 +123,14 @@ class Slot:
     @property
     def weight(self) -> int:
         """Bytes of all its components in memory."""
-        return self.manifest.spec.weights_bytes * self.widening if self.manifest else 0
-
-    @property
-    def widening(self) -> int:
-        """The ratio of bytes in memory to bytes on disk."""
-        return 2 if self.manifest and self.manifest.widened else 1
+        return self.manifest.memory_bytes if self.manifest else 0
 
     @property
     def largest(self) -> int:
         """Bytes of its largest component: the least memory that the model can run in."""
         stages = [stage for stage in (self.manifest, self.manifest.second) if stage] if self.manifest else []
-        weights = (stage.component_bytes(component) for stage in stages for component in stage.components)
-        return max(weights, default=0) * self.widening
+        weights = (stage.graphs[component].weights_bytes for stage in stages for component in stage.components)
+        return max(weights, default=0)
 
     @property
     def spec(self) -> ModelSpec:

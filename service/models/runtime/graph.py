@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+
+    from ..graph_source import GraphSource
 
 Values = npt.NDArray[np.generic]
 
@@ -58,8 +59,8 @@ class Graph(Protocol):
 class GraphMemory(Protocol):
     """Memory that holds the graphs of one model, and may evict and reload them."""
 
-    def open(self, path: Path, make: Callable[[], Graph]) -> Graph:
-        """Return the graph at `path`, loaded by `make` now and after each eviction."""
+    def open(self, source: GraphSource, make: Callable[[], Graph]) -> Graph:
+        """Return the graph of `source`, loaded by `make` now and after each eviction."""
 
 
 def is_out_of_memory(error: Exception) -> bool:

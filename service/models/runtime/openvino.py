@@ -23,8 +23,8 @@ from .graph import Port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from ..graph_source import GraphSource
     from .graph import Values
 
 log = logging.getLogger(__name__)
@@ -59,14 +59,14 @@ class OpenVinoGraph:
     provider = "openvino"
     optional: tuple[Port, ...] = ()  # OpenVINO treats initializers as constants
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, source: GraphSource, threads: int) -> None:
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        self._path = path
-        model = core().read_model(path)
+        self._source = source
+        model = self._read()
         self.inputs = tuple(map(_port, model.inputs))
         self.outputs = tuple(output.any_name for output in model.outputs)
         self._request = self._compile(model)
@@ -84,11 +84,15 @@ class OpenVinoGraph:
         self._repeats = self._repeats + 1 if shapes == self._last else 1
         self._last = shapes
         if self._fixed not in (None, shapes):
-            self._request, self._fixed, self._hot = self._compile(core().read_model(self._path)), None, 2 * self._hot
+            self._request, self._fixed, self._hot = self._compile(self._read()), None, 2 * self._hot
         elif self._fixed is None and self._repeats > self._hot:
-            model = core().read_model(self._path)
+            model = self._read()
             model.reshape({name: list(shape) for name, shape in shapes.items()})
             self._request, self._fixed = self._compile(model), shapes
+
+    def _read(self) -> Any:
+        with self._source.open(self.provider) as content:
+            return core().read_model(content.model)
 
     def _compile(self, model: Any) -> Any:
         self._request = None  # frees its memory before the next one takes its own

@@ -16,8 +16,8 @@ from .stop_flag import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from ..graph_source import GraphSource
     from .graph import Values
     from .provider_options import ProviderOptions
 
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 HALF = "tensor(float16)"
 
 SAME_AS_REQUESTED = 1  # the arena grows by the size requested, not by powers of two
+
+EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 # Entries of a session's configuration (onnxruntime_session_options_config_keys.h).
 ENTRIES = {
@@ -58,7 +60,7 @@ NO_ENGINE = EngineOptions({}, {})
 class _GraphSettings(NamedTuple):
     """The settings that all sessions of one graph share."""
 
-    path: Path
+    source: GraphSource
     provider: str
     threads: int
     arena: int
@@ -72,7 +74,7 @@ class OrtGraph:
 
     def __init__(
         self,
-        path: Path,
+        source: GraphSource,
         provider: str,
         threads: int,
         *,
@@ -81,7 +83,7 @@ class OrtGraph:
         stop_flag: StopFlag | None = None,
         engine: EngineOptions = NO_ENGINE,
     ) -> None:
-        self._settings = _GraphSettings(path, provider, threads, options.arena)
+        self._settings = _GraphSettings(source, provider, threads, options.arena)
         self._shrinks = role is GraphRole.VAE
         self._stop_flag = stop_flag or StopFlag()
         self._session: Any
@@ -108,7 +110,7 @@ class OrtGraph:
         except Exception as error:
             if not self.captures or is_out_of_memory(error):
                 raise
-            name = self._settings.path.parent.name
+            name = self._settings.source.component
             log.warning("%s: a call with CUDA graphs failed and is repeated without: %s", name, error)
         with DEVICE_ACCESS.shared():
             self._buffers, self._session = None, None  # memory may not suffice for two sessions
@@ -135,23 +137,25 @@ def _open_session(
 
     onnxruntime refuses to capture a graph that has a node outside of CUDA; the session is then opened without capture.
     """
-    path, provider, threads, arena = settings
+    source, provider, threads, arena = settings
     providers = _providers(settings, engine, graphs=graphs)
     load_libraries(provider)
     share_arena()
     if provider in DEVICES and not graphs:
         share_device_arena(arena)
     try:
-        with DEVICE_ACCESS.shared():
+        with source.open(provider) as content, DEVICE_ACCESS.shared():
             options = session_options(threads, reuse=reuse, axes=engine.axes, shared=not graphs)
-            session = onnxruntime().InferenceSession(path, options, providers, enable_fallback=0)
+            if content.folder:
+                options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(content.folder))
+            session = onnxruntime().InferenceSession(content.model, options, providers, enable_fallback=0)
     except Exception as error:
         if not graphs:
             raise
-        log.warning("%s runs without CUDA graphs: %s", path.parent.name, error)
+        log.warning("%s runs without CUDA graphs: %s", source.component, error)
         return _open_session(settings, engine, graphs=False)
     if any(values for _, values in providers):
-        log.info("%s: %s", path.parent.name, ", ".join(f"{name} {values}" for name, values in providers))
+        log.info("%s: %s", source.component, ", ".join(f"{name} {values}" for name, values in providers))
     return session, graphs
 
 

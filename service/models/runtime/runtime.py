@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import external_data
 from .openvino import OpenVinoGraph
 from .ort import OrtGraph
 from .provider_options import DEFAULTS, GraphRole
@@ -18,6 +17,7 @@ from .tensorrt import TensorRtGraph
 if TYPE_CHECKING:
     from typing import Self
 
+    from ..graph_source import GraphSource
     from .graph import Graph, GraphMemory
     from .provider_options import ProviderOptions
 
@@ -57,23 +57,22 @@ class Runtime:
         """Return the same runtime for graphs of another role."""
         return replace(self, role=role)
 
-    def open(self, path: Path) -> Graph:
-        """Load the graph at `path`.
+    def open(self, source: GraphSource) -> Graph:
+        """Load a graph.
 
         Raises:
-            ModelFileError: its weights are outside of its folder.
+            ModelFileError: a file is missing, damaged or refused.
             Exception: any error of the provider.
         """
-        return self.memory.open(path, lambda: self._load(path)) if self.memory else self._load(path)
+        return self.memory.open(source, lambda: self._load(source)) if self.memory else self._load(source)
 
-    def _load(self, path: Path) -> Graph:
-        external_data.check(path)
+    def _load(self, source: GraphSource) -> Graph:
         if is_standalone(self.provider):
-            return OpenVinoGraph(path, self.threads)
+            return OpenVinoGraph(source, self.threads)
         if self.provider == "tensorrt":
-            return TensorRtGraph(path, self.threads, options=self.options, role=self.role, stop_flag=self.stop_flag)
+            return TensorRtGraph(source, self.threads, options=self.options, role=self.role, stop_flag=self.stop_flag)
         return OrtGraph(
-            path, self.provider, self.threads, options=self.options, role=self.role, stop_flag=self.stop_flag
+            source, self.provider, self.threads, options=self.options, role=self.role, stop_flag=self.stop_flag
         )
 
 

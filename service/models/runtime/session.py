@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import GenerationFailed, OutOfMemory
-from ..files import ModelFileError, label
+from ..files import ModelFileError
 from .array_cache import ArrayCache, freeze
 from .graph import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from pathlib import Path
 
+    from ..graph_source import GraphSource
     from ..model import Array
     from .graph import Port
     from .runtime import Runtime
@@ -36,28 +36,29 @@ DTYPES: dict[str, type[np.generic]] = {
 class Session:
     """A loaded graph.
 
-    `inputs` maps names to (dtype, rank), `optional` maps inputs with a default to their shapes, `widths` maps inputs to
-    the length of their last axis where it is fixed; `outputs` are names; `provider` is the provider's short name.
+    `source` is where it comes from, `label` its file, for messages. `inputs` maps names to (dtype, rank), `optional`
+    maps inputs with a default to their shapes, `widths` maps inputs to the length of their last axis where it is fixed;
+    `outputs` are names; `provider` is the provider's short name.
 
     Raises:
         ModelFileError: the file is not a graph, is damaged, or needs an operator that this onnxruntime lacks.
         OutOfMemory: the graph does not fit into memory.
     """
 
-    def __init__(self, path: Path, runtime: Runtime) -> None:
+    def __init__(self, source: GraphSource, runtime: Runtime) -> None:
         try:
-            self._session = runtime.open(path)
+            self._session = runtime.open(source)
         except OutOfMemory:
             raise
         except Exception as error:
             if is_out_of_memory(error):
-                raise OutOfMemory(f"{label(path)} does not fit into memory: {error}") from error
-            raise ModelFileError(f"{label(path)} can't be loaded: {error}") from error
-        self.path, self._stop_flag = path, runtime.stop_flag
-        self.inputs = {port.name: (_dtype(path, port), len(port.shape)) for port in self._session.inputs}
+                raise OutOfMemory(f"{source.label} does not fit into memory: {error}") from error
+            raise ModelFileError(f"{source.label} can't be loaded: {error}") from error
+        self.source, self.label, self._stop_flag = source, source.label, runtime.stop_flag
+        self.inputs = {port.name: (_dtype(self.label, port), len(port.shape)) for port in self._session.inputs}
         self.widths = {p.name: p.shape[-1] for p in self._session.inputs if p.shape and isinstance(p.shape[-1], int)}
         self.optional = {port.name: port.shape for port in self._session.optional}
-        self.types = {port.name: _dtype(path, port) for port in (*self._session.inputs, *self._session.optional)}
+        self.types = {port.name: _dtype(self.label, port) for port in (*self._session.inputs, *self._session.optional)}
         self.outputs = list(self._session.outputs)
         self.provider = self._session.provider
         self._casts = {name: ArrayCache(partial(_frozen_cast, dtype)) for name, dtype in self.types.items()}
@@ -71,9 +72,9 @@ class Session:
         if not set(inputs) <= set(self.inputs) <= {*inputs, *optional}:
             own, required = ", ".join(self.inputs), ", ".join(inputs)
             more = f", optionally {', '.join(optional)}" if optional else ""
-            raise ModelFileError(f"{label(self.path)} has the inputs {own}; this family requires {required}{more}")
+            raise ModelFileError(f"{self.label} has the inputs {own}; this family requires {required}{more}")
         if output not in self.outputs:
-            raise ModelFileError(f"{label(self.path)} has no output {output!r}; it has {', '.join(self.outputs)}")
+            raise ModelFileError(f"{self.label} has no output {output!r}; it has {', '.join(self.outputs)}")
 
     def run(self, output: str, **feeds: npt.NDArray[np.generic]) -> Array:
         """Compute one output, float32. Raises as `compute`."""
@@ -94,8 +95,8 @@ class Session:
         except Exception as error:
             self._stop_flag.check()
             if is_out_of_memory(error):
-                raise OutOfMemory(f"{label(self.path)} needs more memory than is available for this size") from error
-            raise GenerationFailed(f"{label(self.path)} failed: {error}") from error
+                raise OutOfMemory(f"{self.label} needs more memory than is available for this size") from error
+            raise GenerationFailed(f"{self.label} failed: {error}") from error
         return [np.asarray(result, np.float32) for result in results]
 
     def _cast_input(self, name: str, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
@@ -117,9 +118,7 @@ def _cast(array: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArra
     return np.ascontiguousarray(array, dtype) if array.ndim else np.asarray(array, dtype)
 
 
-def _dtype(path: Path, port: Port) -> type[np.generic]:
+def _dtype(label: str, port: Port) -> type[np.generic]:
     if port.type not in DTYPES:
-        raise ModelFileError(
-            f"{label(path)} requires {port.name!r} as {port.type}; supported types are {', '.join(DTYPES)}"
-        )
+        raise ModelFileError(f"{label} requires {port.name!r} as {port.type}; supported types are {', '.join(DTYPES)}")
     return DTYPES[port.type]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from ..graph_source import GraphSource
     from .graph import Graph, Values
     from .provider_options import ProviderOptions
 
@@ -68,18 +69,18 @@ class TensorRtGraph:
 
     def __init__(
         self,
-        path: Path,
+        source: GraphSource,
         threads: int,
         *,
         options: ProviderOptions = DEFAULTS,
         role: GraphRole = GraphRole.TEXT_ENCODER,
         stop_flag: StopFlag | None = None,
     ) -> None:
-        self._path, self._engine_folder = path, options.engines
+        self._source, self._engine_folder = source, options.engines
         # Building an engine calls CUDA for minutes, which fails a capture.
         plain = replace(options, cuda_graphs=False)
         self._open = partial(
-            OrtGraph, path, threads=threads, options=plain, role=role, stop_flag=stop_flag or StopFlag()
+            OrtGraph, source, threads=threads, options=plain, role=role, stop_flag=stop_flag or StopFlag()
         )
         self._cuda: Graph = self._open("cuda")
         self.inputs, self.optional, self.outputs = self._cuda.inputs, self._cuda.optional, self._cuda.outputs
@@ -131,14 +132,14 @@ class TensorRtGraph:
         root = self._engine_folder.expanduser()
         shapes = {name: array.shape for name, array in feeds.items()}
         try:
-            folder = engine_folder(root, self._path, shapes)
-            log.info("%s: building the engine %s", self._path.parent.name, folder)
+            folder = engine_folder(root, self._source, shapes)
+            log.info("%s: building the engine %s", self._source.component, folder)
             graph = self._read_or_build(outputs, feeds, folder)
             remove_old_engines(root, folder)
         except Exception as error:  # noqa: BLE001 - CUDA serves after any error
-            log.warning("%s stays on CUDA: no engine for %s: %s", self._path.parent.name, shapes, error)
+            log.warning("%s stays on CUDA: no engine for %s: %s", self._source.component, shapes, error)
             return None
-        log.info("%s: the engine is ready", self._path.parent.name)
+        log.info("%s: the engine is ready", self._source.component)
         return graph
 
     def _read_or_build(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:
@@ -148,7 +149,7 @@ class TensorRtGraph:
         except Exception as error:
             if not is_unreadable(error):
                 raise
-            log.warning("%s: the engine is unreadable and is built again: %s", self._path.parent.name, error)
+            log.warning("%s: the engine is unreadable and is built again: %s", self._source.component, error)
         empty_folder(folder)
         return self._open_engine(outputs, feeds, folder)
 
@@ -163,11 +164,11 @@ class TensorRtGraph:
         return graph
 
 
-def engine_folder(root: Path, path: Path, shapes: Shapes) -> Path:
+def engine_folder(root: Path, source: GraphSource, shapes: Shapes) -> Path:
     """Return the folder below `root` for the engine of a graph and shapes; create it if missing, and record its use."""
-    facts = _facts(path, shapes)
+    facts = _facts(source, shapes)
     digest = sha256("\n".join(facts).encode()).hexdigest()
-    folder = root / f"{path.parent.name}-{digest[:16]}"
+    folder = root / f"{source.component}-{digest[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESCRIPTION).write_text("\n".join(facts) + "\n", "utf-8")
     return folder
@@ -202,15 +203,14 @@ def remove_old_engines(root: Path, keep: Path) -> None:
             rmtree(folder)
 
 
-def _facts(path: Path, shapes: Shapes) -> list[str]:
+def _facts(source: GraphSource, shapes: Shapes) -> list[str]:
     """Return what an engine depends on, one fact per line."""
-    files = sorted(file for file in path.parent.iterdir() if file.is_file())
     versions = [f"onnxruntime {onnxruntime().__version__}", f"TensorRT {nvidia.tensorrt_version()}"]
-    stats = [(file.name, file.stat()) for file in files]
+    stats = [(file, file.stat()) for file in source.files]
     return [
-        str(path),
+        source.label,
         *versions,
         f"GPU {nvidia.describe_gpu()}",
-        *(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats),
+        *(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats),
         *(f"{name} {shape}" for name, shape in sorted(shapes.items())),
     ]

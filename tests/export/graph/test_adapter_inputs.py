@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tintype.service.models.graph_source import OnnxFile
+
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -97,7 +99,7 @@ def test_a_convolution_adds_its_adapters(case: str, tmp_path: Path) -> None:
     """Without adapters, with one for all rows, and with different ones, it equals that of the summed weights."""
     net = Net(LAYERS[case])
     write(net, tmp_path / "unet" / "model.onnx")
-    session = Session(tmp_path / "unet" / "model.onnx", Runtime("cpu", 1))
+    session = Session(OnnxFile(tmp_path / "unet" / "model.onnx"), Runtime("cpu", 1))
     made, added = adapters(tmp_path, session)
     for rows, size in [(rows, size) for rows in ROWS for size in ((16, 24), (10, 9))]:
         x = torch.randn(len(rows), WIDE, *size)
@@ -118,7 +120,7 @@ def test_adapters_are_not_rounded_with_the_weights(precision: str, tmp_path: Pat
         half=half,
         store=weights.unchanged if half else getattr(weights, precision),
     )
-    session = Session(tmp_path / "unet" / "model.onnx", Runtime("cpu", 1))
+    session = Session(OnnxFile(tmp_path / "unet" / "model.onnx"), Runtime("cpu", 1))
     made, added = adapters(tmp_path, session)
     for rows in ROWS:
         x = torch.randn(3, WIDE, 16, 24)
@@ -131,7 +133,7 @@ def test_a_row_does_not_depend_on_its_batch(tmp_path: Path) -> None:
     """Adapters and extreme values of other rows do not change a row's numbers."""
     net = Net({"kernel_size": 3, "padding": 1})
     write(net, tmp_path / "unet" / "model.onnx")
-    session = Session(tmp_path / "unet" / "model.onnx", Runtime("cpu", 1))
+    session = Session(OnnxFile(tmp_path / "unet" / "model.onnx"), Runtime("cpu", 1))
     made, _ = adapters(tmp_path, session)
     rows = ROWS[2]
     x = torch.randn(3, WIDE, 8, 8).numpy()

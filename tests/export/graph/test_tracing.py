@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from tintype.export.graph.session import GraphSession
+from tintype.service.models.graph_source import OnnxFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ def test_rows_of_int8_weights_do_not_depend_on_the_batch(family: str, exported: 
     from tintype.service.models.runtime.ort import OrtGraph  # noqa: PLC0415
 
     folder = exported(family, "int8") / ("unet" if family == "sd15" else "transformer")
-    graph, random = OrtGraph(folder / "model.onnx", "cpu", 1), np.random.default_rng(0)
+    graph, random = OrtGraph(OnnxFile(folder / "model.onnx"), "cpu", 1), np.random.default_rng(0)
     lengths: dict[Any, Any] = {
         "batch_size": 3,
         "height": 16,

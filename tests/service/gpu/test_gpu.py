@@ -17,6 +17,7 @@ from tintype.service.engine.events import Finished
 from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
 from tintype.service.models import Repository
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort, tensorrt
 from tintype.service.models.runtime.device_buffers import DeviceBuffers
@@ -68,7 +69,7 @@ def relative_difference(graph: Any, other: Any, inputs: dict[str, Any]) -> float
 
 @cache
 def on_cpu() -> Graph:
-    return OrtGraph(UNET, "cpu", 4)
+    return OrtGraph(OnnxFile(UNET), "cpu", 4)
 
 
 def generate(provider: str, options: ProviderOptions = PLAIN) -> np.ndarray:
@@ -92,7 +93,7 @@ def test_images_equal_those_of_the_cpu(options: ProviderOptions) -> None:
 
 def test_device_buffers_equal_a_plain_run() -> None:
     """Buffers stay on the device while shapes, steps and prompts change."""
-    graph = OrtGraph(UNET, "cuda", 4)
+    graph = OrtGraph(OnnxFile(UNET), "cuda", 4)
     bound = DeviceBuffers(graph._session, "cuda")
     for step in range(3):
         for rows in (1, 2):
@@ -104,7 +105,7 @@ def test_device_buffers_equal_a_plain_run() -> None:
 def test_captured_graphs_equal_a_plain_run(caplog: pytest.LogCaptureFixture) -> None:
     """Each replay uses the latents, the timestep and the prompt of its own call, with two shapes in turn."""
     caplog.set_level(logging.WARNING)
-    graph = OrtGraph(UNET, "cuda", 4, options=GRAPHS, role=GraphRole.DENOISER)
+    graph = OrtGraph(OnnxFile(UNET), "cuda", 4, options=GRAPHS, role=GraphRole.DENOISER)
     assert graph.captures, f"onnxruntime refuses to capture: {caplog.text}"
     for step in range(4):
         for rows in (1, 2):
@@ -117,7 +118,7 @@ def test_a_model_is_loaded_while_graphs_are_captured() -> None:
     """Loading in another thread does not break the captures, nor the captures the load."""
     with Repository(providers=["cuda"], options=GRAPHS) as repository:
         repository.wait(timeout=600)
-        graph = OrtGraph(UNET, "cuda", 4, options=GRAPHS, role=GraphRole.DENOISER)
+        graph = OrtGraph(OnnxFile(UNET), "cuda", 4, options=GRAPHS, role=GraphRole.DENOISER)
         repository.unload()
         repository.load()
         for rows in (1, 2, 3, 1, 2, 3):
@@ -127,7 +128,7 @@ def test_a_model_is_loaded_while_graphs_are_captured() -> None:
 
 def test_tensorrt_replaces_cuda(engines: ProviderOptions) -> None:
     """CUDA serves until the engine is built; both give equal results, and other numbers of rows stay on CUDA."""
-    graph = TensorRtGraph(UNET, 4, options=engines)
+    graph = TensorRtGraph(OnnxFile(UNET), 4, options=engines)
     for step in range(HOT):
         assert relative_difference(graph, on_cpu(), unet_inputs(2, step)) <= RELATIVE
     (engine,) = graph._engines.values()
@@ -143,7 +144,7 @@ def test_engines_are_reused(engines: ProviderOptions, monkeypatch: pytest.Monkey
     monkeypatch.setattr(tensorrt, "HOT", 1)
     written: list[dict[Path, int]] = []
     for _ in range(2):
-        graph = TensorRtGraph(UNET, 4, options=engines)
+        graph = TensorRtGraph(OnnxFile(UNET), 4, options=engines)
         graph.run(["out_sample"], unet_inputs(1))
         (engine,) = graph._engines.values()
         assert engine.result(1100) is not None
@@ -161,7 +162,7 @@ def test_images_of_tensorrt_equal_those_of_the_cpu(engines: ProviderOptions) -> 
 def test_a_session_works_after_an_out_of_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call without sufficient memory raises OutOfMemory, and the next call succeeds."""
     monkeypatch.setattr(ort, "cuda_options", lambda **_: {"gpu_mem_limit": str(256 * 2**20)})
-    session = Session(UNET, Runtime("cuda", 4))
+    session = Session(OnnxFile(UNET), Runtime("cuda", 4))
     with pytest.raises(OutOfMemory):
         session.compute(
             ["out_sample"], unet_inputs(256, side=64)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.pipeline.adapters import CACHED_ADAPTERS, Adapters, AdapterWeights, layer_sizes, names
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
@@ -203,7 +204,7 @@ def test_a_graph_adds_its_adapter_inputs(adapters: Adapters, tmp_path: Path) -> 
     )
     opset = helper.make_opsetid("", 18)
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "model.onnx")
-    session = Session(tmp_path / "model.onnx", Runtime("cpu", 1))
+    session = Session(OnnxFile(tmp_path / "model.onnx"), Runtime("cpu", 1))
     assert set(session.inputs) == {"x"}
     assert layer_sizes(session.optional) == {"up.to_q": (3, 2)}
     x = RANDOM.standard_normal((2, 4, 3), np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,7 +87,7 @@ class RecordingGraph:
     def __init__(self, latents: str, *names: str) -> None:
         self.latents = latents
         self.inputs = dict.fromkeys((latents, "timestep", "encoder_hidden_states", *names), (None, 1))
-        self.path = Path("unet/model.onnx")
+        self.label = "unet/model.onnx"
         self.widths: dict[str, int] = {}
         self.recorded: dict[str, np.ndarray] = {}
 

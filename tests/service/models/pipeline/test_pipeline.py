@@ -110,7 +110,7 @@ def test_progress_is_counted_in_bytes(folder: Path) -> None:
     shares: list[float] = []
     manifest = read_manifest(folder)
     load(manifest, Runtime("cpu", 1), shares.append)
-    weights = [manifest.component_bytes(name) for name in manifest.family.required_graphs]
+    weights = [manifest.graphs[name].weights_bytes for name in manifest.family.required_graphs]
     assert shares == pytest.approx(np.cumsum(weights) / sum(weights))
 
 

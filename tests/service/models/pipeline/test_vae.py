@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -29,7 +28,7 @@ class Graph:
     def __init__(self, function: Function) -> None:
         self.function = function
         self.outputs = ["out"]
-        self.path = Path("vae_encoder/model.onnx")
+        self.label = "vae_encoder/model.onnx"
 
     def require(self, *, inputs: tuple[str, ...], output: str) -> None:
         assert inputs in (("latent_sample",), ("sample",))

@@ -16,6 +16,7 @@ from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
 from tintype.service.models import ModelState, Repository
 from tintype.service.models.files import component_bytes
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.residency.component_memory import ComponentMemory
 from tintype.service.models.runtime.cuda_graphs import DEVICE_ACCESS
@@ -62,7 +63,7 @@ class Components:
             self.loaded.append(name)
             return AddOne()
 
-        return self.memory.of_model(model).open(path, make)
+        return self.memory.of_model(model).open(OnnxFile(path), make)
 
 
 @pytest.fixture

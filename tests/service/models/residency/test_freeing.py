@@ -13,6 +13,7 @@ from tintype.service.engine import Engine
 from tintype.service.errors import OutOfMemory, Unavailable
 from tintype.service.job import Job
 from tintype.service.models import ModelState, Repository
+from tintype.service.models.graph_source import OnnxFile
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Bench:
         self.open("a", folders[1])
 
     def open(self, model: str, folder: Path) -> None:
-        path = folder / "unet" / "model.onnx"
-        self.repository._components.of_model(model).open(path, lambda: SlowGraph(self.gate, self.freeing))
+        source = OnnxFile(folder / "unet" / "model.onnx")
+        self.repository._components.of_model(model).open(source, lambda: SlowGraph(self.gate, self.freeing))
 
     def _fail(self, _: object) -> None:
         raise self.error

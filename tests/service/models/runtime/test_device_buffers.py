@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import device_buffers
 from tintype.service.models.runtime.cuda_graphs import DeviceAccess
@@ -19,7 +20,7 @@ OUT = ["out_sample"]
 
 @pytest.fixture(scope="module")
 def graph() -> OrtGraph:
-    return OrtGraph(BUILTIN / "unet/model.onnx", "cpu", 1)
+    return OrtGraph(OnnxFile(BUILTIN / "unet/model.onnx"), "cpu", 1)
 
 
 def feeds(rows: int = 1, seed: int = 0, side: int = 4) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from tests.support.models.onnx_files import (
 )
 from tintype.service.models import wire_format
 from tintype.service.models.files import ModelFileError
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.external_data import check, locations
 from tintype.service.models.runtime.providers import onnxruntime
@@ -190,9 +191,9 @@ def test_weights_outside_of_the_folder_are_rejected(
     """No runtime opens the graph, wherever in it a tensor names a file elsewhere, and in whichever way."""
     location = WAYS[way](folder)
     path = write(folder, place(location))
-    monkeypatch.setattr("tintype.service.models.runtime.runtime.OrtGraph", lambda *_: pytest.fail("it was opened"))
+    monkeypatch.setattr("tintype.service.models.runtime.ort.session_options", lambda *_, **__: pytest.fail("opened"))
     with pytest.raises(ModelFileError, match=r"unet/model\.onnx can't be loaded: its weights are in "):
-        Session(path, Runtime("cpu", 1))
+        Session(OnnxFile(path), Runtime("cpu", 1))
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -216,7 +217,7 @@ def test_weights_in_the_folder_are_read(folder: Path, place: Callable[[str], byt
     shutil.copy(folder / "../../secret.bin", folder / name)
     path = write(folder, place(name))
     assert locations(path) == {name}
-    answer = Session(path, Runtime("cpu", 1)).run("y", x=np.ones(4, np.float32))
+    answer = Session(OnnxFile(path), Runtime("cpu", 1)).run("y", x=np.ones(4, np.float32))
     assert answer.tolist() == [2, 3, 4, 5] or (place is fill_value and answer.tolist() == [2] * 4)
 
 
@@ -228,7 +229,7 @@ def test_a_snapshot_in_hugging_faces_cache_is_read(tmp_path: Path) -> None:
     (tmp_path / "blobs/0b").write_bytes(SECRET.tobytes())
     for name, blob in {"model.onnx": "0a", "model.onnx_data": "0b"}.items():
         (tmp_path / "snapshots/1/unet" / name).symlink_to(f"../../../blobs/{blob}")
-    session = Session(tmp_path / "snapshots/1/unet/model.onnx", Runtime("cpu", 1))
+    session = Session(OnnxFile(tmp_path / "snapshots/1/unet/model.onnx"), Runtime("cpu", 1))
     assert session.run("y", x=np.ones(4, np.float32)).tolist() == [2, 3, 4, 5]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import nvidia, probe, providers
 from tintype.service.models.runtime.ort import OrtGraph
@@ -44,7 +45,7 @@ def test_cuda_is_loaded_once_before_the_first_session(loaded: list[str]) -> None
 
 def test_a_graph_loads_only_the_libraries_of_its_provider(loaded: list[str]) -> None:
     """Opening a graph loads them even if the provider was not tested before; the CPU needs none."""
-    OrtGraph(BUILTIN / "vae_decoder/model.onnx", "cpu", 1)
+    OrtGraph(OnnxFile(BUILTIN / "vae_decoder/model.onnx"), "cpu", 1)
     assert loaded == []
     providers.load_libraries("tensorrt")
     assert loaded == ["cuda"]

@@ -11,6 +11,7 @@ from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job
 from tintype.service.models import Repository
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import openvino, providers
 from tintype.service.models.runtime.openvino import OpenVinoGraph
@@ -46,7 +47,7 @@ def run(graph: Graph, rows: int) -> np.ndarray:
 def test_inputs_and_outputs_are_those_of_onnxruntime(component: str) -> None:
     """The names, types and numbers of axes of inputs and the names of outputs are the same under both runtimes."""
     path = BUILTIN / component / "model.onnx"
-    ours, other = OpenVinoGraph(path, 1), OrtGraph(path, "cpu", 1)
+    ours, other = OpenVinoGraph(OnnxFile(path), 1), OrtGraph(OnnxFile(path), "cpu", 1)
     assert [(p.name, p.type, len(p.shape)) for p in ours.inputs] == [
         (p.name, p.type, len(p.shape)) for p in other.inputs
     ]
@@ -58,7 +59,7 @@ def test_results_do_not_depend_on_the_compiled_shapes(monkeypatch: pytest.Monkey
     """Compiled for all shapes, for one frequent shape, and for all again; later calls do not change earlier results."""
     monkeypatch.setattr(openvino, "HOT", 2)
     path = BUILTIN / "unet/model.onnx"
-    ours, other = OpenVinoGraph(path, 1), OrtGraph(path, "cpu", 1)
+    ours, other = OpenVinoGraph(OnnxFile(path), 1), OrtGraph(OnnxFile(path), "cpu", 1)
     fixed, results = [], []
     for rows in (1, 1, 1, 1, 2, 2, 2, 2, 2, 1):
         results.append((rows, run(ours, rows)))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tintype.service.models.folder.reader import read_manifest
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.pipeline import pipeline
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort
@@ -72,7 +73,7 @@ def test_a_call_that_fails_with_cuda_graphs_is_repeated_without(
     cuda: type[FakeBuffers], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The capture may have broken the session, so a new one runs this call and all later ones."""
-    graph = OrtGraph(UNET, "cuda", 1, role=GraphRole.DENOISER)
+    graph = OrtGraph(OnnxFile(UNET), "cuda", 1, role=GraphRole.DENOISER)
     captures = [graph.captures]
     with caplog.at_level(logging.WARNING):
         assert [graph.run(["y"], {}) for _ in range(3)] == [["plain"]] * 3
@@ -85,7 +86,7 @@ def test_a_session_that_ran_out_of_memory_is_opened_by_a_later_call(
     cuda: type[FakeBuffers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The session with CUDA graphs is closed by then; the engine frees memory and calls again."""
-    graph = OrtGraph(UNET, "cuda", 1, role=GraphRole.DENOISER)
+    graph = OrtGraph(OnnxFile(UNET), "cuda", 1, role=GraphRole.DENOISER)
     with monkeypatch.context() as context:
         context.setattr(ort, "_open_session", Mock(side_effect=RuntimeError("CUDA failure 2: out of memory")))
         for _ in range(2):
@@ -98,7 +99,7 @@ def test_a_session_that_ran_out_of_memory_is_opened_by_a_later_call(
 def test_out_of_memory_keeps_the_session(cuda: type[FakeBuffers], monkeypatch: pytest.MonkeyPatch) -> None:
     """A size that is too large does not invalidate the captured graphs of other sizes."""
     monkeypatch.setattr(cuda, "error", RuntimeError("CUDA failure 2: out of memory"))
-    graph = OrtGraph(UNET, "cuda", 1, role=GraphRole.DENOISER)
+    graph = OrtGraph(OnnxFile(UNET), "cuda", 1, role=GraphRole.DENOISER)
     with pytest.raises(RuntimeError, match="out of memory"):
         graph.run(["y"], {})
     assert graph.captures
@@ -108,7 +109,7 @@ def test_out_of_memory_keeps_the_session(cuda: type[FakeBuffers], monkeypatch: p
 def test_only_denoisers_are_captured_and_only_vaes_shrink(cuda: type[FakeBuffers]) -> None:
     """Text encoders and VAEs share memory on the device, and the VAE, which needs most, returns it."""
     for role in GraphRole:
-        OrtGraph(UNET, "cuda", 1, role=role)
+        OrtGraph(OnnxFile(UNET), "cuda", 1, role=role)
     assert dict(zip(GraphRole, cuda.options, strict=True)) == {
         GraphRole.DENOISER: (True, False),
         GraphRole.VAE: (False, True),
@@ -119,7 +120,7 @@ def test_only_denoisers_are_captured_and_only_vaes_shrink(cuda: type[FakeBuffers
 def test_each_graph_of_a_model_has_its_role() -> None:
     """The family names the folders of the denoiser and the VAE; all others are text encoders."""
     manifest = read_manifest(BUILTIN)
-    roles = {name: pipeline._role(manifest, manifest.graph(name)) for name in manifest.components}
+    roles = {name: pipeline._role(manifest, manifest.graphs[name]) for name in manifest.components}
     assert roles == {"text_encoder": GraphRole.TEXT_ENCODER, "unet": GraphRole.DENOISER, "vae_decoder": GraphRole.VAE}
 
 
@@ -156,13 +157,15 @@ def test_onnxruntime_accepts_the_arguments_of_the_device_arena(caplog: pytest.Lo
 
 def test_a_session_with_fixed_axes_takes_only_their_lengths(tmp_path: Path) -> None:
     """It has the results of a session with free axes, and rejects other shapes."""
-    plain = OrtGraph(UNET, "cpu", 1)
+    plain = OrtGraph(OnnxFile(UNET), "cpu", 1)
     feeds = {port.name: np.ones(_shape(port, rows=2), np.float32) for port in plain.inputs}
     axes = {
         name: length for port in plain.inputs for name, length in zip(port.shape, feeds[port.name].shape, strict=True)
     }
     names = {name: length for name, length in axes.items() if isinstance(name, str)}
-    fixed = OrtGraph(UNET, "cpu", 1, options=ProviderOptions(engines=tmp_path), engine=ort.EngineOptions({}, names))
+    fixed = OrtGraph(
+        OnnxFile(UNET), "cpu", 1, options=ProviderOptions(engines=tmp_path), engine=ort.EngineOptions({}, names)
+    )
     assert np.allclose(fixed.run(["out_sample"], feeds)[0], plain.run(["out_sample"], feeds)[0], atol=1e-4)
     assert all(isinstance(axis, int) for port in fixed.inputs for axis in port.shape)
     with pytest.raises(Exception, match="invalid dimensions"):

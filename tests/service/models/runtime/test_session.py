@@ -10,6 +10,7 @@ import pytest
 
 from tintype.service.errors import GenerationFailed, OutOfMemory
 from tintype.service.models.files import ModelFileError
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import nvidia, providers
 from tintype.service.models.runtime import runtime as runtime_module
@@ -26,7 +27,7 @@ RUNTIME = Runtime("cpu", 1)
 
 @pytest.fixture(scope="module")
 def text() -> Session:
-    return Session(BUILTIN / "text_encoder/model.onnx", RUNTIME)
+    return Session(OnnxFile(BUILTIN / "text_encoder/model.onnx"), RUNTIME)
 
 
 def test_a_session_describes_its_graph(text: Session) -> None:
@@ -100,7 +101,7 @@ def test_an_unsuitable_graph_is_rejected_by_name(text: Session, tmp_path: Path) 
     with pytest.raises(ModelFileError, match="has no output 'hidden'; it has last_hidden_state"):
         text.require(inputs=("input_ids",), output="hidden")
     with pytest.raises(ModelFileError, match=r"model\.onnx can't be loaded"):
-        Session(tmp_path / "model.onnx", RUNTIME)
+        Session(OnnxFile(tmp_path / "model.onnx"), RUNTIME)
 
 
 def test_the_cpu_always_works() -> None:

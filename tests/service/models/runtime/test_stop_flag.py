@@ -13,6 +13,7 @@ import pytest
 from tintype.service.errors import Cancelled, TintypeError
 from tintype.service.models import Prompt, Repository
 from tintype.service.models.folder.reader import read_manifest
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.pipeline.pipeline import load
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.runtime import Runtime
@@ -42,7 +43,7 @@ def test_an_endless_call_ends_when_it_is_stopped(tmp_path: Path, busy: float) ->
     """At its start or while it computes; later calls fail until `resume`, and are correct afterwards."""
     (tmp_path / "model.onnx").write_bytes(base64.b64decode(LOOP))
     runtime = Runtime("cpu", 1)
-    session = Session(tmp_path / "model.onnx", runtime)
+    session = Session(OnnxFile(tmp_path / "model.onnx"), runtime)
     raised: list[TintypeError] = []
     started = Event()
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.runtime import nvidia, tensorrt
 from tintype.service.models.runtime.graph import Port
 from tintype.service.models.runtime.ort import NO_ENGINE, EngineOptions
@@ -68,7 +69,7 @@ def graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TensorRtGraph:
     monkeypatch.setattr(FakeGraph, "runs", [])
     (tmp_path / "unet").mkdir()
     options = ProviderOptions(engines=tmp_path / "engines")
-    return TensorRtGraph(tmp_path / "unet/model.onnx", 1, options=options)
+    return TensorRtGraph(OnnxFile(tmp_path / "unet/model.onnx"), 1, options=options)
 
 
 def call(graph: TensorRtGraph, rows: int = 1, side: int = 4) -> Any:
@@ -177,7 +178,7 @@ def test_an_unreadable_engine_is_built_again(
     build_engine(graph)
     (kept,) = tmp_path.glob("engines/*/x.engine")
     kept.with_name("old.engine").write_bytes(b"of another version")
-    again = TensorRtGraph(graph._path, 1, options=ProviderOptions(engines=graph._engine_folder))
+    again = TensorRtGraph(graph._source, 1, options=ProviderOptions(engines=graph._engine_folder))
     monkeypatch.setattr(FakeGraph, "faults", [UNREADABLE])
     assert build_engine(again) == "tensorrt"
     assert sorted(file.name for file in kept.parent.iterdir()) == [DESCRIPTION, "x.engine"]
@@ -197,7 +198,7 @@ def test_an_unreadable_engine_is_built_again_only_once(
 def test_cuda_sessions_of_tensorrt_capture_no_cuda_graphs(graph: TensorRtGraph, tmp_path: Path) -> None:
     """Building an engine calls CUDA for minutes, which would make captures fail."""
     options = ProviderOptions(cuda_graphs=True, engines=tmp_path)
-    other = TensorRtGraph(graph._path, 1, options=options)
+    other = TensorRtGraph(graph._source, 1, options=options)
     assert not other._cuda.graphs  # type: ignore[attr-defined]
 
 
@@ -211,14 +212,15 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_engine_folder_depends_on_files_and_shapes(path: Path, tmp_path: Path) -> None:
     """Another shape, number of rows or weights file has another folder; equal ones have the same folder."""
-    first = engine_folder(tmp_path / "e", path, SHAPES)
+    first = engine_folder(tmp_path / "e", OnnxFile(path), SHAPES)
     assert first.name.startswith("unet-")
-    assert engine_folder(tmp_path / "e", path, dict(reversed(SHAPES.items()))) == first
+    assert engine_folder(tmp_path / "e", OnnxFile(path), dict(reversed(SHAPES.items()))) == first
     others = [
-        engine_folder(tmp_path / "e", path, SHAPES | more) for more in ({"timestep": (1,)}, {"sample": (2, 4, 64, 64)})
+        engine_folder(tmp_path / "e", OnnxFile(path), SHAPES | more)
+        for more in ({"timestep": (1,)}, {"sample": (2, 4, 64, 64)})
     ]
     (path.parent / "model.onnx_data").write_bytes(b"weights")
-    others.append(engine_folder(tmp_path / "e", path, SHAPES))
+    others.append(engine_folder(tmp_path / "e", OnnxFile(path), SHAPES))
     assert len({first, *others}) == 4
 
 
@@ -230,16 +232,16 @@ def test_the_engine_folder_depends_on_gpu_and_tensorrt(
     folders = []
     for value in ("NVIDIA A10 8.6", "NVIDIA A40 8.6"):
         monkeypatch.setattr(nvidia, what, lambda value=value: value)
-        folders.append(engine_folder(tmp_path / "e", path, SHAPES))
+        folders.append(engine_folder(tmp_path / "e", OnnxFile(path), SHAPES))
         assert value in (folders[-1] / DESCRIPTION).read_text()
     assert folders[0] != folders[1]
 
 
 def test_the_engine_folder_depends_on_onnxruntime(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The documentation of onnxruntime says to remove engines after an update; a new folder has the same effect."""
-    first = engine_folder(tmp_path / "e", path, SHAPES)
+    first = engine_folder(tmp_path / "e", OnnxFile(path), SHAPES)
     monkeypatch.setattr(onnxruntime(), "__version__", "9.9")
-    assert engine_folder(tmp_path / "e", path, SHAPES) != first
+    assert engine_folder(tmp_path / "e", OnnxFile(path), SHAPES) != first
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_an_unreadable_engine_is_recognized_by_the_error(message: str, *, unread
 
 def test_an_emptied_folder_keeps_its_description(path: Path, tmp_path: Path) -> None:
     """The facts that an engine was built for stay readable."""
-    folder = engine_folder(tmp_path / "e", path, SHAPES)
+    folder = engine_folder(tmp_path / "e", OnnxFile(path), SHAPES)
     (folder / "a.engine").write_bytes(b"1")
     empty_folder(folder)
     assert [file.name for file in folder.iterdir()] == [DESCRIPTION]
@@ -299,7 +301,7 @@ def test_files_of_other_programs_are_not_removed(tmp_path: Path, monkeypatch: py
 
 def test_each_use_of_an_engine_updates_its_description(path: Path, tmp_path: Path) -> None:
     """The modification time of the description is the last use, by which engines are ordered."""
-    description = engine_folder(tmp_path / "e", path, SHAPES) / DESCRIPTION
+    description = engine_folder(tmp_path / "e", OnnxFile(path), SHAPES) / DESCRIPTION
     os.utime(description, (1, 1))
-    engine_folder(tmp_path / "e", path, SHAPES)
+    engine_folder(tmp_path / "e", OnnxFile(path), SHAPES)
     assert description.stat().st_mtime > 1
