@@ -9,9 +9,8 @@ It owns every model's state. Which module decides what:
     `component_memory`  which components are in memory, so that weights never exceed the budget
     `leases`            which task waits for its model, may use it, or holds it
 
-All methods may be called from any thread. `wait`, `unload`, `evict_idle` and `close` block until the work is done and
-must not be called on an event loop. `load` may read the model's folder. All others take microseconds, since released
-weights are freed by `freeing`.
+All methods may be called from any thread. `wait`, `unload`, `evict_idle` and `close` block and must not be called on an
+event loop. `load` may read the model's folder. All others take microseconds: `freeing` frees released weights.
 
 Locks are taken in this order: DeviceThread's, Engine's, Repository's, ComponentMemory's. None of them is held while
 memory is freed. `cuda_graphs.DEVICE_ACCESS`, which waits for the device, is taken without any of them.
@@ -26,8 +25,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from ...errors import TintypeError, Unavailable
-from ..loading_options import DEFAULTS as LOADING_DEFAULTS
-from ..runtime.provider_options import DEFAULTS
+from .. import loading_options
+from ..runtime import provider_options
 from ..runtime.providers import choose
 from ..runtime.runtime import Runtime
 from .catalogue import Catalogue
@@ -68,14 +67,13 @@ class Repository:
         providers: Sequence[str] = (),
         threads: int = 0,
         memory: int = 0,
-        options: ProviderOptions = DEFAULTS,
-        loading: LoadingOptions = LOADING_DEFAULTS,
+        options: ProviderOptions = provider_options.DEFAULTS,
+        loading: LoadingOptions = loading_options.DEFAULTS,
     ) -> None:
         if providers:
             choose(tuple(providers))  # fails now, not with the first request
         self._runtime, self._budget = partial(Runtime.choose, tuple(providers), threads, options), memory
-        self._catalogue = Catalogue(paths, loading)
-        self._components = ComponentMemory(memory)
+        self._catalogue, self._components = Catalogue(paths, loading), ComponentMemory(memory)
         self._lock = threading.Condition()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="tintype-load")
         self._freer = WeightFreer(self._lock)
@@ -121,8 +119,8 @@ class Repository:
     def load(self, name: str = "", *, pinned: bool = True) -> None:
         """Start loading a model in the background, unless it is resident or loading; retries after a failure.
 
-        A `pinned` load continues even if no live request wants the model (see `set_demand`), and lists its adapters
-        again. A load that is not pinned does not wait for the disk.
+        A `pinned` load continues even if no live request wants the model, and lists its adapters again. A load that is
+        not pinned does not wait for the disk.
 
         Raises:
             ModelNotFound: no model has this name.
