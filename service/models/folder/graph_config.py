@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import ModelFileError
 from .families import FAMILIES
-from .manifest import ABSENT
+from .layout import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
