@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .exporter import ExportOptions, ExportResult
     from .source import Source
 
-REQUIRED_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxruntime")
+GRAPH_PACKAGES = ("onnx", "onnxruntime")
+REQUIRED_PACKAGES = ("torch", "diffusers", "transformers", *GRAPH_PACKAGES)
 # The values of `graph.precision`, which imports onnx.
 PRECISIONS = ("fp32", "fp16", "int8")
 TARGETS = ("cpu", "gpu")
@@ -133,7 +134,7 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> ExportResult:
-    _check_packages()
+    _check_packages(REQUIRED_PACKAGES)
     _check_target(arguments.out, force=arguments.force)
     if arguments.name:
         _check_name(arguments.name)
@@ -168,7 +169,7 @@ def _options(arguments: argparse.Namespace, name: str) -> ExportOptions:
 
 
 def _export_lora(arguments: argparse.Namespace) -> int:
-    _check_packages()
+    _check_packages((*GRAPH_PACKAGES, "safetensors"))
     if arguments.fuse_lora or arguments.with_lora:
         raise ExportRefusal(
             "--lora adds an adapter to an exported model; it cannot be combined with --fuse-lora or --with-lora"
@@ -179,8 +180,7 @@ def _export_lora(arguments: argparse.Namespace) -> int:
         raise ExportRefusal(f"{arguments.out} is not an exported model: it has no model_index.json")
     name = arguments.name or adapter.stem
     _check_name(name)
-    with quiet():
-        from .adapters import lora  # noqa: PLC0415 - imports torch
+    from .adapters import lora  # noqa: PLC0415 - imports onnx
 
     path = lora.run(adapter, arguments.out, name, force=arguments.force)
     sys.stdout.write(json.dumps({"adapter": name, "file": str(path)}) + "\n" if arguments.json else f"{path}\n")
@@ -212,8 +212,8 @@ def _find_source(location: str, progress: ProgressLog) -> Source:
         return find_source(location)
 
 
-def _check_packages() -> None:
-    missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
+def _check_packages(required: Sequence[str]) -> None:
+    missing = [name for name in required if find_spec(name) is None]
     if missing:
         raise ExportRefusal(
             f"not installed: {', '.join(missing)}; an export needs `pip install '.[export]'` in the clone"

@@ -105,7 +105,7 @@ class _ExportRun:
             self.pipeline = self.reader.read_outline()
             notes.append(self._check_source())
             parts = {part: getattr(self.pipeline, part) for part in self.reader.parts if part != "vae"}
-            self.fusion = AdapterFusion(options.fuse, parts, self.reader.folder)
+            self.fusion = AdapterFusion(options.fuse, parts)
 
     def run(self, out: Path) -> ExportResult:
         """Write the missing components, and move the folder into place."""

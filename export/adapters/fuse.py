@@ -1,6 +1,6 @@
 """`tintype export --fuse-lora FILE[:WEIGHT]`: add adapters to the weights before tracing.
 
-All requests then use the adapters. Every kind of `adapters.changes` can be fused, including DoRA and changes of norms
+All requests then use the adapters. Every kind of `changes` can be fused, including DoRA and changes of norms
 and biases. Several adapters are fused in the order of the command line: a DoRA applies to the result of those before
 it. The weight of a DoRA scales its product, as in PEFT: W becomes m (W + weight * B A) / |W + weight * B A|.
 All changes are checked against the outline of the pipeline before any weights are read.
@@ -14,24 +14,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tintype.service.models.files import sha256
+from tintype.service.models.adapters.adapter_file import check_shape
+from tintype.service.models.adapters.conversion import BIASES, NORMS
+from tintype.service.models.adapters.layer_index import LayerIndex
+from tintype.service.models.files import ModelFileError, sha256
 from tintype.service.models.safetensors import printable
 
-from .adapter_file import PEFT_CONFIG, read
-from .converters import resolve_names
-from .layers import LayerIndex
+from .published_file import PEFT_CONFIG, read, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .adapter_file import AdapterFile
-    from .changes import Array, LayerChange
-    from .layers import LayerMatch
-
-NORMS = ("lora_magnitude_vector", "dora_scale")
-"""Roles of DoRA's norms, in PEFT and in LyCORIS. LyCORIS's shape says whether they are of the outputs or the inputs."""
-BIASES = ("bias", "diff_b")
+    from tintype.service.models.adapters.adapter_file import AdapterFile
+    from tintype.service.models.adapters.changes import Array, LayerChange
+    from tintype.service.models.adapters.layer_index import LayerMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +44,52 @@ class FusedAdapter:
         return sha256(self.path), sha256(config) if config.is_file() else "", self.weight
 
 
+@dataclass(frozen=True, slots=True)
+class _CheckedAdapter:
+    """An adapter whose changes fit the pipeline, each with the layers that it changes."""
+
+    file: AdapterFile
+    weight: float
+    changes: Sequence[tuple[LayerChange, LayerMatch]]
+
+
 class AdapterFusion:
-    """Adapters to fuse, checked against the pipeline's modules `parts`. Raises ExportRefusal.
+    """Adapters to fuse, checked against the pipeline's modules `parts`. Raises ExportRefusal."""
 
-    `folder` is the source's folder; its model_index.json selects the converter of layer names.
-    """
-
-    def __init__(self, adapters: Sequence[FusedAdapter], parts: Mapping[str, torch.nn.Module], folder: Path) -> None:
+    def __init__(self, adapters: Sequence[FusedAdapter], parts: Mapping[str, torch.nn.Module]) -> None:
         weighted = {part: dict(_weighted_layers(module)) for part, module in parts.items()}
         layers = LayerIndex(weighted)
-        self._files = [(resolve_names(read(one.path, layers.denoiser), layers, folder), one.weight) for one in adapters]
-        self._matches: dict[tuple[Path, str], LayerMatch] = {}
-        for file, _ in self._files:
-            for change in file.changes:
-                match = layers.find(change.name)
-                if match is None:
-                    raise file.refuse(f"changes {printable(change.name)}, which this model does not have")
-                _check(file, change, match, [weighted[match.part][module] for module in match.modules])
-                self._matches[file.path, change.name] = match
+        self._adapters = [_check_adapter(adapter, layers, weighted) for adapter in adapters]
 
     def fuse(self, part: str, module: torch.nn.Module) -> Iterator[str]:
         """Change the weights of a part in place; yield lines for the progress log."""
-        for file, weight in self._files:
-            matches = ((change, self._matches[file.path, change.name]) for change in file.changes)
-            changes = [(change, match) for change, match in matches if match.part == part]
+        for adapter in self._adapters:
+            changes = [(change, match) for change, match in adapter.changes if match.part == part]
             for change, match in changes:
-                scale = file.scale(change, part, match.modules[0])
+                scale = adapter.file.scale(change, part, match.modules[0])
                 with torch.no_grad():
-                    _apply(change, match, [module.get_submodule(name) for name in match.modules], scale, weight)
+                    modules = [module.get_submodule(name) for name in match.modules]
+                    _apply(change, match, modules, scale, adapter.weight)
             if changes:
-                yield f"fused {file.path.name} with weight {weight:g}: {len(changes)} layers"
+                yield f"fused {adapter.file.path.name} with weight {adapter.weight:g}: {len(changes)} layers"
+
+
+def _check_adapter(
+    adapter: FusedAdapter, layers: LayerIndex, weighted: Mapping[str, Mapping[str, Any]]
+) -> _CheckedAdapter:
+    """Read an adapter; check that it fits the layers with weights, `weighted` by component. Raises ExportRefusal."""
+    file = read(adapter.path, layers.denoiser)
+    changes: list[tuple[LayerChange, LayerMatch]] = []
+    with refusals(adapter.path):
+        for change in file.changes():
+            match = layers.find(change.name)
+            if match is not None:
+                _check(file, change, match, [weighted[match.part][module] for module in match.modules])
+                changes.append((change, match))
+            elif not change.is_zero():
+                name = printable(".".join(layers.component(change.name)))
+                raise ModelFileError(f"changes {name}, which this model does not have: it was made for another model")
+    return _CheckedAdapter(file, adapter.weight, changes)
 
 
 def _weighted_layers(module: torch.nn.Module) -> Iterator[tuple[str, Any]]:
@@ -89,20 +102,22 @@ def _has(layer: Any, parameter: str) -> bool:
 
 
 def _check(file: AdapterFile, change: LayerChange, match: LayerMatch, modules: Sequence[Any]) -> None:
-    """Check that a change fits its layers. Raises ExportRefusal."""
+    """Check that a change fits its layers. Raises ModelFileError."""
     first, out = modules[0].weight.shape, sum(len(module.weight) for module in modules)
-    file.check_shape(change, (out, *first[1:]))
+    check_shape(change, (out, *first[1:]))
     file.scale(change, match.part, match.modules[0])
     name = printable(match.name)
     for role in (role for role in BIASES if role in change.fields):
         has_bias = all(_has(module, "bias") for module in modules)
         if not has_bias or change.fields[role].size != out:
             expected = f"has {out} numbers" if has_bias else "does not exist"
-            raise file.refuse(f"changes the bias of {name} by {change.fields[role].size} numbers; that bias {expected}")
+            raise ModelFileError(
+                f"changes the bias of {name} by {change.fields[role].size} numbers; that bias {expected}"
+            )
     for role in (role for role in NORMS if role in change.fields):
         norms = out if _norm_axis(change, role) == 0 else first[1]
         if not change.factors or len(first) < 2 or change.fields[role].size != norms:
-            raise file.refuse(f"has {change.fields[role].size} norms for {name}, which needs {norms}")
+            raise ModelFileError(f"has {change.fields[role].size} norms for {name}, which needs {norms}")
 
 
 def _norm_axis(change: LayerChange, role: str) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from onnx import NodeProto, helper, numpy_helper
 
-from tintype.service.models.pipeline.adapters import PREFIX
+from tintype.service.models.adapters.layer_sizes import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..pipeline import adapters
+from ..adapters import adapters
 from ..text import embeddings
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from .graph_inputs import GRAPH_INPUTS, DenoiserCall, unpack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..adapters.adapters import Adapters
     from ..family import DenoiserSpec
     from ..folder.configs import PipelineConfig
     from ..model import Array, Conditioning
     from ..runtime.session import Session
     from ..spec import ModelSpec
-    from .adapters import Adapters
 
 TIMESTEP, PROMPT = "timestep", "encoder_hidden_states"
 CONDITIONING_INPUTS = {PROMPT: "prompt_embeds", "text_embeds": "pooled", "pooled_projections": "pooled"}

@@ -7,6 +7,8 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ...errors import GenerationFailed, ModelBroken
+from ..adapters.adapters import Adapters
+from ..adapters.layer_sizes import layer_sizes
 from ..files import ModelFileError
 from ..model import Prompt
 from ..runtime.provider_options import GraphRole
@@ -14,7 +16,6 @@ from ..runtime.session import Session
 from ..text.embeddings import INPUT, Embeddings
 from ..text.encoder import AbsentEncoder, TextEncoder
 from ..text.encoders import TextEncoders
-from .adapters import Adapters, layer_sizes
 from .denoiser import Denoiser
 from .preview import fit_projection, preview
 from .stages import Stage, TwoStages

@@ -14,9 +14,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..adapters.adapters import Adapters
     from ..model import Array, Conditioning, Prompt
     from ..text.encoders import TextEncoders
-    from .adapters import Adapters
     from .denoiser import Denoiser
 
 

@@ -29,9 +29,9 @@ from .tokenizer import Tokens
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ..adapters.adapters import Adapters, AdapterWeights
     from ..family import TextEncoderSpec
     from ..model import Array, Prompt
-    from ..pipeline.adapters import Adapters, AdapterWeights
     from ..runtime.session import Session
     from .embeddings import Embeddings
     from .tokenizer import Tokenizer

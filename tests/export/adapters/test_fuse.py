@@ -37,7 +37,7 @@ def fuse(tmp_path: Path, tensors: dict[str, Any], *, weight: float = 1.0, part: 
     torch.manual_seed(0)
     plain, changed = Net(), Net()
     changed.load_state_dict(plain.state_dict())
-    fusion = AdapterFusion([FusedAdapter(tmp_path / "ink.safetensors", weight)], {part: changed}, tmp_path)
+    fusion = AdapterFusion([FusedAdapter(tmp_path / "ink.safetensors", weight)], {part: changed})
     assert len(list(fusion.fuse(part, changed))) == 1
     assert list(fusion.fuse("text_encoder", changed)) == []
     return plain, changed

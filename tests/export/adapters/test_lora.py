@@ -114,7 +114,7 @@ def test_an_older_export_takes_no_convolutions(model: Path, tmp_path: Path, caps
     assert run(pair((2, 64, 3, 3), key=f"unet.{layer}.lora"), model, tmp_path) == 2
     error = capsys.readouterr().err
     assert (
-        f"changes unet.{layer}, but this export takes no adapters there: export the model again with --with-lora"
+        f"changes unet.{layer}, but no convolution of this model takes adapters: export it again with --with-lora"
         in error
     )
     assert run(pair(), model, tmp_path) == 0
@@ -138,28 +138,13 @@ def test_a_loha_that_is_too_large_is_refused(
     model: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is refused before it is computed; the message recommends --fuse-lora."""
-    from tintype.export.adapters import lora  # noqa: PLC0415
+    from tintype.service.models.adapters import conversion  # noqa: PLC0415
 
-    monkeypatch.setattr(lora, "MAX_NUMBERS", 16 * 128 - 1)
+    monkeypatch.setattr(conversion, "MAX_NUMBERS", 16 * 128 - 1)
     sides = {"hada_w1_a": (64, 4), "hada_w1_b": (4, 64), "hada_w2_a": (64, 4), "hada_w2_b": (4, 64)}
     tensors = {f"unet.{LAYER}.{side}": torch.ones(shape) for side, shape in sides.items()}
     assert run(tensors, model, tmp_path) == 2
     assert "use `tintype export MODEL OUT --fuse-lora ink.safetensors`" in capsys.readouterr().err
-
-
-def test_a_converter_that_drops_layers_is_not_used(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    """Diffusers' converters drop unknown layers; the error names the layer."""
-    import diffusers  # noqa: PLC0415
-
-    def convert(_: Any, /, tensors: dict[str, Any], **__: Any) -> dict[str, Any]:
-        return {name.replace("odd.", f"unet.{LAYER}."): tensor for name, tensor in tensors.items() if "odd" in name}
-
-    monkeypatch.setattr(diffusers.StableDiffusionPipeline, "lora_state_dict", classmethod(convert))
-    assert run(pair(key="odd.lora"), model, tmp_path) == 0
-    assert run(pair(key="odd.lora") | pair(key="unet.lost.lora"), model, tmp_path, "--force") == 2
-    assert "changes unet.odd" in (error := capsys.readouterr().err) or "changes unet.lost" in error
 
 
 def test_a_model_without_adapter_inputs_is_refused(

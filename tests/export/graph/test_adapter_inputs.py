@@ -17,14 +17,15 @@ from tintype.export.components.component import Component  # noqa: E402
 from tintype.export.components.tensor_specs import TensorSpec  # noqa: E402
 from tintype.export.graph import adapter_inputs, weights  # noqa: E402 - they need torch
 from tintype.export.graph.tracing import float16_weights, trace  # noqa: E402
-from tintype.service.models.pipeline.adapters import Adapters, layer_sizes  # noqa: E402
+from tintype.service.models.adapters.adapters import Adapters  # noqa: E402
+from tintype.service.models.adapters.layer_sizes import layer_sizes  # noqa: E402
 from tintype.service.models.runtime.runtime import Runtime  # noqa: E402
 from tintype.service.models.runtime.session import Session  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tintype.service.models.pipeline.adapters import AdapterWeights
+    from tintype.service.models.adapters.adapters import AdapterWeights
 
 LAYERS: dict[str, dict[str, Any]] = {
     "3 x 3": {"kernel_size": 3, "padding": 1},

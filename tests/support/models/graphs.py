@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from tintype.service.models.pipeline.adapters import Adapters
+from tintype.service.models.adapters.adapters import Adapters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

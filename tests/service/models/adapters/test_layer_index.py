@@ -10,7 +10,7 @@ diffusers = pytest.importorskip("diffusers")
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
-from tintype.export.adapters.layers import LayerIndex  # noqa: E402 - it needs diffusers
+from tintype.service.models.adapters.layer_index import LayerIndex  # noqa: E402 - it needs diffusers
 
 SDXL = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),

@@ -10,29 +10,34 @@ DoRA  any of these, then each output is scaled to a norm given by the file: Liu 
 ===== =========================================================================================================
 
 A change of the kinds LoRA, LoHa, LoKr and full is exactly B A of some rank, so that it can be a graph input
-(`adapters.lora`). All kinds can be fused into the weights (`adapters.fuse`). The product's factor is alpha / rank, or 1
-without an alpha.
+(`conversion`). All kinds can be fused into the weights (`export.adapters.fuse`). The product's factor is alpha / rank,
+or 1 without an alpha.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tintype.service.models.files import ModelFileError
-from tintype.service.models.safetensors import printable
+from ..files import ModelFileError
+from ..safetensors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from .peft_metadata import PeftMetadata
 
     Array = np.ndarray[Any, np.dtype[np.float32]]
     Factors = tuple[Array, Array]
     """B [out, r] and A [r, in], where `in` includes the kernel."""
     Fields = Mapping[str, Array]
+
+
+MAX_CORE = 2**34
+"""Limit for the multiplications of one core: a few seconds. Published ones take a hundredth."""
 
 
 def flatten(array: Array) -> Array:
@@ -41,7 +46,9 @@ def flatten(array: Array) -> Array:
 
 
 def _tucker(core: Array, up: Array, down: Array) -> Factors:
-    """Return B and A of a core [r, s, ...] between up [r, out] and down [s, in]."""
+    """Return B and A of a core [r, s, ...] between up [r, out] and down [s, in]. Raises ValueError."""
+    if core.size * down.shape[1] > MAX_CORE:
+        raise ValueError
     return up.T, np.einsum("ij...,jr->ir...", core, down).reshape(len(core), -1)
 
 
@@ -122,14 +129,13 @@ KINDS = (LORA, LOHA, LOKR, FULL)
 class LayerChange:
     """The change of one layer, as pairs of B and A: `factors`.
 
-    `name` is the layer's name in the file. `fields` are its tensors by role, and `keys` the tensors' names in the file.
+    `name` is the layer's name in the file, and `fields` are its tensors by role.
     """
 
     name: str
     kind: AdapterKind
     fields: Fields
     factors: tuple[Factors, ...]
-    keys: Mapping[str, str]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -157,7 +163,14 @@ class LayerChange:
         (up, down), *rest = self.factors
         return (self.kind.ups(up, rest[0][0]), self.kind.downs(down, rest[0][1])) if rest else (up, down)
 
-    def scale(self, metadata: Mapping[str, Any], part: str, module: str) -> float:
+    def is_zero(self) -> bool:
+        """Whether the change has no effect: trainers write such tensors for layers that they leave alone."""
+        parts = [field for role, field in self.fields.items() if role.startswith(("diff", "bias"))]
+        if self.kind is LORA:
+            parts.append(self.fields["up"] if self.fields["down"].any() else self.fields["down"])
+        return self.kind in {LORA, FULL} and not any(part.any() for part in parts)
+
+    def scale(self, metadata: PeftMetadata, part: str, module: str) -> float:
         """Return the product's factor, alpha / rank; alpha is in the tensors or in the file's metadata."""
         rank = next((len(self.fields[name]) for name in self.kind.ranks if name in self.fields), None)
         factor = float(self.fields["scalar"].reshape(())) if "scalar" in self.fields else 1.0
@@ -165,42 +178,22 @@ class LayerChange:
             return factor
         if "alpha" in self.fields:
             return factor * float(self.fields["alpha"].reshape(())) / rank if rank else factor
-        return factor * _scale_from_metadata(metadata, part, module, rank)
+        return factor * metadata.scale(part, module, rank)
 
 
-def _scale_from_metadata(metadata: Mapping[str, Any], part: str, module: str, rank: int | None) -> float:
-    """Return alpha / rank of a module according to the metadata, or 1 if it contains no alpha.
+def all_finite(array: Array) -> bool:
+    """Whether all numbers are finite, without an array of truth values, which takes four times as long."""
+    return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
-    Keys of the metadata begin with the component's name. A pattern matches the whole name of a layer or its end after
-    a dot, as in PEFT.
+
+def read_change(name: str, keys: Mapping[str, str], read: Callable[[str], Array]) -> LayerChange:
+    """Return the change of the layer `name`, whose tensors by role are called `keys`; `read` returns a tensor by name.
+
+    Raises ModelFileError.
     """
-
-    def look_up(key: str, *names: str) -> Any:
-        patterns = metadata.get(f"{part}.{key}_pattern") or {}
-        own = (value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module))
-        return next(own, next((metadata[f"{part}.{name}"] for name in names if f"{part}.{name}" in metadata), None))
-
-    alpha, rank = look_up("alpha", "lora_alpha", "alpha"), rank or look_up("rank", "r")
-    if alpha is None or rank is None:
-        return 1.0
-    return float(alpha) / (rank**0.5 if metadata.get(f"{part}.use_rslora") else rank)
-
-
-def read_changes(layers: Mapping[str, Mapping[str, str]], read: Callable[[str], Array]) -> tuple[LayerChange, ...]:
-    """Return the changes of `layers`, a table of tensor names by layer and role, in the order of their names.
-
-    `read` returns a tensor by name. Raises ModelFileError.
-    """
-    return tuple(
-        _read_change(name, {role: read(key) for role, key in sorted(keys.items())}, keys)
-        for name, keys in sorted(layers.items())
-    )
-
-
-def _read_change(name: str, fields: Fields, keys: Mapping[str, str]) -> LayerChange:
-    """Return the change that a layer's tensors describe. Raises ModelFileError."""
+    fields = {role: read(key) for role, key in sorted(keys.items())}
     for role, array in fields.items():
-        if not np.isfinite(array).all():
+        if not all_finite(array):
             raise ModelFileError(f"{printable(name)}: its {role} holds numbers that are not finite")
     for role in ("alpha", "scalar"):
         if role in fields and fields[role].size != 1:
@@ -213,9 +206,9 @@ def _read_change(name: str, fields: Fields, keys: Mapping[str, str]) -> LayerCha
     if not kinds:
         if "diff_b" not in fields:
             raise ModelFileError(f"{printable(name)} has no matrices, only {', '.join(fields)}")
-        return LayerChange(name, FULL, fields, (), keys)
+        return LayerChange(name, FULL, fields, ())
     try:
-        return _check_factors(LayerChange(name, kinds[0], fields, tuple(kinds[0].factors(fields)), keys))
+        return _check_factors(LayerChange(name, kinds[0], fields, tuple(kinds[0].factors(fields))))
     except (KeyError, IndexError, ValueError, TypeError) as error:  # TypeError: a number instead of a matrix
         shapes = ", ".join(f"{role} {list(array.shape)}" for role, array in fields.items())
         problem = f"lack {error}" if isinstance(error, KeyError) else "do not fit together"

@@ -9,8 +9,9 @@ import pytest
 
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
+from tintype.service.models.adapters.adapters import CACHED_ADAPTERS, Adapters, AdapterWeights, names
+from tintype.service.models.adapters.layer_sizes import layer_sizes
 from tintype.service.models.graph_source import OnnxFile
-from tintype.service.models.pipeline.adapters import CACHED_ADAPTERS, Adapters, AdapterWeights, layer_sizes, names
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
 
@@ -111,12 +112,14 @@ def test_adapters_in_use_outlive_their_files(adapters: Adapters, tmp_path: Path)
     held = adapters.check((("ink", 1.0),))
     before = {name: array.copy() for name, array in adapters.graph_inputs("unet", [(("ink", 1.0),)]).items()}
     (tmp_path / "loras" / "ink.safetensors").unlink()
-    for number in range(CACHED_ADAPTERS + 1):
-        write_tensors(tmp_path / "loras" / f"other{number}.safetensors", CLAY)
-        adapters.graph_inputs("unet", [((f"other{number}", 1.0),)])
+    others = [f"other{number}" for number in range(CACHED_ADAPTERS + 1)]
+    for name in others:
+        write_tensors(tmp_path / "loras" / f"{name}.safetensors", CLAY)
+    adapters.read(others)
     after = adapters.graph_inputs("unet", [(("ink", 1.0),)])
     assert all(np.array_equal(before[name], after[name]) for name in (*before, *after))
     del held
+    adapters.read(others)
     with pytest.raises(InvalidField, match=r"adapter 'ink' .*ink\.safetensors"):
         adapters.check((("ink", 1.0),))
 
@@ -140,7 +143,7 @@ def test_every_row_has_its_own_adapters(adapters: Adapters) -> None:
             "changes the vae, which takes no adapters in this model: export it with --with-lora",
         ),
         ({"unet.up.to_q.A": np.zeros((3, 1), np.float32)}, "must hold two matrices unet.up.to_q.A"),
-        ({"unet.up.to_q.alpha": np.zeros(1, np.float32)}, "must hold two matrices unet.up.to_q.A"),
+        ({"unet.up.to_q.alpha": np.zeros(1, np.float32)}, "unet.up.to_q has no matrices, only alpha"),
         (INK | {"unet.up.to_q.C": np.zeros(1, np.float32)}, "holds unet.up.to_q.C, which is neither A nor B"),
         (
             {"unet.up.to_q.A": np.full((3, 1), np.nan, np.float32), "unet.up.to_q.B": np.zeros((1, 2), np.float32)},
@@ -148,13 +151,13 @@ def test_every_row_has_its_own_adapters(adapters: Adapters) -> None:
         ),
         (
             {"unet.conv.A": np.zeros((3, 3, 3, 1), np.float32), "unet.conv.B": np.zeros((1, 4), np.float32)},
-            "changes unet.conv, but no convolution of this model takes adapters: export it with --with-lora",
+            "changes unet.conv, but no convolution of this model takes adapters: export it again with --with-lora",
         ),
         (
             {"unet.up.to_q.A": np.zeros((3, 3, 3, 1), np.float32), "unet.up.to_q.B": np.zeros((1, 2), np.float32)},
             "changes unet.up.to_q from 3 to 2 by 3 x 3, which is from 3 to 2 in this model",
         ),
-        ({}, "changes no layer"),
+        ({}, "holds no adapter: it is empty"),
         (
             {"unet.a\nb.A": np.zeros((3, 1), np.float32), "unet.a\nb.B": np.zeros((1, 2), np.float32)},
             r"changes unet\.a\\nb, which this model does not have",

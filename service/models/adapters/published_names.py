@@ -1,0 +1,183 @@
+"""Names of layers in the authors' code of each architecture, and those of diffusers; dots are underscores.
+
+One layer of the authors may be several in diffusers, stacked along the outputs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    LayerTable = Mapping[str, tuple[str, ...]]
+
+# Ends and parts of layer names in older code -> those of today.
+RENAMED = (("_processor", ""), ("to_out", "to_out_0"))
+ENCODER_RENAMED = (("_to_q", "_q_proj"), ("_to_k", "_k_proj"), ("_to_v", "_v_proj"), ("_to_out", "_out_proj"))
+
+# UNets: https://github.com/Stability-AI/generative-models
+UNET_BLOCK = re.compile(r"((?:input_blocks|output_blocks)_\d+_\d+|middle_block_\d+)_(.+)")
+DIFFUSERS_BLOCK = re.compile(r"(?:down|up)_blocks_\d+_[a-z]+_\d+")
+MIDDLE = ("mid_block_resnets_0", "mid_block_attentions_0", "mid_block_resnets_1")
+UNET_TOP = {
+    "input_blocks_0_0": "conv_in",
+    "time_embed_0": "time_embedding_linear_1",
+    "time_embed_2": "time_embedding_linear_2",
+    "label_emb_0_0": "add_embedding_linear_1",
+    "label_emb_0_2": "add_embedding_linear_2",
+    "out_0": "conv_norm_out",
+    "out_2": "conv_out",
+}
+UNET_LAYER = {
+    "in_layers_0": "norm1",
+    "in_layers_2": "conv1",
+    "emb_layers_1": "time_emb_proj",
+    "out_layers_0": "norm2",
+    "out_layers_3": "conv2",
+    "skip_connection": "conv_shortcut",
+    "op": "conv",
+}
+
+# FLUX: https://github.com/black-forest-labs/flux; names with `processor` are XLabs'.
+FLUX_LAYER: LayerTable = {
+    "img_attn_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "txt_attn_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
+    "img_attn_proj": ("attn_to_out_0",),
+    "txt_attn_proj": ("attn_to_add_out",),
+    "img_mlp_0": ("ff_net_0_proj",),
+    "img_mlp_2": ("ff_net_2",),
+    "txt_mlp_0": ("ff_context_net_0_proj",),
+    "txt_mlp_2": ("ff_context_net_2",),
+    "img_mod_lin": ("norm1_linear",),
+    "txt_mod_lin": ("norm1_context_linear",),
+    "processor_qkv_lora1": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "processor_qkv_lora2": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
+    "processor_proj_lora1": ("attn_to_out_0",),
+    "processor_proj_lora2": ("attn_to_add_out",),
+}
+FLUX_SINGLE_LAYER: LayerTable = {
+    "linear1": ("attn_to_q", "attn_to_k", "attn_to_v", "proj_mlp"),
+    "linear2": ("proj_out",),
+    "modulation_lin": ("norm_linear",),
+    "processor_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "processor_proj": ("proj_out",),
+}
+# SD3: https://github.com/Stability-AI/sd3.5
+SD3_LAYER: LayerTable = {
+    "x_block_attn_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "x_block_attn_proj": ("attn_to_out_0",),
+    "x_block_attn2_qkv": ("attn2_to_q", "attn2_to_k", "attn2_to_v"),
+    "x_block_attn2_proj": ("attn2_to_out_0",),
+    "x_block_mlp_fc1": ("ff_net_0_proj",),
+    "x_block_mlp_fc2": ("ff_net_2",),
+    "x_block_adaLN_modulation_1": ("norm1_linear",),
+    "context_block_attn_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
+    "context_block_attn_proj": ("attn_to_add_out",),
+    "context_block_mlp_fc1": ("ff_context_net_0_proj",),
+    "context_block_mlp_fc2": ("ff_context_net_2",),
+    "context_block_adaLN_modulation_1": ("norm1_context_linear",),
+}
+# PixArt: https://github.com/PixArt-alpha/PixArt-sigma; Sana: https://github.com/NVlabs/Sana
+PIXART_LAYER: LayerTable = {
+    "attn_qkv": ("attn1_to_q", "attn1_to_k", "attn1_to_v"),
+    "attn_proj": ("attn1_to_out_0",),
+    "cross_attn_q_linear": ("attn2_to_q",),
+    "cross_attn_kv_linear": ("attn2_to_k", "attn2_to_v"),
+    "cross_attn_proj": ("attn2_to_out_0",),
+    "mlp_fc1": ("ff_net_0_proj",),
+    "mlp_fc2": ("ff_net_2",),
+    "mlp_inverted_conv_conv": ("ff_conv_inverted",),
+    "mlp_point_conv_conv": ("ff_conv_point",),
+}
+# Name of the authors' blocks, that of diffusers, and the layers in them.
+BLOCKS: tuple[tuple[str, str, LayerTable], ...] = (
+    ("double_blocks", "transformer_blocks", FLUX_LAYER),
+    ("single_blocks", "single_transformer_blocks", FLUX_SINGLE_LAYER),
+    ("joint_blocks", "transformer_blocks", SD3_LAYER),
+    ("blocks", "transformer_blocks", PIXART_LAYER),
+)
+BLOCK = re.compile(r"(double_blocks|single_blocks|joint_blocks|blocks)_(\d+)_(.+)")
+TIME_EMBEDDINGS = ("time_text_embed", "adaln_single_emb", "time_embed_emb")
+# Layers outside blocks: several architectures use one name, so each may have several in diffusers.
+TOP = {
+    "img_in": ("x_embedder",),
+    "txt_in": ("context_embedder",),
+    "time_in_in_layer": ("time_text_embed_timestep_embedder_linear_1",),
+    "time_in_out_layer": ("time_text_embed_timestep_embedder_linear_2",),
+    "vector_in_in_layer": ("time_text_embed_text_embedder_linear_1",),
+    "vector_in_out_layer": ("time_text_embed_text_embedder_linear_2",),
+    "guidance_in_in_layer": ("time_text_embed_guidance_embedder_linear_1",),
+    "guidance_in_out_layer": ("time_text_embed_guidance_embedder_linear_2",),
+    "final_layer_linear": ("proj_out",),
+    "final_layer_adaLN_modulation_1": ("norm_out_linear",),
+    "x_embedder_proj": ("pos_embed_proj", "patch_embed_proj"),
+    "t_embedder_mlp_0": tuple(f"{place}_timestep_embedder_linear_1" for place in TIME_EMBEDDINGS),
+    "t_embedder_mlp_2": tuple(f"{place}_timestep_embedder_linear_2" for place in TIME_EMBEDDINGS),
+    "y_embedder_mlp_0": ("time_text_embed_text_embedder_linear_1",),
+    "y_embedder_mlp_2": ("time_text_embed_text_embedder_linear_2",),
+    "y_embedder_y_proj_fc1": ("caption_projection_linear_1",),
+    "y_embedder_y_proj_fc2": ("caption_projection_linear_2",),
+    "t_block_1": ("adaln_single_linear", "time_embed_linear"),
+}
+FINAL_NORM = "final_layer_adaLN_modulation_1"
+CONTEXT_NORM = re.compile(r"joint_blocks_(\d+)_context_block_adaLN_modulation_1")
+"""Layers whose halves, shift and scale, have the opposite order in diffusers; of SD3's context norms only the last."""
+
+
+def unet_blocks(names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each UNet block's name in the authors' code, which numbers blocks consecutively, and in diffusers."""
+    blocks = {found[0] for found in map(DIFFUSERS_BLOCK.match, names) if found}
+    yield from zip(("middle_block_0", "middle_block_1", "middle_block_2"), MIDDLE, strict=True)
+    for side, kind, start in (("down", "input_blocks", 1), ("up", "output_blocks", 0)):
+        for at, row in enumerate(_unet_rows(side, blocks), start):
+            yield from ((f"{kind}_{at}_{n}", block) for n, block in enumerate(row))
+
+
+def _unet_rows(side: str, blocks: Collection[str]) -> Iterator[list[str]]:
+    """Yield the blocks of one side of a UNet in order, grouped by the authors' number.
+
+    All levels but the last end in a change of size, even if no name shows it: a graph may take adapters of linear
+    layers only.
+    """
+    sizes = Counter(name.split("_")[2] for name in blocks if name.startswith(f"{side}_blocks_") and "resnets" in name)
+    levels = sorted(sizes, key=int)
+    for level in levels:
+        changes_size = level != levels[-1]
+        for n in range(sizes[level]):
+            row = [f"{side}_blocks_{level}_{kind}_{n}" for kind in ("resnets", "attentions")]
+            row = [block for block in row if block in blocks]
+            last = side == "up" and n == sizes[level] - 1 and changes_size
+            yield [*row, f"{side}_blocks_{level}_upsamplers_0"] if last else row
+        if side == "down" and changes_size:
+            yield [f"{side}_blocks_{level}_downsamplers_0"]
+
+
+def unet_layer(layer: str, blocks: Mapping[str, str]) -> str:
+    """Return diffusers' name of a UNet's layer; `blocks` are the names of its blocks (`unet_blocks`)."""
+    block = UNET_BLOCK.fullmatch(layer)
+    if layer in UNET_TOP or not block:
+        return UNET_TOP.get(layer, layer)
+    return f"{blocks.get(block[1], '')}_{UNET_LAYER.get(block[2], block[2])}"
+
+
+def transformer_layers(layer: str) -> Iterator[tuple[str, ...]]:
+    """Yield the possible names in diffusers of a transformer's layer, each as the layers that make it up."""
+    block = BLOCK.fullmatch(layer)
+    if block:
+        (prefix, table), number, rest = {name: row for name, *row in BLOCKS}[block[1]], block[2], block[3]
+        yield tuple(f"{prefix}_{number}_{name}" for name in table.get(rest, (rest,)))
+    for name in TOP.get(layer, (layer,)):
+        yield (name,)
+
+
+def older_layers(layer: str) -> tuple[str, ...]:
+    """Return today's possible names of a layer in older code of diffusers."""
+    plain = encoder = layer
+    for old, new in RENAMED:
+        plain = plain.replace(old, new)
+    for old, new in ENCODER_RENAMED:
+        encoder = encoder.replace(old, new)
+    return plain.removesuffix("_lora"), layer.replace("_processor", ""), encoder
