@@ -1,1 +1,1 @@
-"""Published adapters (LoRA, LoHa, LoKr, DoRA): read a file, find its layers, convert or fuse it."""
+"""Published adapters (LoRA, LoHa, LoKr, DoRA): fuse them into weights, or write them in the service's own layout."""

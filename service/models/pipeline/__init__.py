@@ -1,1 +1,1 @@
-"""From conditioning to pixels: denoiser, VAE and adapters, put together as the family says."""
+"""From conditioning to pixels: denoiser and VAE, put together as the family says."""
