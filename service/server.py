@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from contextlib import asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -32,6 +34,7 @@ from .engine.engine import Engine
 from .engine.queue import Limits
 from .errors import TintypeError
 from .models import ModelState, Repository
+from .models.loading_options import LoadingOptions, Precision
 from .models.runtime.provider_options import DEFAULTS, ProviderOptions
 from .rpc.access import HEALTH, Guard
 from .rpc.health import Health, wait_until_loaded
@@ -187,13 +190,41 @@ def _repository(config: ServiceConfig, existing: Repository | None) -> Generator
             providers=config.providers,
             threads=config.threads,
             memory=config.memory,
-            options=ProviderOptions(config.cuda_graphs, config.engines or DEFAULTS.engines, config.arena),
+            options=provider_options(config),
+            loading=loading_options(config),
         )
     except (TintypeError, ValueError) as error:
         raise ServeError(str(error)) from error
     with opened as repository:
         _check_models(repository)
         yield repository
+
+
+def provider_options(config: ServiceConfig) -> ProviderOptions:
+    """Return the options of execution providers that a configuration sets."""
+    return ProviderOptions(config.cuda_graphs, config.engines or DEFAULTS.engines, config.arena)
+
+
+def loading_options(config: ServiceConfig) -> LoadingOptions:
+    """Return the options for published weights that a configuration sets, with absolute folders."""
+    return LoadingOptions(
+        precision=Precision(config.precision),
+        mapped=config.mapped,
+        exact=config.exact,
+        text_encoders=config.text_encoders,
+        vae=config.vae,
+        cache=(config.weights_cache or _cache_folder(config) / "weights").absolute(),
+        templates=config.templates,
+        additions=(config.additions or config.data / "models").absolute(),
+    )
+
+
+def _cache_folder(config: ServiceConfig) -> Path:
+    """Return `tintype` in the user's cache folder; for a user without a home directory, `cache` in the data folder."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tintype"
+    except RuntimeError:
+        return config.data / "cache"
 
 
 def _check_models(repository: Repository) -> None:
