@@ -146,7 +146,8 @@ def _add_generate(parser: ArgumentParser) -> None:
 
 
 def _add_models(parser: ArgumentParser) -> None:
-    _add_action_and_name(parser, ("list", "load", "unload"), "name of the model to load or unload")
+    actions = ("list", "load", "unload", "available")
+    _add_action_and_name(parser, actions, "name of the model to load or unload, or of an available one to describe")
     _add_service(parser, "address of the service, HOST:PORT (default: 127.0.0.1:50051)")
 
 
@@ -235,10 +236,12 @@ COMMANDS = {
         """,
     ),
     "models": Command(
-        "list, load and unload the models of a running service",
+        "list, load and unload the models of a running service; list published models to try",
         ".models",
         _add_models,
         """
+        tintype models available
+        tintype models available sd-turbo
         tintype models
         tintype models load sdxl --grpc gpu-box:50051
         TINTYPE_SERVICE_KEY=tt-... tintype models unload sdxl

@@ -1,4 +1,4 @@
-"""`tintype models`: the models of a running service, and which of them are in memory."""
+"""`tintype models`: the models of a running service, and published models to try."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tintype.v1 import image_service_pb2 as pb
 
 from . import interrupt
+from .available import describe, overview
 from .errors import UserError
 from .service_client import connect
 from .settings.sources import Sources, warn_of_unknown_variables
@@ -29,6 +30,9 @@ HEADINGS = ("MODEL", "STATE", "FAMILY", "SIZE", "STEPS", "PROVIDER", "WEIGHTS", 
 def run(arguments: Namespace) -> int:
     """List the models, or load or unload one, and print them as a table. The default model is marked."""
     warn_of_unknown_variables()
+    if arguments.action == "available":
+        print(describe(arguments.name) if arguments.name else overview())
+        return 0
     if arguments.action in ("load", "unload") and not arguments.name:
         raise UserError(f"{arguments.action} needs the name of a model: tintype models {arguments.action} NAME")
     if arguments.action == "list" and arguments.name:

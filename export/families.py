@@ -1,7 +1,7 @@
 """The families of pipelines that can be exported, one row each.
 
-A row holds a family's class names in diffusers and the parts that become graphs. The defaults of its requests are in
-the service's row (`service.models.folder.families`). No other module of this package depends on a pipeline's name.
+A row holds a family's class names in diffusers, the parts that become graphs, and the defaults of its requests. No
+other module of this package depends on a pipeline's name.
 """
 
 from __future__ import annotations
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestDefaults:
+    """Values for requests that omit them; `max_tokens` is the limit of the longest text encoder."""
+
+    steps: int
+    guidance_scale: float
+    max_tokens: int = 77
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """A family of pipelines.
 
@@ -23,6 +32,7 @@ class Family:
     - `pipelines` are the classes that model_index.json may name.
     - `parts` become graphs; the last one is the denoiser. Those in `optional` may be missing.
     - `lacks` is a part whose absence identifies this family among those with the same classes.
+    - `defaults` are for requests; `distilled` replaces them for models distilled to few steps.
     - `classes` maps a part's class to another row of `components.registry`.
     - `call` holds further arguments of diffusers' pipeline, with which it generates the requested size.
     """
@@ -30,6 +40,8 @@ class Family:
     name: str
     pipelines: tuple[str, ...]
     parts: tuple[str, ...]
+    defaults: RequestDefaults
+    distilled: RequestDefaults | None = None
     lacks: str = ""
     optional: frozenset[str] = frozenset()
     classes: Mapping[str, str] = field(default_factory=dict)
@@ -47,50 +59,62 @@ def _pipeline_classes(name: str, *tasks: str) -> tuple[str, ...]:
 
 
 IMAGE_TASKS = ("Img2Img", "Inpaint")
+# Steps and guidance are those that the model cards recommend.
 FAMILIES = (
     Family(
         name="sd",
         pipelines=_pipeline_classes("StableDiffusion", *IMAGE_TASKS),
         parts=("text_encoder", "vae", "unet"),
+        defaults=RequestDefaults(steps=50, guidance_scale=7.5),
+        distilled=RequestDefaults(steps=1, guidance_scale=0),
     ),
     Family(
         name="lcm",
         pipelines=_pipeline_classes("LatentConsistencyModel", "Img2Img"),
         parts=("text_encoder", "vae", "unet"),
+        defaults=RequestDefaults(steps=4, guidance_scale=8.5),
     ),
     Family(
         name="sdxl_refiner",
         pipelines=_pipeline_classes("StableDiffusionXL", *IMAGE_TASKS),
         lacks="text_encoder",
         parts=("text_encoder_2", "vae", "unet"),
+        defaults=RequestDefaults(steps=50, guidance_scale=5),
     ),
     Family(
         name="sdxl",
         pipelines=_pipeline_classes("StableDiffusionXL", *IMAGE_TASKS),
         parts=("text_encoder", "text_encoder_2", "vae", "unet"),
+        defaults=RequestDefaults(steps=50, guidance_scale=5),
+        distilled=RequestDefaults(steps=1, guidance_scale=0),
     ),
     Family(
         name="sd3",
         pipelines=_pipeline_classes("StableDiffusion3", *IMAGE_TASKS),
         parts=("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "transformer"),
         optional=frozenset({"text_encoder_3"}),
+        defaults=RequestDefaults(steps=28, guidance_scale=7, max_tokens=256),
     ),
     Family(
         name="flux",
         pipelines=_pipeline_classes("Flux", *IMAGE_TASKS),
         parts=("text_encoder", "text_encoder_2", "vae", "transformer"),
+        defaults=RequestDefaults(steps=28, guidance_scale=3.5, max_tokens=512),
+        distilled=RequestDefaults(steps=4, guidance_scale=0, max_tokens=256),
     ),
     Family(
         name="pixart_sigma",
         pipelines=_pipeline_classes("PixArtSigma"),
         parts=("text_encoder", "vae", "transformer"),
         classes={"T5EncoderModel": "T5EncoderModel with a mask"},
+        defaults=RequestDefaults(steps=20, guidance_scale=4.5, max_tokens=300),
         call={"use_resolution_binning": False},
     ),
     Family(
         name="sana",
         pipelines=_pipeline_classes("Sana"),
         parts=("text_encoder", "vae", "transformer"),
+        defaults=RequestDefaults(steps=20, guidance_scale=4.5, max_tokens=300),
         call={"use_resolution_binning": False},
     ),
 )

@@ -7,11 +7,10 @@ The key `tintype` holds `MANIFEST_VERSION`. Sizes are [width, height] in pixels;
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any
 
 from tintype.service.models.files import sha256
-from tintype.service.models.folder.distilled import is_distilled
-from tintype.service.models.folder.families import FAMILIES
 from tintype.service.numerics import Diffusion, InvalidChoice
 
 from .errors import ExportRefusal
@@ -20,23 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .families import Family
+    from .families import Family, RequestDefaults
 
 MANIFEST = "tintype.json"
 # The record of an unfinished export (`export.resume`), which is not a file of the model.
 STATE = "export.json"
 MANIFEST_VERSION = 1
+# The word that marks one-step UNets in names of repositories: stabilityai/sd-turbo, stabilityai/sdxl-turbo.
+TURBO = "turbo"
 ENCODER, CLIP = "text_encoder", "CLIP"
 # Latent cells: FLUX.1 was trained at 1,024 pixels, which are 128 cells, and packs cells two by two.
 FLUX_SIDE, FLUX_PATCH = 128, 2
-
-
-class RequestDefaults(NamedTuple):
-    """Values for requests that omit them; `max_tokens` is the limit of the longest text encoder."""
-
-    steps: int
-    guidance_scale: float
-    max_tokens: int
 
 
 def describe(pipeline: Any, family: Family, source: str, **facts: Any) -> dict[str, Any]:
@@ -48,7 +41,7 @@ def describe(pipeline: Any, family: Family, source: str, **facts: Any) -> dict[s
     denoiser, vae, noise = getattr(pipeline, family.denoiser).config, pipeline.vae.config, pipeline.scheduler
     downscale = 2 ** (len(vae.get("block_out_channels") or vae.encoder_block_out_channels) - 1)
     names = (source, *(str(config.get("_name_or_path") or "") for config in (pipeline.config, denoiser)))
-    defaults = _request_defaults(family, denoiser, noise.config, names)
+    defaults = _defaults(family, denoiser, noise.config, names)
     side = _native_side(denoiser) * downscale
     return {
         "tintype": MANIFEST_VERSION,
@@ -110,13 +103,21 @@ def _size_multiple(denoiser: Any) -> int:
     return max(denoiser.patch_size, 1 if denoiser.get("sample_size") else FLUX_PATCH)
 
 
-def _request_defaults(family: Family, denoiser: Any, noise: Any, names: Iterable[str]) -> RequestDefaults:
-    """Return the service's defaults of the family, or those for models distilled to few steps."""
-    served = FAMILIES[family.name]
-    distilled = served.distilled if is_distilled(served, denoiser, noise, names) else None
-    if distilled is None:
-        return RequestDefaults(served.steps, served.guidance_scale, served.max_tokens)
-    return RequestDefaults(distilled.steps, distilled.guidance_scale, distilled.max_tokens or served.max_tokens)
+def _defaults(family: Family, denoiser: Any, noise: Any, names: Iterable[str]) -> RequestDefaults:
+    """Return the family's defaults, or those for models distilled to few steps.
+
+    FLUX.1 schnell has no guidance input, and its noise levels do not depend on the size; those of a de-distilled model
+    do. A distilled UNet (SD-Turbo, SDXL-Turbo) has the architecture and settings of an ordinary one. It is recognised
+    by its name, if it also predicts epsilon from `trailing` timesteps.
+    """
+    if family.distilled is None:
+        return family.defaults
+    if "guidance_embeds" in denoiser:
+        fixed = not denoiser.guidance_embeds and not noise.get("use_dynamic_shifting")
+        return family.distilled if fixed else family.defaults
+    trailing = noise.get("timestep_spacing") == "trailing" and noise.get("prediction_type") == "epsilon"
+    named = any(TURBO in re.split(r"[^a-z0-9]+", name.lower().rsplit("/", 1)[-1]) for name in names)
+    return family.distilled if trailing and named else family.defaults
 
 
 def write(folder: Path, description: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import run_with_exit_code
 from ..settings.definitions import settings_of
-from ..settings.values import HubId
+from ..settings.values import HubModel
 from .serve import SERVERS, serve
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _as_paths(value: object) -> object:
     """Return models as the paths that they are: the parent has resolved hub ids."""
     if isinstance(value, tuple):
         return tuple(map(_as_paths, value))
-    return Path(value.text) if isinstance(value, HubId) else value
+    return Path(value.text) if isinstance(value, HubModel) else value
 
 
 def main(command: str) -> int:

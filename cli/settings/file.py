@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .definitions import SECRETS, SECTIONS, SHARED, settings_of
-from .values import HubId, parse_path
+from .values import HubModel, parse_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ def resolve_paths(value: object, folder: Path) -> object:
     """Resolve relative paths against a folder; a hub id that is a path there becomes that path."""
     if isinstance(value, tuple):
         return tuple(resolve_paths(item, folder) for item in value)
-    if isinstance(value, HubId):
+    if isinstance(value, HubModel):
         return value.or_path(folder)
     return folder / value if isinstance(value, Path) else value
 

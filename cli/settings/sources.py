@@ -15,7 +15,7 @@ from tintype.v1.settings import Common
 from ..errors import UserError
 from .definitions import SECTIONS, Setting, default_data, section_of, settings_of
 from .file import SettingsFile, find_file, resolve_paths
-from .values import HubId
+from .values import HubModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -113,7 +113,7 @@ def _as_paths(value: object) -> object:
     """Replace hub ids by the paths of their snapshots, which are downloaded if necessary."""
     if isinstance(value, tuple):
         return tuple(map(_as_paths, value))
-    return import_module("tintype.cli.pull").resolve_model(value.text) if isinstance(value, HubId) else value
+    return import_module("tintype.cli.pull").resolve_model(value.text) if isinstance(value, HubModel) else value
 
 
 def build_config(config: type[Config], values: Mapping[str, Any]) -> Config:

@@ -23,7 +23,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]{1,100})?")
+# OWNER/NAME, optionally a file of it, optionally @REVISION. The hub's client checks the parts.
+HUB_MODEL = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(/[\w./ -]+\.safetensors)?(@[\w./+=#-]+)?")
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -42,18 +43,17 @@ class PathTooLong(UserError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class HubId:
-    """A model on the Hugging Face hub: OWNER/NAME or OWNER/NAME@REVISION."""
+class HubModel:
+    """A model on the Hugging Face hub: OWNER/NAME, with /FILE.safetensors or @REVISION as far as needed."""
 
     text: str
 
     def __str__(self) -> str:
         return self.text
 
-    def or_path(self, folder: Path) -> Path | HubId:
-        """Return the path of this text in `folder` if its parent is a folder there, otherwise this id."""
-        path = folder / self.text
-        return path if path.parent.is_dir() else self
+    def or_path(self, folder: Path) -> Path | HubModel:
+        """Return the path of this text in `folder` if its first part is a folder there, otherwise this id."""
+        return folder / self.text if (folder / self.text.partition("/")[0]).is_dir() else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,9 @@ def parse_path(text: str) -> Path:
     return path
 
 
-def parse_model(text: str) -> Path | HubId:
+def parse_model(text: str) -> Path | HubModel:
     """Return the hub id that a text looks like, otherwise a path with `~` expanded."""
-    return HubId(text) if HUB_ID.fullmatch(text) else parse_path(text)
+    return HubModel(text) if HUB_MODEL.fullmatch(text) else parse_path(text)
 
 
 def parse_text(text: str) -> str:
@@ -144,11 +144,11 @@ def _parse_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in parse_text(text).split(",") if name.strip())
 
 
-def _parse_models(text: str) -> tuple[Path | HubId, ...]:
+def _parse_models(text: str) -> tuple[Path | HubModel, ...]:
     return tuple(parse_model(model) for model in text.split(os.pathsep) if model)
 
 
-def _parse_one_model(text: str) -> tuple[Path | HubId, ...]:
+def _parse_one_model(text: str) -> tuple[Path | HubModel, ...]:
     return (parse_model(text),)
 
 

@@ -1,0 +1,75 @@
+"""`tintype models available`: published models to try, with licence, size, memory, steps and use."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from .errors import UserError
+from .published_models import FULL, HALF, PUBLISHED, PublishedModel
+from .settings.values import format_size
+from .terminal import format_table
+
+HEADINGS = ("MODEL", "LICENCE", "DOWNLOAD", "CPU", "GPU", "STEPS", "SIZE", "FOR")
+FOOTER = """
+CPU and GPU: memory for an image of that size, in float32 and in float16, calculated from the number of parameters.
+* gated: accept the terms on its page, and set HF_TOKEN. Licences apply to you: read them on the model's page.
+`tintype models available NAME` shows how to start one."""
+
+
+def overview() -> str:
+    """Return all models as a table."""
+    return format_table([HEADINGS, *map(_row, PUBLISHED)]) + "\n" + FOOTER
+
+
+def _row(model: PublishedModel) -> tuple[str, ...]:
+    memory = [format_size(model.memory_bytes(each, model.side)) for each in (FULL, HALF)]
+    return (
+        model.id + "*" * model.gated,
+        model.license,
+        format_size(model.download_bytes),
+        *memory,
+        str(model.steps or "-"),
+        str(model.side or "-"),
+        model.purpose,
+    )
+
+
+def describe(name: str) -> str:
+    """Return the details of one model, by its id or its name, and the commands that start it. Raises UserError."""
+    model = _find(name)
+    lines = [f"{model.id}: {model.purpose}", f"  licence    {model.license}"]
+    lines += [f"  page       https://huggingface.co/{model.id}", f"  download   {format_size(model.download_bytes)}"]
+    if not model.replaces_vae:
+        lines += [f"  made for   {model.steps} steps, {model.side}x{model.side} pixels", *_memory(model)]
+    lines += [f"  note       {model.note}"] if model.note else []
+    return "\n".join([*lines, "", *_commands(model)])
+
+
+def _memory(model: PublishedModel) -> list[str]:
+    def amounts(bytes_each: int) -> str:
+        return ", ".join(
+            f"{format_size(model.memory_bytes(bytes_each, side))} at {side}x{side}" for side in (512, 1024)
+        )
+
+    calculated = "calculated from the number of parameters"
+    return [
+        f"  CPU        {amounts(FULL)}, in float32 ({calculated})",
+        f"  GPU        {amounts(HALF)}, in float16 ({calculated})",
+    ]
+
+
+def _commands(model: PublishedModel) -> list[str]:
+    """Return the commands to paste."""
+    terms = f"Accept its terms at https://huggingface.co/{model.id}, then run `export HF_TOKEN=hf_...` and:"
+    start = f"--model {model.replaces_vae} --vae {model.id}" if model.replaces_vae else f"--model {model.id}"
+    head = [terms, ""] if model.gated else []
+    return [*head, f"  tintype pull {model.id}", f"  tintype up {start}"]
+
+
+def _find(name: str) -> PublishedModel:
+    known = {key: model for model in PUBLISHED for key in (model.id.lower(), model.name.lower())}
+    if name.lower() in known:
+        return known[name.lower()]
+    close = get_close_matches(name.lower(), known, 1)
+    hint = f"did you mean {known[close[0]].name!r}?" if close else "`tintype models available` lists all"
+    raise UserError(f"{name!r} is not in the list; {hint}. Other models on the hub can be served too")

@@ -1,0 +1,66 @@
+"""The list of published models: complete rows, calculated sizes, and commands to paste."""
+
+from __future__ import annotations
+
+import pytest
+
+from tintype.cli import main
+from tintype.cli.available import describe, overview
+from tintype.cli.commands import build_parser
+from tintype.cli.errors import UserError
+from tintype.cli.published_models import FULL, HALF, PUBLISHED, PublishedModel
+from tintype.cli.settings.values import HUB_MODEL
+
+
+def test_rows_are_complete() -> None:
+    """Each model has a valid id, a licence and a use; an image model has steps and a size."""
+    assert len({model.id for model in PUBLISHED}) == len(PUBLISHED)
+    assert len({model.name.lower() for model in PUBLISHED}) == len(PUBLISHED)
+    for model in PUBLISHED:
+        assert HUB_MODEL.fullmatch(model.id)
+        assert model.license
+        assert model.purpose
+        assert bool(model.steps and model.side) is not bool(model.replaces_vae)
+        assert model.full <= sum(model.parameters)
+
+
+def test_vaes_belong_to_listed_models() -> None:
+    """The example of a VAE is a model of the list."""
+    ids = {model.id for model in PUBLISHED}
+    assert {model.replaces_vae for model in PUBLISHED if model.replaces_vae} <= ids
+
+
+def test_sizes_follow_from_parameters() -> None:
+    """Two bytes for a parameter are downloaded, four where no other is published; memory grows with the image."""
+    model = PublishedModel(id="a/b", license="MIT", purpose="x", parameters=(100, 20), full=20)
+    assert model.download_bytes == 100e6 * 2 + 20e6 * 4
+    assert model.memory_bytes(FULL, 0) == 120e6 * 4
+    assert model.memory_bytes(HALF, 1024) > model.memory_bytes(HALF, 512) > 120e6 * 2
+
+
+def test_overview_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table needs no service; gated models are marked, and the calculation is stated."""
+    assert main(["models", "available"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    marked = {model.id + "*" * model.gated for model in PUBLISHED}
+    assert marked <= {line.split()[0] for line in lines if line}
+    assert "calculated from the number of parameters" in overview()
+
+
+@pytest.mark.parametrize("model", PUBLISHED, ids=lambda model: model.name)
+def test_commands_are_valid(model: PublishedModel) -> None:
+    """The details end with the two commands, which the parser accepts; a gated model's begin with its page."""
+    text = describe(model.name.upper())
+    pull, up = (line.strip().split()[1:] for line in text.splitlines()[-2:])
+    assert pull == ["pull", model.id]
+    arguments = build_parser().parse_args(up)
+    assert model.id in (*arguments.models, arguments.vae)
+    assert ("HF_TOKEN" in text) is model.gated
+
+
+def test_unknown_name_is_an_error() -> None:
+    """A name that is not in the list is an error that suggests a similar one."""
+    with pytest.raises(UserError, match="did you mean 'sd-turbo'"):
+        describe("sd-turbos")
+    with pytest.raises(UserError, match="lists all"):
+        describe("zzzz")
