@@ -1,4 +1,4 @@
-"""Generate the Python stubs of the contract (`make protos`). With `--check`, check that they are up to date.
+"""Generate the Python stubs of the contract and of ONNX (`make protos`). With `--check`, check that they are up to date.
 
 The versions in requirements.txt are part of the contract: stubs that they generate run on protobuf 6 and 7.
 
@@ -20,32 +20,48 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-PROTOS = Path(__file__).resolve().parent
-CONTRACT = "tintype/v1/image_service.proto"
-STUBS = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"tintype/v1": "protos/tintype/v1", "tintype/service": "service"}
+"""Where protoc finds a file, by the folder of its name: a process registers a file under its name once."""
+
+CONTRACT = ("python", "pyi", "grpc_python", "mypy_grpc")
+MESSAGES = ("python", "pyi")
+STUBS = {"python": "_pb2.py", "pyi": "_pb2.pyi", "grpc_python": "_pb2_grpc.py", "mypy_grpc": "_pb2_grpc.pyi"}
+FILES = {
+    "tintype/v1/image_service.proto": CONTRACT,
+    "tintype/service/models/templates/onnx.proto": MESSAGES,
+}
+"""Each file with the kinds of its stubs."""
 
 
 def generate(folder: Path) -> list[Path]:
     """Generate the stubs into `folder`; return their paths relative to it."""
-    kinds = ("python", "pyi", "grpc_python", "mypy_grpc")
     plugin = Path(sys.executable).parent / "protoc-gen-mypy_grpc"
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"--plugin={plugin.name}={plugin}"]
-    subprocess.run([*command, *(f"--{kind}_out={folder}" for kind in kinds), CONTRACT], check=True)  # noqa: S603 - our own
-    return [Path(CONTRACT.removesuffix(".proto") + ending) for ending in STUBS]
+    paths = (f"-I{name}={ROOT / place}" for name, place in PACKAGES.items())
+    command = [sys.executable, "-m", "grpc_tools.protoc", *paths, f"--plugin={plugin.name}={plugin}"]
+    for file, kinds in FILES.items():
+        subprocess.run([*command, *(f"--{kind}_out={folder}" for kind in kinds), file], check=True)  # noqa: S603 - our own
+    return [Path(file.removesuffix(".proto") + STUBS[kind]) for file, kinds in FILES.items() for kind in kinds]
 
 
 def main(arguments: list[str]) -> int:
     """Write the stubs; with `--check`, print the stubs that differ and return 1 if there are any."""
     with TemporaryDirectory() as folder:
         fresh = generate(Path(folder))
-        stale = [path for path in fresh if not _equal(PROTOS / path, Path(folder, path))]
+        stale = [path for path in fresh if not _equal(_committed(path), Path(folder, path))]
         if arguments != ["--check"]:
             for path in stale:
-                shutil.copyfile(Path(folder, path), PROTOS / path)
+                shutil.copyfile(Path(folder, path), _committed(path))
             return 0
     for path in stale:
-        sys.stderr.write(f"protos/{path} does not match the contract: run `make protos`\n")
+        sys.stderr.write(f"{_committed(path).relative_to(ROOT)} does not match its .proto: run `make protos`\n")
     return 1 if stale else 0
+
+
+def _committed(stub: Path) -> Path:
+    """Return the place of a stub in the repository."""
+    name = next(name for name in PACKAGES if stub.is_relative_to(name))
+    return ROOT / PACKAGES[name] / stub.relative_to(name)
 
 
 def _equal(one: Path, other: Path) -> bool:

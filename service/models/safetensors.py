@@ -2,8 +2,8 @@
 
 The format is described at https://huggingface.co/docs/safetensors. The published library is written in Rust; this
 module reads what the service needs. The header is checked before any number is read: tensors follow each other without
-gaps to the end of the file, and each has the bytes of its shape. So a file takes no more memory than its own size as
-float32.
+gaps to the end of the file, each has the bytes of its shape, and no two have the same name. So a file takes no more
+memory than its own size as float32.
 """
 
 from __future__ import annotations
@@ -16,27 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .files import ModelFileError, label
+from .weights.number_formats import DTYPES, OPAQUE, convert, itemsize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from .model import Array
 
 MAX_HEADER = 2**26  # bytes; a file that claims more is damaged
 MAX_BYTES = 2**33  # of one file; the largest published adapters have half of that
+MAX_TENSORS = 100_000  # of one file; the largest published models have a few thousand
 MAX_NAME = 120  # characters of a name in a message
 METADATA = "__metadata__"
-DTYPES: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-    "F8_E4M3": np.dtype("u1"),
-    "F8_E5M2": np.dtype("u1"),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-}
+OFFSETS = "data_offsets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +43,7 @@ class TensorEntry:
 
 
 class TensorFile:
-    """A safetensors file: `entries` by name, and `metadata`.
+    """A safetensors file: `entries` by name, `metadata`, and `data`, the byte of the file where the numbers begin.
 
     Raises:
         ModelFileError: the file is damaged, or larger than `most` bytes.
@@ -59,7 +52,7 @@ class TensorFile:
     def __init__(self, path: Path, *, most: int = MAX_BYTES) -> None:
         self.path = path
         try:
-            self._data, size, header = _read_header(path, most)
+            self.data, size, header = _read_header(path, most)
             self.metadata = _metadata(header.pop(METADATA, {}))
             self.entries = {name: _entry(name, fields) for name, fields in header.items()}
         except ModelFileError:
@@ -68,21 +61,22 @@ class TensorFile:
             raise ModelFileError(f"{label(path)} cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
             raise ModelFileError(f"{label(path)} is not a safetensors file: {printable(str(error))}") from error
-        self._check_places(size - self._data)
+        self._check_places(size - self.data)
 
     def read(self, name: str) -> Array:
         """Return a tensor, float32.
 
         Raises:
-            ModelFileError: the file cannot be read any more.
+            ModelFileError: the file cannot be read any more, or the tensor has no numbers.
         """
         entry = self.entries[name]
-        dtype = DTYPES[entry.dtype]
+        if entry.dtype not in DTYPES:
+            raise ModelFileError(_wrong_dtype(name, entry.dtype))
         try:
             with self.path.open("rb") as file:
-                file.seek(self._data + entry.begin)
-                numbers = np.fromfile(file, dtype, math.prod(entry.shape))
-            return _widened(entry.dtype, numbers).reshape(entry.shape)
+                file.seek(self.data + entry.begin)
+                numbers = np.fromfile(file, DTYPES[entry.dtype], math.prod(entry.shape))
+            return convert(numbers, entry.dtype).reshape(entry.shape)
         except (OSError, ValueError, MemoryError) as error:
             raise ModelFileError(f"{label(self.path)}: {printable(name)} cannot be read: {error}") from error
 
@@ -131,7 +125,24 @@ def _read_header(path: Path, most: int) -> tuple[int, int, dict[str, Any]]:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= min(size - 8, MAX_HEADER):
             raise ModelFileError(f"{label(path)} is not a safetensors file, or is cut off")
-        return 8 + length, size, json.loads(file.read(length))
+        header = file.read(length)
+    if header.count(OFFSETS.encode()) > MAX_TENSORS:  # found before the header's tensors take memory
+        raise ModelFileError(f"{label(path)} must have at most {MAX_TENSORS} tensors")
+    return 8 + length, size, json.loads(header, object_pairs_hook=_without_duplicates)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of the header; of two fields of one name JSON's readers would keep the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"its header has {twice!r} twice")
+    return fields
+
+
+def _wrong_dtype(name: str, dtype: object) -> str:
+    return f"{printable(name)} has the dtype {printable(str(dtype))}; supported are {', '.join(DTYPES)}"
 
 
 def _metadata(fields: Mapping[str, Any]) -> dict[str, str]:
@@ -145,36 +156,13 @@ def _entry(name: str, fields: Mapping[str, Any]) -> TensorEntry:
         ModelFileError: the dtype is unknown, or the shape does not fit the bytes.
         ValueError, KeyError, TypeError: a field is missing or of another type.
     """
-    dtype, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields["data_offsets"]
-    if dtype not in DTYPES:
-        raise ModelFileError(
-            f"{printable(name)} has the dtype {printable(str(dtype))}; supported are {', '.join(DTYPES)}"
-        )
+    dtype, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields[OFFSETS]
+    if dtype not in DTYPES and dtype not in OPAQUE:
+        raise ModelFileError(_wrong_dtype(name, dtype))
     if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
         raise ModelFileError(f"{printable(name)} must have a shape and offsets of whole numbers, at least 0")
-    if end - begin != math.prod(shape) * DTYPES[dtype].itemsize:
+    if end - begin != math.prod(shape) * itemsize(dtype):
         raise ModelFileError(
             f"{printable(name)} has {end - begin} bytes, which does not fit its shape {list(shape[:8])} in {dtype}"
         )
     return TensorEntry(dtype, shape, begin, end)
-
-
-def _widened(dtype: str, numbers: np.ndarray[Any, np.dtype[Any]]) -> Array:
-    """Return numbers as float32; NumPy has neither bfloat16 nor 8-bit floats."""
-    widen = WIDEN.get(dtype)
-    return np.asarray(widen(numbers) if widen else numbers, np.float32)
-
-
-def _e4m3() -> Array:
-    """Return the 256 values of float8_e4m3fn: there is no infinity, and two patterns are NaN."""
-    bits = np.arange(256)
-    exponent, fraction = (bits >> 3) & 15, (bits & 7) / 8
-    values = np.where(exponent, (1 + fraction) * 2.0 ** (exponent - 7), fraction * 2.0**-6)
-    return np.where(bits & 127 == 127, np.nan, np.where(bits & 128, -values, values)).astype(np.float32)
-
-
-WIDEN: dict[str, Callable[[np.ndarray[Any, np.dtype[Any]]], Any]] = {
-    "BF16": lambda upper: (upper.astype(np.uint32) << 16).view(np.float32),
-    "F8_E5M2": lambda upper: (upper.astype(np.uint16) << 8).view(np.float16),
-    "F8_E4M3": lambda bits: _e4m3()[bits],
-}
