@@ -1,4 +1,4 @@
-"""Generate the Python stubs of the contract and of ONNX (`make protos`). With `--check`, check that they are up to date.
+"""Generate the Python stubs of the contract and of ONNX (`make protos`). With `--check`, check that they are current.
 
 The versions in requirements.txt are part of the contract: stubs that they generate run on protobuf 6 and 7.
 

@@ -51,6 +51,13 @@ class FileIdentity(NamedTuple):
         return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
+def _identity(path: Path) -> FileIdentity | None:
+    try:
+        return FileIdentity.of(path)
+    except OSError:
+        return None
+
+
 class StoredTensor(NamedTuple):
     """A tensor of a file; `path` has no symbolic links, `offset` is the byte of the first number."""
 
@@ -66,21 +73,45 @@ class StoredTensor(NamedTuple):
 
 
 class TensorFiles:
-    """The tensors of `paths` by name, `tensors`, and each file's identity at that time, `identities`.
+    """The tensors of `paths` by name, `tensors`, and each file's identity now, `identities`, by its real path.
 
     Raises:
         ModelFileError: a file is missing or damaged, or two files have a tensor of one name.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
         self.tensors: dict[str, StoredTensor] = {}
         self.identities: dict[Path, FileIdentity] = {}
         for path in paths:
             self._add(path)
 
+    def check_unchanged(self) -> None:
+        """Check that all files are those whose headers were read.
+
+        Raises:
+            ModelFileError: a file was changed, replaced or removed.
+        """
+        for path, identity in zip(self.paths, self.identities.items(), strict=True):
+            if _identity(identity[0]) != identity[1]:
+                raise ModelFileError(f"{label(path)} has changed since the model was read; load the model again")
+
+    def overwritten(self) -> list[Path]:
+        """Return the files that were written to where they lie, so that mappings of them have other numbers now.
+
+        A file that was replaced or removed is not among them: mappings keep the old one.
+        """
+        now = [
+            (path, _identity(real), then)
+            for path, (real, then) in zip(self.paths, self.identities.items(), strict=True)
+        ]
+        return [path for path, found, then in now if found and found != then and found.inode == then.inode]
+
     def _add(self, path: Path) -> None:
         try:
             real = path.resolve()
+            if real in self.identities:
+                raise ModelFileError(f"{label(path)} is listed twice")
             self.identities[real] = FileIdentity.of(real)  # before its header is read: a later change is noticed
         except FileNotFoundError:
             raise ModelFileError(f"{label(path)} is missing") from None
@@ -159,8 +190,13 @@ class TensorReader:
 
     def matrix(self, pieces: Sequence[Piece], *, rounded: bool = False) -> Stored:
         """Return a parameter [rows, columns] as float32. Raises as `blocks`."""
-        blocks = list(self.blocks(pieces, np.float32, rounded=rounded))
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        views = [self._view(piece) for piece in pieces]
+        matrix = np.empty((sum(len(view.numbers) for view in views), views[0].numbers.shape[1]), np.float32)
+        at = 0
+        for block in self.blocks(pieces, np.float32, rounded=rounded):
+            matrix[at : at + len(block)] = block
+            at += len(block)
+        return matrix
 
     def _view(self, piece: Piece) -> _View:
         tensor = self._files.tensors[piece.name]

@@ -1,0 +1,233 @@
+"""Filling a template's graph: every weight gets a place in a file.
+
+A weight whose numbers lie in the published file as the graph reads them is pointed at: nothing is copied. Any other one
+is written to a file, in another format, transposed, joined or quantized, a few megabytes at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..weights.number_formats import itemsize
+from ..weights.quantizing import quantized_bytes
+from .layout import Layout, WeightUses, external_weights
+from .onnx_pb2 import ModelProto, TensorProto
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from io import FileIO
+
+    from numpy.typing import NDArray
+
+    from ..weights.linking import Link
+    from ..weights.pieces import Piece
+    from ..weights.quantizing import Quantizer
+    from ..weights.tensor_files import TensorFiles, TensorReader
+
+PAGE = 4096  # bytes; weights begin at a page, so that a mapping of one has no numbers of another
+SMALL_ALIGNMENT = 64  # bytes, for weights that are smaller than a page
+TYPES: dict[int, type[np.generic]] = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
+STORED = {TensorProto.FLOAT: "F32", TensorProto.FLOAT16: "F16"}
+
+
+class Place(NamedTuple):
+    """Where the numbers of a weight lie: a file, and the bytes in it."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class FillSettings:
+    """How to fill a graph.
+
+    `base` is the folder below which all files of weights must lie; None lets nothing be pointed at. With `rounded`
+    float32 weights are rounded to float16. `quantizer` chooses the weights that are quantized, whose products have the
+    `accuracy` level of MatMulNBits.
+    """
+
+    layout: Layout
+    base: Path | None = None
+    rounded: bool = False
+    quantizer: Quantizer | None = None
+    accuracy: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One weight: its tensor in the graph, and what becomes of it. `place` is None for a weight that is written."""
+
+    link: Link
+    tensor: TensorProto
+    place: Place | None
+    fused: bool
+    transposed: bool
+    quantized: bool
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the weight that is not quantized."""
+        return self.link.size * np.dtype(TYPES[self.tensor.data_type]).itemsize
+
+
+class GraphFilling:
+    """The graph of `template`, to be filled with the weights of `links` in `files`."""
+
+    def __init__(self, template: bytes, links: Iterable[Link], files: TensorFiles, settings: FillSettings) -> None:
+        self._model = ModelProto.FromString(template)
+        self._files, self._settings = files, settings
+        tensors = external_weights(self._model.graph)
+        self._uses = WeightUses(self._model, tensors)
+        self._steps = [self._plan(each, tensors[each.name]) for each in links]
+
+    @property
+    def quantization(self) -> dict[str, Any] | None:
+        """The card of the quantizer, None without one."""
+        return self._settings.quantizer.card().as_json() if self._settings.quantizer else None
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Bytes of the weights that are written, about."""
+        return sum(self._written(step) for step in self._steps)
+
+    def fill(self, writer: WeightWriter, base: Path) -> bytes:
+        """Write what must be written, and return the graph, whose names of files are relative to `base`.
+
+        Raises:
+            ModelFileError: a number does not fit into the format.
+            OSError: a file cannot be read, or the disk is full.
+        """
+        with self._files.reader() as reader:
+            for step in self._steps:
+                if not (step.quantized and self._quantize(step, reader, writer, base)):
+                    self._place(step, reader, writer, base)
+        self._uses.finish()
+        return self._model.SerializeToString()
+
+    def _plan(self, link: Link, tensor: TensorProto) -> Step:
+        settings, name = self._settings, link.name
+        transposed = self._uses.is_transposed(name) and settings.layout is not Layout.KEPT
+        fused = transposed and settings.layout is Layout.FUSED and self._uses.can_fuse(name)
+        place = None
+        rounds = settings.rounded and tensor.data_type == TensorProto.FLOAT
+        if settings.base and (fused or not transposed) and not rounds:
+            place = stored_place(link, self._files, STORED[tensor.data_type])
+        quantizer = settings.quantizer
+        quantized = bool(quantizer and quantizer.wants(name, link.shape, self._uses.operators(name)))
+        return Step(link, tensor, place, fused, transposed and not fused, quantized)
+
+    def _written(self, step: Step) -> int:
+        quantizer = self._settings.quantizer
+        if step.quantized and quantizer:
+            return quantized_bytes(step.link.shape, quantizer.bits, quantizer.block)
+        return 0 if step.place else step.bytes
+
+    def _quantize(self, step: Step, reader: TensorReader, writer: WeightWriter, base: Path) -> bool:
+        """Write a weight in blocks; return False for one that the quantizer keeps."""
+        quantizer, link, kind = self._settings.quantizer, step.link, step.tensor.data_type
+        result = quantizer and quantizer.quantize(link.name, reader.matrix(link.pieces))
+        if not quantizer or not result:
+            return False
+        codes, scales = f"{link.name}.codes", f"{link.name}.scales"
+        attributes = {"bits": quantizer.bits, "block_size": quantizer.block, "accuracy_level": self._settings.accuracy}
+        self._uses.quantize(link.name, link.shape, codes, scales, **attributes)
+        numbers = result.scales.astype(TYPES[kind])
+        _set(self._model.graph.initializer.add(), scales, numbers.shape, kind, writer.write([numbers]), base)
+        packed = result.packed
+        _set(step.tensor, codes, packed.shape, TensorProto.UINT8, writer.write([packed]), base)
+        return True
+
+    def _place(self, step: Step, reader: TensorReader, writer: WeightWriter, base: Path) -> None:
+        link, kind = step.link, step.tensor.data_type
+        if step.fused:
+            self._uses.fuse(link.name)
+        elif step.transposed:
+            self._uses.turn(link.name)
+        shape = link.shape[::-1] if step.transposed else link.shape
+        rounded = self._settings.rounded
+        blocks = reader.blocks(link.pieces, TYPES[kind], transposed=step.transposed, rounded=rounded)
+        _set(step.tensor, link.name, shape, kind, step.place or writer.write(blocks), base)
+
+
+class WeightWriter:
+    """Writes weights one after the other to the file `path`, which is made for the first one.
+
+    The file will be renamed to `final` if that is given.
+    """
+
+    def __init__(self, path: Path = Path(os.devnull), final: Path | None = None) -> None:
+        self._path, self._final = path, final or path
+        self._file: FileIO | None = None
+        self._end = 0
+
+    def write(self, blocks: Iterable[NDArray[np.generic]]) -> Place:
+        """Write the blocks of one weight; return its place. Raises OSError."""
+        start = -1
+        for block in blocks:
+            if start < 0:
+                self._write(bytes(-self._end % (PAGE if block.nbytes >= PAGE else SMALL_ALIGNMENT)))
+                start = self._end
+            self._write(block.reshape(-1).view(np.uint8).data)
+        return Place(self._final, start, self._end - start)
+
+    def sync(self) -> None:
+        """Wait until the file is on the disk. Raises OSError."""
+        if self._file:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._file = self._file or self._path.open("wb", buffering=0)
+        view = memoryview(data)
+        while view:  # a system writes at most 2 GiB at once
+            count = self._file.write(view)
+            self._end += count
+            view = view[count:]
+
+
+def _set(tensor: TensorProto, name: str, shape: Sequence[int], kind: int, place: Place, base: Path) -> None:
+    """Let a tensor have the numbers at a place."""
+    tensor.name, tensor.data_type, tensor.data_location = name, kind, TensorProto.EXTERNAL
+    tensor.dims[:] = shape
+    del tensor.external_data[:]
+    location = place.path.relative_to(base).as_posix()
+    for key, value in (("location", location), ("offset", place.offset), ("length", place.length)):
+        tensor.external_data.add(key=key, value=str(value))
+
+
+def stored_place(link: Link, files: TensorFiles, stored: str) -> Place | None:
+    """Return where a parameter lies in one piece, in the format `stored`; None if it does not."""
+    places = [_piece_place(piece, files, stored) for piece in link.pieces]
+    first, length = places[0], 0
+    for place in places:
+        if place is None or first is None or (place.path, place.offset) != (first.path, first.offset + length):
+            return None
+        length += place.length
+    return first and first._replace(length=length)
+
+
+def _piece_place(piece: Piece, files: TensorFiles, stored: str) -> Place | None:
+    tensor = files.tensors[piece.name]
+    if tensor.dtype != stored or piece.transposed or tensor.offset % itemsize(stored):
+        return None
+    first = piece.first or 0
+    last = piece.last if piece.last is not None else tensor.shape[0] if tensor.shape else 1
+    return Place(tensor.path, tensor.offset + first * tensor.row_bytes, (last - first) * tensor.row_bytes)
+
+
+def common_folder(paths: Iterable[Path]) -> Path | None:
+    """Return the folder that has all paths in it or below; None if there is none, as on two drives of Windows."""
+    try:
+        return Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError:
+        return None

@@ -1,0 +1,92 @@
+"""Published weights for the template of their architecture.
+
+Names, shapes and formats are checked here; `filled_template` reads the numbers when a session is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..files import ModelFileError, label
+from ..weights.linking import link
+from ..weights.quantizing import reason_to_keep
+from ..weights.tensor_files import TensorFiles
+from .filled_template import FilledTemplate, Variant
+from .layout import WeightUses, external_weights
+from .onnx_pb2 import ModelProto
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..loading_options import LoadingOptions
+    from ..weights.pieces import ComponentWeights
+    from .filled_template import Template
+
+FLOAT32_KINDS = ("dc_encoder", "dc_decoder")
+"""Autoencoders whose linear attention divides by sums that float16 cannot hold."""
+OTHER_HALVES = {"encoder": ("decoder.", "post_quant_conv."), "decoder": ("encoder.", "quant_conv.")}
+"""Tensors of the other half of a VAE, which is in the same file, by the end of the kind."""
+
+
+def fill_component(
+    component: str,
+    kind: str,
+    config: Mapping[str, Any],
+    weights: ComponentWeights,
+    options: LoadingOptions,
+    *,
+    adapters: bool,
+) -> FilledTemplate:
+    """Return the graph of a component whose configuration is `config`, with published weights.
+
+    Only the headers of the weights are read.
+
+    Raises:
+        ModelFileError: there is no template for the component, or a tensor is missing, has another shape or format, or
+            is unknown.
+    """
+    template: Template = import_module(f"{__package__}.catalogue").find(kind, config, options.templates)
+    half = kind not in FLOAT32_KINDS and not config.get("force_upcast")
+    return fill_template(template, component, weights, options, adapters=adapters, half=half)
+
+
+def fill_template(
+    template: Template,
+    component: str,
+    weights: ComponentWeights,
+    options: LoadingOptions,
+    *,
+    adapters: bool,
+    half: bool = True,
+) -> FilledTemplate:
+    """Return a template with published weights; without `half` it computes in float32 on every provider.
+
+    Raises:
+        ModelFileError: a tensor is missing, has another shape or format, or is unknown.
+    """
+    data = template.read(Variant(half=False, adapters=adapters))
+    model = ModelProto.FromString(data)
+    shapes = {name: tuple(tensor.dims) for name, tensor in external_weights(model.graph).items()}
+    tensors = TensorFiles(weights.files)
+    others = OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
+    try:
+        links = link(shapes, tensors, weights, tuple(weights.scope + name for name in others))
+    except ModelFileError as error:
+        raise ModelFileError(
+            f"{label(weights.files[0])} does not fit the template {template.name}: {error}. "
+            "Export the model with `tintype export` if it has another architecture"
+        ) from error
+    uses = WeightUses(model, shapes)
+    return FilledTemplate(
+        component=component,
+        template=template,
+        digest=hashlib.sha256(data).hexdigest(),
+        links=links,
+        tensors=tensors,
+        options=options,
+        adapters=adapters,
+        may_be_half=half,
+        linear=frozenset(name for name in shapes if not reason_to_keep(name, shapes[name], uses.operators(name))),
+    )
