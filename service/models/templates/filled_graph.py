@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PAGE = 4096  # bytes; weights begin at a page, so that a mapping of one has no numbers of another
 SMALL_ALIGNMENT = 64  # bytes, for weights that are smaller than a page
 TYPES: dict[int, type[np.generic]] = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
-STORED = {TensorProto.FLOAT: "F32", TensorProto.FLOAT16: "F16"}
+STORED: dict[int, str] = {TensorProto.FLOAT: "F32", TensorProto.FLOAT16: "F16"}
 
 
 class Place(NamedTuple):

@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..files import label
@@ -34,6 +33,7 @@ from .weight_cache import WeightCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ..graph_source import GraphSource
     from ..loading_options import LoadingOptions
@@ -169,11 +169,15 @@ class FilledTemplate:
         """Return all that the graph depends on, except the provider."""
         options = self.options
         choices = (options.precision, options.exact, options.mapped, options.cache, self.adapters, self.may_be_half)
-        return (self.component, self.digest, self.links, *self.tensors.identities.items(), *choices)
+        return (self.component, self.digest, *choices, *self._sources())
+
+    def _sources(self) -> tuple[object, ...]:
+        """Return where the numbers are."""
+        return (self.links, *self.tensors.identities.items())
 
     def _key(self, provider: str, template: bytes) -> str:
         """Return the name of the entry for converted weights."""
-        facts = (FORMAT, hashlib.sha256(template).hexdigest(), self._settings(provider), *self._identity())
+        facts = (FORMAT, hashlib.sha256(template).hexdigest(), self._settings(provider), *self._sources())
         return f"{self.component}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}"
 
     def _read(self, provider: str) -> bytes:

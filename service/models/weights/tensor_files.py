@@ -92,8 +92,8 @@ class TensorFiles:
         Raises:
             ModelFileError: a file was changed, replaced or removed.
         """
-        for path, identity in zip(self.paths, self.identities.items(), strict=True):
-            if _identity(identity[0]) != identity[1]:
+        for path, now, then in self._compared():
+            if now != then:
                 raise ModelFileError(f"{label(path)} has changed since the model was read; load the model again")
 
     def overwritten(self) -> list[Path]:
@@ -101,11 +101,12 @@ class TensorFiles:
 
         A file that was replaced or removed is not among them: mappings keep the old one.
         """
-        now = [
-            (path, _identity(real), then)
-            for path, (real, then) in zip(self.paths, self.identities.items(), strict=True)
-        ]
-        return [path for path, found, then in now if found and found != then and found.inode == then.inode]
+        return [path for path, now, then in self._compared() if now and now != then and now.inode == then.inode]
+
+    def _compared(self) -> Iterator[tuple[Path, FileIdentity | None, FileIdentity]]:
+        """Yield each file with its identity now, None if it is missing, and that of the time when it was read."""
+        for path, (real, then) in zip(self.paths, self.identities.items(), strict=True):
+            yield path, _identity(real), then
 
     def _add(self, path: Path) -> None:
         try:
