@@ -5,6 +5,8 @@
 # Arguments for the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
 PROMPT ?= A serene mountain lake at sunset
+# A folder, a .safetensors file or OWNER/NAME on the hub, not taken from the environment: make up MODEL=stabilityai/sd-turbo
+MODEL =
 # The file of the first image. PICTURE is its former name.
 FIRST_IMAGE ?= $(or $(PICTURE),outputs/first-image.png)
 
@@ -23,9 +25,9 @@ PACKAGES := v1 service gateway cli export training
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-up: .venv/served ## Start service and gateway with the built-in model, make an image, serve until Ctrl-C
+up: .venv/served ## Start service and gateway, make an image, serve until Ctrl-C; MODEL=... instead of the built-in model
 	@mkdir -p $(dir $(FIRST_IMAGE))
-	@exec $(BIN)/tintype up --first-image "$(PROMPT)" --output $(FIRST_IMAGE) $(ARGS)
+	@exec $(BIN)/tintype up --first-image "$(PROMPT)" --output $(FIRST_IMAGE) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 test: .venv/stamp $(if $(shell command -v npm),$(NODE)/node_modules/stamp) ## Run the tests that need no torch
 	$(BIN)/python $(PYTEST) -m "not torch" $(ARGS)

@@ -64,3 +64,14 @@ def _wait(file: Path, word: str) -> None:
     while not (file.is_file() and file.read_text().strip() == word):
         assert time.monotonic() < end, f"not {word}"
         time.sleep(0.02)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_model_of_make_up(checkout: Path) -> None:
+    """MODEL is passed to the command if it is on the command line of make; a variable of the environment is not."""
+    command = ["make", "-n", "up"]
+    named = subprocess.run([*command, "MODEL=a/b c"], cwd=checkout, capture_output=True, text=True, check=True)
+    assert '--model "a/b c"' in named.stdout
+    environ = os.environ | {"MODEL": "a/b"}
+    plain = subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, check=True)
+    assert "--model" not in plain.stdout
