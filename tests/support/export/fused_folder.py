@@ -1,0 +1,67 @@
+"""Fuse the graphs of a folder with onnxruntime's optimizer for transformers, as Olive and optimize_pipeline.py do."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from onnxruntime.transformers import optimizer
+from onnxruntime.transformers.fusion_options import FusionOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KINDS = {"text_encoder": "clip", "text_encoder_2": "clip", "unet": "unet", "vae_decoder": "vae", "vae_encoder": "vae"}
+# Fusions into operators that the CPU provider lacks.
+FOR_GPU = (
+    *("enable_nhwc_conv", "enable_group_norm", "enable_skip_group_norm", "enable_bias_splitgelu"),
+    *("enable_packed_qkv", "enable_packed_kv", "enable_bias_add"),
+)
+
+
+def write_fused_folder(source: Path, folder: Path, *, gpu: bool, half: bool) -> Path:
+    """Write the ONNX folder `source` with fused graphs to `folder`; `half` also converts them to float16.
+
+    With `gpu`, fusions are made that only GPUs have kernels for.
+    """
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.onnx", "weights.pb", "*.onnx_data"))
+    for component, kind in KINDS.items():
+        if (source / component / "model.onnx").is_file():
+            model = _fused(source / component / "model.onnx", kind, gpu=gpu, half=half)
+            if half:
+                model.convert_float_to_float16(keep_io_types=False)
+            model.save_model_to_file(str(folder / component / "model.onnx"))
+    return folder
+
+
+def _fused(path: Path, kind: str, *, gpu: bool, half: bool) -> Any:
+    options = FusionOptions(kind)
+    for name in FOR_GPU:
+        setattr(options, name, gpu and (half or "packed" not in name))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.root, "disabled", True)
+        patch.setenv("TQDM_DISABLE", "1")
+        patch.setattr(_attention_fusion(), "get_num_heads", _num_heads)
+        return optimizer.optimize_model(
+            str(path), model_type=kind, opt_level=0, optimization_options=options, use_gpu=gpu
+        )
+
+
+def _attention_fusion() -> Any:
+    from fusion_attention_unet import FusionAttentionUnet  # noqa: PLC0415 - the optimizer puts its folder on sys.path
+
+    return FusionAttentionUnet
+
+
+def _num_heads(fusion: Any, reshape: Any, is_torch2: bool = False) -> int:  # noqa: FBT001, FBT002 - the optimizer's
+    """Return the number of heads, as the optimizer's own function does that fails with NumPy 2.4 and later."""
+    if not is_torch2:
+        shape = fusion.model.get_constant_value(reshape.input[1])
+        return int(shape[2]) if isinstance(shape, np.ndarray) and shape.shape == (4,) else 0
+    concat = fusion.model.get_parent(reshape, 1)
+    known = concat is not None and concat.op_type == "Concat" and len(concat.input) == 4
+    heads = fusion.model.get_constant_value(concat.input[2]) if known else None
+    return 0 if heads is None else int(np.asarray(heads).reshape(-1)[0])
