@@ -178,11 +178,12 @@ FAMILIES: dict[str, Family] = {
 
 
 def by_pipeline(class_name: str, absent: Collection[str] = ()) -> Family | None:
-    """Return the family of a pipeline class, with or without optimum's prefix `ORT`; None if it is not supported.
+    """Return the family of a pipeline class, of diffusers, its legacy ONNX ones or optimum; None if not supported.
 
     `absent` are components that model_index.json says are missing; a family that requires one of them is skipped.
     """
-    name = class_name.removeprefix("ORT")
+    name = class_name.removeprefix("ORT").removeprefix("Onnx").removesuffix("Legacy")
+    name = name.replace("OnnxPipeline", "Pipeline")  # StableDiffusionOnnxPipeline, the oldest
     found = (family for family in FAMILIES.values() if name in family.pipelines)
     return next((family for family in found if not set(family.required_graphs) & set(absent)), None)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .graph_facts import GraphFacts
 
 PROMPT, LATENTS = "encoder_hidden_states", "latent_sample"
+RGB = 3
 PACKED_AXES = 3  # of latents that are fed as tokens [n, tokens, channels]
 CONVOLUTIONS = ("Conv", "NhwcConv", "FusedConv", "NhwcFusedConv")
 RESIZERS = ("Resize", "Upsample")
@@ -41,7 +42,10 @@ def denoiser_config(facts: GraphFacts) -> dict[str, Any]:
 
 def decoder_config(facts: GraphFacts) -> dict[str, Any]:
     """Return the fields of the VAE's config.json."""
-    return _known(latent_channels=_channels(facts, LATENTS), block_out_channels=_levels(facts))
+    last = facts.last_layer(facts.outputs[0]) if facts.outputs else None
+    # A decoder that ends otherwise also enlarges by rearranging channels.
+    plain = last is not None and last[0].operator in CONVOLUTIONS and last[1].shape[0] == RGB
+    return _known(latent_channels=_channels(facts, LATENTS), block_out_channels=_levels(facts) if plain else None)
 
 
 def encoder_config(facts: GraphFacts) -> dict[str, Any]:

@@ -7,6 +7,7 @@ values of weights are skipped, inline or not. Subgraphs are not read; local func
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,8 +32,12 @@ NODE_INPUT, NODE_OUTPUT, NODE_OPERATOR, NODE_DOMAIN = 1, 2, 4, 7
 VALUE_NAME, VALUE_TYPE, TENSOR_TYPE, TYPE_ELEMENT, TYPE_SHAPE, SHAPE_AXIS, AXIS_LENGTH = 1, 2, 1, 1, 2, 1, 1
 WEIGHT_SHAPE, WEIGHT_TYPE, WEIGHT_NAME = 1, 2, 8
 
-# Operators that change neither which axis is which nor the number of channels, between an input and its first layer.
-TRANSPARENT = {"Cast", "Identity", "Div", "Mul", "Sub", "Add", "Transpose", "Reshape", "Unsqueeze", "Squeeze"}
+# Operators between an input and its first layer, or between the last layer and an output.
+TRANSPARENT = {
+    *("Cast", "Identity", "Transpose", "Reshape", "Unsqueeze", "Squeeze"),
+    *("Div", "Mul", "Sub", "Add", "Clip", "Tanh"),
+}
+STORED_AS = {"Cast", "Identity", "DequantizeLinear"}  # between a weight and the layer that reads it
 
 
 class Node(NamedTuple):
@@ -89,13 +94,42 @@ class GraphFacts:
         waiting, seen = [name], {name}
         while waiting:
             for node in self._readers.get(waiting.pop(), ()):
-                weights = [self.weights[each] for each in node.inputs if each in self.weights]
-                weight = next((each for each in weights if len(each.shape) > 1), None)
-                if weight and node.operator not in TRANSPARENT:
-                    yield node, weight
-                elif node.operator in TRANSPARENT:
+                if node.operator in TRANSPARENT:
                     waiting += [each for each in node.outputs if each not in seen]
                     seen.update(node.outputs)
+                elif weight := self._weight_of(node):
+                    yield node, weight
+
+    def last_layer(self, name: str) -> tuple[Node, Tensor] | None:
+        """Return the last node before an output that reads a weight of two axes or more, and that weight."""
+        for _ in self.nodes:
+            node = self._makers.get(name)
+            if node is None or node.operator not in TRANSPARENT:
+                break
+            name = next((each for each in node.inputs if each in self._makers), "")
+        else:
+            node = None
+        weight = self._weight_of(node) if node else None
+        return (node, weight) if node and weight else None
+
+    def _weight_of(self, node: Node) -> Tensor | None:
+        """Return the first weight of two axes or more that a node reads."""
+        weights = (self._stored[each] for each in node.inputs if each in self._stored)
+        return next((weight for weight in weights if len(weight.shape) > 1), None)
+
+    @cached_property
+    def _stored(self) -> Mapping[str, Tensor]:
+        """The weights, also by the names that they have after a cast."""
+        stored = dict(self.weights)
+        for node in self.nodes:
+            if node.operator in STORED_AS and node.inputs[0] in stored:
+                stored.update(dict.fromkeys(node.outputs, stored[node.inputs[0]]))
+        return stored
+
+    @cached_property
+    def _makers(self) -> Mapping[str, Node]:
+        """The node that makes each value."""
+        return {name: node for node in self.nodes for name in node.outputs}
 
     @cached_property
     def _readers(self) -> Mapping[str, list[Node]]:
@@ -113,22 +147,29 @@ def read_facts(path: Path) -> GraphFacts:
     Raises:
         ModelFileError: the file is missing, or is not an ONNX graph.
     """
-    try:
+    with _named(path):
         return _Reader(map_file(path)).facts()
-    except OSError as error:
-        raise ModelFileError(f"{label(path)} cannot be read: {error.strerror or error}") from error
-    except ModelFileError as error:
-        raise ModelFileError(f"{label(path)} cannot be read: {error}") from error
 
 
 def read_domains(path: Path) -> frozenset[str]:
     """Return the domains of operators that the graph at `path` imports, without reading its nodes.
 
     Raises:
-        ModelFileError: the file is not an ONNX graph.
-        OSError: it is missing.
+        ModelFileError: the file is missing, or is not an ONNX graph.
     """
-    return frozenset(_Reader(map_file(path)).opsets())
+    with _named(path):
+        return frozenset(_Reader(map_file(path)).opsets())
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raise errors of the block as ModelFileError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelFileError(f"{label(path)} cannot be read: {error.strerror or error}") from error
+    except ModelFileError as error:
+        raise ModelFileError(f"{label(path)} cannot be read: {error}") from error
 
 
 class _Reader:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..files import ModelFileError
 from .layout import INDEX
-from .onnx_folder import GRAPH, OnnxFolder
+from .onnx_folder import DENOISERS, GRAPH, OnnxFolder
 from .tintype_json import TINTYPE_JSON
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def open_layout(path: Path, options: LoadingOptions) -> Layout:  # noqa: ARG001
     """
     if not path.is_dir():
         raise ModelFileError(f"{path} is not a folder" if path.exists() else f"there is no folder {path}")
-    if not any((path / name).exists() for name in (INDEX, TINTYPE_JSON)):
-        raise ModelFileError(f"{path} holds neither {INDEX} nor {TINTYPE_JSON}: it is not an exported model")
+    files = (INDEX, TINTYPE_JSON, *(f"{component}/{GRAPH}" for component in DENOISERS))
+    if not any((path / name).exists() for name in files):
+        raise ModelFileError(f"{path} holds none of {', '.join(files)}: it is not an exported model")
     if not any(path.glob(f"*/{GRAPH}")):
         raise ModelFileError(f"no component has a {GRAPH}: export it first with `tintype export`")
     return OnnxFolder(path)

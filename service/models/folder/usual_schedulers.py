@@ -16,6 +16,7 @@ _DIFFUSION = {
     "beta_schedule": "scaled_linear",
     "prediction_type": "epsilon",
     "steps_offset": 1,
+    "clip_sample": False,
 }
 _EULER = {**_DIFFUSION, "_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}
 _FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}

@@ -40,8 +40,11 @@ class Denoiser:
 
     @property
     def batched_timestep(self) -> bool:
-        """Return whether the graph takes a timestep for each row; UNets exported by optimum take one for all."""
-        return self._session.inputs[TIMESTEP][1] > 0
+        """Return whether the graph takes a timestep for each row.
+
+        UNets exported by optimum take a scalar for all rows, others a list of one.
+        """
+        return self._session.inputs[TIMESTEP][1] > 0 and self._session.widths.get(TIMESTEP) != 1
 
     def check(self, conditioning: Conditioning) -> None:
         """Check that the text encoders give what the graph needs.
@@ -77,7 +80,7 @@ class Denoiser:
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")
-            inputs[TIMESTEP] = inputs[TIMESTEP][0]
+            inputs[TIMESTEP] = inputs[TIMESTEP][:1] if self._session.inputs[TIMESTEP][1] else inputs[TIMESTEP][0]
         out = self._session.run(self._spec.out, **inputs)
         out = unpack(out, latents.shape[2:], self._spec.patch) if self._spec.packed else out
         return out[:, : self._channels]

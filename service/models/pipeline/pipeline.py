@@ -17,12 +17,14 @@ from ..text.embeddings import INPUT, Embeddings
 from ..text.encoder import AbsentEncoder, TextEncoder
 from ..text.encoders import TextEncoders
 from .denoiser import Denoiser
+from .operators import check_operators
 from .preview import fit_projection, preview
 from .stages import Stage, TwoStages
 from .vae import Vae
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import TypeAlias
 
     from ..folder.manifest import Manifest
@@ -133,8 +135,16 @@ def _graphs(manifest: Manifest) -> list[GraphSource]:
     return graphs
 
 
+def _onnx_files(manifest: Manifest) -> list[Path]:
+    """Return the ONNX files of both stages, those that are loaded later included."""
+    stages = [manifest, *([manifest.second] if manifest.second else [])]
+    files = (file for stage in stages for graph in stage.graphs.values() for file in graph.files)
+    return sorted({file for file in files if file.suffix == ".onnx"})
+
+
 def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Sessions:
     """Open the graphs one after the other; opening two at a time would need the memory of both."""
+    check_operators(_onnx_files(manifest), runtime.provider)
     graphs = _graphs(manifest)
     total, done = sum(graph.weights_bytes for graph in graphs) or 1, 0
     sessions = {}

@@ -46,10 +46,12 @@ def read(tmp_path: Path) -> Read:
         weights: dict[str, Sequence[int]] | None = None,
         *,
         dtype: int = FLOAT,
+        outputs: Sequence[str] = (),
     ) -> GraphFacts:
         ports = [value(name, dtype, shape) for name, shape in inputs.items()]
+        made = [value(name, FLOAT, FREE) for name in outputs]
         stored = [external(name, shape, "weights.pb") for name, shape in (weights or {}).items()]
-        (tmp_path / "model.onnx").write_bytes(model(graph("main", nodes, ports, [], stored)))
+        (tmp_path / "model.onnx").write_bytes(model(graph("main", nodes, ports, made, stored)))
         return read_facts(tmp_path / "model.onnx")
 
     return made
@@ -105,12 +107,14 @@ def test_a_free_width_is_what_the_first_product_reads(read: Read) -> None:
     assert denoiser_config(facts)["time_cond_proj_dim"] == 256
 
 
-def test_the_decoder(read: Read) -> None:
-    """The decoder states the channels of latents, and by how much it enlarges them."""
-    facts = read(
-        {"latent_sample": FREE}, [node("Conv", ["latent_sample", "w"], ["y"]), *resizes(3)], {"w": [4, 16, 1, 1]}
-    )
-    assert decoder_config(facts) == {"latent_channels": 16, "block_out_channels": ["?"] * 4}
+@pytest.mark.parametrize(("channels", "derived"), [(3, {"block_out_channels": ["?"] * 4}), (48, {})])
+def test_the_decoder(read: Read, channels: int, derived: dict[str, Any]) -> None:
+    """The decoder states the channels of latents, and by how much it enlarges them if it ends in colours."""
+    first = node("Conv", ["latent_sample", "w"], ["y"])
+    last = [node("Conv", ["r3", "o"], ["c"]), node("Cast", ["c"], ["sample"])]
+    weights = {"w": [4, 16, 1, 1], "o": [channels, 128, 3, 3]}
+    facts = read({"latent_sample": FREE}, [first, *resizes(3), *last], weights, outputs=["sample"])
+    assert decoder_config(facts) == {"latent_channels": 16, **derived}
     assert decoder_config(read({"latent_sample": FREE})) == {}
 
 

@@ -23,7 +23,7 @@ from tests.support.models.onnx_files import (
 )
 from tintype.service.models import wire_format
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.folder.graph_facts import Node, Tensor, read_domains, read_facts
+from tintype.service.models.folder.graph_facts import GraphFacts, Node, Tensor, read_domains, read_facts
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.providers import onnxruntime
 
@@ -51,6 +51,11 @@ def small(dtype: int = FLOAT) -> bytes:
     weights = [external("w", [4, 9, 3, 3], "weights.pb", kind=dtype), tensor("b", dtype, [4], bytes(16))]
     outputs = [value("out_sample", FLOAT, ["batch", 4, 8, 16])]
     return model(graph("main", nodes, inputs, outputs, weights), domains=["", "com.microsoft"])
+
+
+def nodes_of(facts: GraphFacts) -> dict[str, Node]:
+    """Return nodes by operator."""
+    return {each.operator: each for each in facts.nodes}
 
 
 @pytest.mark.parametrize("path", sorted(BUILTIN.glob("*/model.onnx")), ids=lambda path: path.parent.name)
@@ -136,11 +141,24 @@ def test_work_is_linear_and_independent_of_weights(tmp_path: Path) -> None:
     assert work(200, 1 << 20) < 1.1 * work(200, 64)
 
 
+def test_a_weight_is_found_behind_a_cast(tmp_path: Path) -> None:
+    """Weights that are stored in half precision reach their layer through a cast."""
+    nodes = [node("Cast", ["half"], ["w"]), node("Conv", ["x", "w"], ["c"]), node("Clip", ["c"], ["y"])]
+    weights = [external("half", [4, 9, 3, 3], "weights.pb", kind=FLOAT16)]
+    content = model(graph("main", nodes, [value("x", FLOAT, [1])], [value("y", FLOAT, [1])], weights))
+    facts = read_facts(write(tmp_path, content))
+    expected = (nodes_of(facts)["Conv"], Tensor(FLOAT16, (4, 9, 3, 3)))
+    assert list(facts.layers("x")) == [expected]
+    assert facts.last_layer("y") == expected
+    assert facts.last_layer("x") is facts.last_layer("absent") is None
+
+
 def test_following_an_input_ends(tmp_path: Path) -> None:
     """A circle of nodes, which no runtime accepts, does not keep the reader busy."""
     nodes = [node("Cast", ["x"], ["y"]), node("Cast", ["y"], ["x"])]
     facts = read_facts(write(tmp_path, model(graph("main", nodes, [value("x", FLOAT, [1])]))))
     assert list(facts.layers("x")) == []
+    assert facts.last_layer("x") is None
 
 
 def test_the_number_of_fields_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,8 @@ class ScalarTimestep:
 
     provider = "cpu"
 
-    def __init__(self, rank: int) -> None:
+    def __init__(self, rank: int, width: int | None = None) -> None:
+        self.widths = {} if width is None else {"timestep": width}
         self.inputs = {"sample": (None, 4), "timestep": (None, rank), "encoder_hidden_states": (None, 3)}
 
     def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str]) -> None:
@@ -38,13 +39,15 @@ class ScalarTimestep:
 
     def run(self, _: str, **feeds: np.ndarray) -> np.ndarray:
         assert {name: array.ndim for name, array in feeds.items()} == {n: rank for n, (_, rank) in self.inputs.items()}
+        assert feeds["timestep"].shape[:1] in ((), (self.widths.get("timestep", len(feeds["sample"])),))
         embeds = feeds["encoder_hidden_states"].sum((1, 2))
         return feeds["sample"] + (feeds["timestep"] + embeds).reshape(-1, 1, 1, 1)
 
 
-def test_a_scalar_timestep_must_be_equal_for_all_rows() -> None:
-    """A graph with a scalar timestep rejects rows of different timesteps."""
-    denoiser = Denoiser(as_session(ScalarTimestep(0)), DenoiserSpec(), PipelineConfig(), SPEC, NONE)
+@pytest.mark.parametrize("graph", [ScalarTimestep(0), ScalarTimestep(1, 1)], ids=["a scalar", "a list of one"])
+def test_one_timestep_must_be_equal_for_all_rows(graph: ScalarTimestep) -> None:
+    """A graph that takes one timestep rejects rows of different timesteps."""
+    denoiser = Denoiser(as_session(graph), DenoiserSpec(), PipelineConfig(), SPEC, NONE)
     conditionings = [Conditioning(np.full((2, 2), i, np.float32)) for i in range(2)]
     latents = np.zeros((2, 1, 1, 1), np.float32)
     assert denoiser.batched_timestep is False
