@@ -55,7 +55,7 @@ class TensorFile:
         try:
             self.data, size, header = _read_header(path, most)
             self.metadata = _metadata(header.pop(METADATA, {}))
-            self.entries = {name: _entry(name, fields) for name, fields in header.items()}
+            self.entries = {name: self._entry(name, fields) for name, fields in header.items()}
         except ModelFileError:
             raise
         except OSError as error:
@@ -80,6 +80,12 @@ class TensorFile:
             return convert(numbers, entry.dtype).reshape(entry.shape)
         except (OSError, ValueError, MemoryError) as error:
             raise ModelFileError(f"{label(self.path)}: {printable(name)} cannot be read: {error}") from error
+
+    def _entry(self, name: str, fields: Mapping[str, Any]) -> TensorEntry:
+        try:
+            return _entry(name, fields)
+        except ModelFileError as error:
+            raise ModelFileError(f"{label(self.path)}: {error}") from None
 
     def _check_places(self, size: int) -> None:
         """Check that the tensors fill `size` bytes without gap or overlap."""

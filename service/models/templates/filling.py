@@ -75,7 +75,7 @@ def fill_template(
         links = link(shapes, tensors, weights, tuple(weights.scope + name for name in others))
     except ModelFileError as error:
         raise ModelFileError(
-            f"{label(weights.files[0])} does not fit the template {template.name}: {error}. "
+            f"{label(weights.files[0])} does not fit the template {template.name}; {error}. "
             "Export the model with `tintype export` if it has another architecture"
         ) from error
     uses = WeightUses(model, shapes)

@@ -47,15 +47,12 @@ def link(
     """
     naming = with_aliases(weights.naming, files.tensors)
     links = tuple(Link(name, shape, naming(name)) for name, shape in shapes.items())
-    missing = [piece.name for each in links for piece in each.pieces if piece.name not in files.tensors]
+    missing = [printable(piece.name) for each in links for piece in each.pieces if piece.name not in files.tensors]
     present = [each for each in links if not any(piece.name not in files.tensors for piece in each.pieces)]
     others = [fault for each in present if (fault := _fault(each, files))]
-    unknown = [name for name in _unknown(links, files, weights) if not name.startswith(unused)]
-    faults = [
-        _listed(f"{'is' if len(names) == 1 else 'are'} {what}", names)
-        for what, names in (("missing", missing), ("unsuitable", others), ("unknown", unknown))
-        if names
-    ]
+    unknown = [printable(name) for name in _unknown(links, files, weights) if not name.startswith(unused)]
+    found = {"missing": missing, "unsuitable": others, "unknown": unknown}
+    faults = [f"{what}: {_listed(names)}" for what, names in found.items() if names]
     if faults:
         raise ModelFileError("; ".join(faults))
     return links
@@ -66,13 +63,13 @@ def _fault(each: Link, files: TensorFiles) -> str:
     for piece in each.pieces:
         tensor = files.tensors[piece.name]
         if tensor.dtype not in FLOATS:
-            return f"{printable(piece.name)} has the dtype {tensor.dtype}, must have one of {', '.join(FLOATS)}"
+            return f"{printable(piece.name)} is {tensor.dtype} instead of {', '.join(FLOATS[:-1])} or {FLOATS[-1]}"
         files.scale_of(piece.name)
     shapes = [_shape(piece, files.tensors[piece.name]) for piece in each.pieces]
     if None in shapes or not _fits([shape for shape in shapes if shape is not None], each.shape):
         stored = " + ".join(str(list(files.tensors[piece.name].shape)) for piece in each.pieces)
         names = " + ".join(dict.fromkeys(printable(piece.name) for piece in each.pieces))
-        return f"{names} has the shape {stored}, must have {list(each.shape)}"
+        return f"{names} has the shape {stored} instead of {list(each.shape)}"
     return ""
 
 
@@ -116,8 +113,8 @@ def _unknown(links: Sequence[Link], files: TensorFiles, weights: ComponentWeight
             yield name
 
 
-def _listed(verb: str, names: Sequence[str]) -> str:
-    """Return `a, b and 3 more are missing`."""
-    shown = [printable(name) if len(name) < 300 else name for name in dict.fromkeys(names)]
+def _listed(names: Sequence[str]) -> str:
+    """Return `a, b and 3 more`."""
+    shown = list(dict.fromkeys(names))
     more = len(shown) - SHOWN
-    return f"{', '.join(shown[:SHOWN])}{f' and {more} more' if more > 0 else ''} {verb}"
+    return f"{', '.join(shown[:SHOWN])}{f' and {more} more' if more > 0 else ''}"

@@ -38,7 +38,6 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "down.weight": (4, 6),
 }
 SAMPLE = np.random.default_rng(1).standard_normal((3, 8)).astype(np.float32)
-KINDS = {"float32": "F32", "float16": "F16"}
 
 
 def node(op: str, inputs: str, output: str, **attributes: int | list[int]) -> NodeProto:
@@ -147,10 +146,8 @@ def write_weights(path: Path, dtype: str = "F32", shapes: Mapping[str, tuple[int
 
 def answer(dtype: str = "F32", *, rounded: bool = False) -> NDArray[np.float64]:
     """Return what the graph with the weights of `draw` answers to SAMPLE, computed in float64."""
-    w = {
-        name: convert(array, dtype).astype(np.float16 if rounded else np.float64) for name, array in draw(dtype).items()
-    }
-    w = {name: array.astype(np.float64) for name, array in w.items()}
+    precision = np.float16 if rounded else np.float32
+    w = {name: convert(array, dtype, precision).astype(np.float64) for name, array in draw(dtype).items()}
     x = SAMPLE.astype(np.float64)
     x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5) * w["norm.weight"] + w["norm.bias"]
     x = x @ w["up.weight"].T + w["up.bias"]
