@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from .graph import Graph, GraphMemory
     from .provider_options import ProviderOptions
 
+log = logging.getLogger(__name__)
+
+LOGGED_BYTES = 10**8  # a component of this size takes long enough that its loading is logged
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
@@ -67,6 +71,8 @@ class Runtime:
         return self.memory.open(source, lambda: self._load(source)) if self.memory else self._load(source)
 
     def _load(self, source: GraphSource) -> Graph:
+        if source.weights_bytes >= LOGGED_BYTES:
+            log.info("%s: loading %.1f GB from %s", source.component, source.weights_bytes / 1e9, source.label)
         if is_standalone(self.provider):
             return OpenVinoGraph(source, self.threads)
         if self.provider == "tensorrt":

@@ -18,6 +18,7 @@ session has mapped it; with `mapped` it is kept.
 from __future__ import annotations
 
 import hashlib
+import logging
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from ..weights.linking import Link
     from ..weights.tensor_files import TensorFiles
 
+log = logging.getLogger(__name__)
+
+LOGGED_BYTES = 10**8  # writing fewer takes less than a second
 FORMAT = 1  # of kept entries; with another number all of them are made anew
 GRAPH, WEIGHTS = "model.onnx", "weights"  # the files of an entry
 FLOAT32_PROVIDERS = ("cpu", "openvino")
@@ -132,6 +136,9 @@ class FilledTemplate:
             return
         filling = GraphFilling(template, self.links, self.tensors, settings)
         size = filling.bytes_to_write
+        if size >= LOGGED_BYTES:
+            work = "quantizing" if settings.quantizer else "converting"
+            log.info("%s: %s weights, %.1f GB", self.component, work, size / 1e9)
         if not size:
             yield GraphContent(filling.fill(WeightWriter(), base), base)
         elif settings.layout is Layout.KEPT or self.options.mapped or settings.quantizer:
