@@ -166,6 +166,11 @@ class WeightWriter:
         self._file: FileIO | None = None
         self._end = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes that were written."""
+        return self._end
+
     def write(self, blocks: Iterable[NDArray[np.generic]]) -> Place:
         """Write the blocks of one weight; return its place. Raises OSError."""
         start = -1

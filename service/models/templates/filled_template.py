@@ -155,12 +155,13 @@ class FilledTemplate:
         with closing(WeightWriter(folder / WEIGHTS, final / WEIGHTS)) as writer:
             graph = filling.fill(writer, base)
             writer.sync()
+            size = writer.size
         (folder / GRAPH).write_bytes(graph)
         return {
             "component": self.component,
             "template": self.template.name,
             "precision": self.options.precision.value,
-            "bytes": (folder / WEIGHTS).stat().st_size,
+            "bytes": size,
             "sources": {str(path): list(identity) for path, identity in self.tensors.identities.items()},
             "quantization": filling.quantization,
         }
