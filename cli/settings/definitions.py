@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 SECTIONS: dict[str, type[Common]] = {"service": ServiceConfig, "gateway": GatewayConfig}
 # Settings of both servers, and those that are set most often. In the file they may also be above the sections.
 SHARED = (
-    *("rest", "grpc", "models", "memory", "providers", "data", "grace", "lame_duck", "keys", "api_key", "anonymous"),
+    *(
+        "rest",
+        "grpc",
+        "models",
+        "memory",
+        "precision",
+        "providers",
+        "data",
+        "grace",
+        "lame_duck",
+        "keys",
+        "api_key",
+        "anonymous",
+    ),
     *("log_level", "log_format"),
 )
 SECRETS = ("api_key", "service_key")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import httpx
@@ -93,3 +94,30 @@ def test_check_works_with_and_without_keys(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "First image" in done.stdout
+    assert re.search(r"^  model +tintype-demo \(included\)$", done.stdout, re.MULTILINE)
+
+
+def test_origin_of_the_default_model(tmp_path: Path) -> None:
+    """The plan has the default model as the settings name it; the built-in model has no origin."""
+    flags = ["up", *HERE, "--data", str(tmp_path)]
+    assert make_plan(build_parser().parse_args(flags)).origin == ""
+    named = build_parser().parse_args([*flags, "--model", str(tmp_path), "--model", "b"])
+    assert make_plan(named).origin == str(tmp_path)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (httpx.Response(200, json={"data": [{"id": "sdxl"}, {"id": "a"}]}), "sdxl"),
+        (httpx.Response(401, json={"error": {}}), "?"),
+        (httpx.Response(200, text="no JSON"), "?"),
+    ],
+)
+async def test_name_of_the_default_model(
+    answer: httpx.Response, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is the first one that the gateway lists; an odd answer does not end the command."""
+    client = httpx.AsyncClient(base_url="http://g", transport=httpx.MockTransport(lambda _: answer))
+    monkeypatch.setattr(rest_client, "_client", lambda _: client)
+    assert await rest_client.default_model("http://g", "key") == expected
