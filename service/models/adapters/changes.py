@@ -182,8 +182,9 @@ class LayerChange:
 
 
 def all_finite(array: Array) -> bool:
-    """Whether all numbers are finite, without an array of truth values, which takes four times as long."""
-    return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+    """Whether all numbers are finite. Their sum of squares, which takes a third of the time, usually says so."""
+    flat = array.ravel()
+    return bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())
 
 
 def read_change(name: str, keys: Mapping[str, str], read: Callable[[str], Array]) -> LayerChange:

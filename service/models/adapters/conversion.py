@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .adapter_file import AdapterFile
-    from .changes import Array, Factors, LayerChange
+    from .changes import Factors, LayerChange
     from .layer_index import LayerIndex, LayerMatch
     from .layer_sizes import LayerSizes, MatrixPair
 
@@ -120,17 +120,12 @@ def _pairs(file: AdapterFile, change: LayerChange, match: LayerMatch, sizes: Lay
     """Return the matrices of each layer of a change; layers that the file has as one share A."""
     up, down = change.product()
     scale = np.float32(file.scale(change, match.part, match.modules[0]))
+    up = up if scale == 1 else up * scale
     up = np.roll(up, len(up) // 2, axis=0) if match.swapped else up
     wide = sizes[match.modules[0]][:-1]
     a = np.ascontiguousarray(np.moveaxis(down.reshape(len(down), *wide), 0, -1), np.float32)
     ends = np.cumsum([sizes[module][-1] for module in match.modules])
-    return [(a, _scaled(rows, scale)) for rows in np.split(up, ends[:-1])]
-
-
-def _scaled(up: Array, scale: np.float32) -> Array:
-    """Return B [r, out] of `up` [out, r], times `scale`."""
-    b: Array = np.multiply(up.T, scale, order="C")
-    return b
+    return [(a, np.ascontiguousarray(rows.T, np.float32)) for rows in np.split(up, ends[:-1])]
 
 
 def _add(adapter: Adapter, match: LayerMatch, pairs: Sequence[Factors], name: str) -> None:
