@@ -76,6 +76,8 @@ class ImageApi:
         job = job_from_pb(request.generation, request.previews, caller=caller, deadline=deadline)
         if job.image or job.prompt_weighting:
             job = await self._in_pool(partial(prepare_job, job, self._repository.spec(job.model)))
+        if job.loras:
+            await self._in_pool(partial(self._read_adapters, job))
         async with aclosing(self._device.events(job)) as job_events:
             encoded = run_ahead(job_events, partial(self._encode, job))
             async with aclosing(encoded):
@@ -115,6 +117,15 @@ class ImageApi:
         # Freeing gigabytes takes a while.
         await asyncio.to_thread(self._repository.unload, request.model)
         return pb.UnloadModelResponse(model=self._model(request.model))
+
+    def _read_adapters(self, job: Job) -> None:
+        """Read the job's adapters if its model is in memory: all models would wait while the device thread reads them.
+
+        Adapters that the model does not have are left to the plan, which refuses them. Raises InvalidField.
+        """
+        if model := self._repository.resident(job.model):
+            known = self._repository.spec(job.model).loras
+            model.adapter_reader([lora.name for lora in job.loras if lora.name in known])
 
     def _encode(self, job: Job, event: events.Event) -> asyncio.Future[EncodedImage] | None:
         """Start to encode the image of `event`; return None if it has no image."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .spec import ModelSpec
 
@@ -77,6 +77,13 @@ class Model(Protocol):
     @property
     def spec(self) -> ModelSpec:
         """Return its spec, with `provider` set."""
+
+    @property
+    def adapter_reader(self) -> Callable[[Iterable[str]], None]:
+        """A function that reads adapters by name, so that `encode` need not. From any thread; raises InvalidField.
+
+        It does not keep the model's weights in memory.
+        """
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
         """Return the number of chunks of the longest prompt."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+from contextlib import nullcontext, suppress
 from io import BytesIO
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,11 +18,12 @@ from PIL import Image
 from tests.support.service.fakes import UNPLANNED
 from tests.support.service.rpc_errors import rpc_error
 from tintype.service.engine.events import Completed, Finished, Timings
+from tintype.service.errors import InvalidField
 from tintype.service.images.encode import Output, encode
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import pytest
 
@@ -57,6 +61,35 @@ def test_stream_has_all_events_in_order(running: Any, make_request: Any) -> None
     assert first.image.timings.total.ToNanoseconds() > 0
     assert (completed.completed.model, completed.completed.usage.images) == ("first", 2)
     assert (completed.completed.usage.steps, completed.completed.usage.prompt_tokens) == (8, 7)
+
+
+def test_adapters_are_read_before_the_engine_takes_the_request(
+    running: Any, make_request: Any, fake_repository: Any
+) -> None:
+    """Only those that the model has; an unusable one ends the request, and a model that is not in memory reads none."""
+    repository, asked = fake_repository(), []
+    repository.forget(loras=("ink", "clay"))
+
+    def read(names: Iterable[str]) -> None:
+        asked.append((list(names), threading.current_thread().name))
+        if "clay" in asked[-1][0]:
+            raise InvalidField("loras", "adapter 'clay' is damaged")
+
+    async def scenario() -> Any:
+        async with running(repository=repository) as here:
+            for names in (["ink", "../other"], ["clay"]):
+                request = make_request(loras=[pb.Lora(name=name) for name in names]).generation
+                repository.model = None
+                await here.stub.GenerateImages(request)
+                repository.model = SimpleNamespace(adapter_reader=read)
+                with suppress(grpc.aio.AioRpcError) if "clay" in names else nullcontext():
+                    await here.stub.GenerateImages(request)
+            return here.device.jobs
+
+    jobs = asyncio.run(scenario())
+    assert [names for names, _ in asked] == [["ink"], ["clay"]]
+    assert all(thread.startswith("tintype-encode") for _, thread in asked)
+    assert [[lora.name for lora in job.loras] for job in jobs] == [["ink", "../other"]] * 2 + [["clay"]]
 
 
 def test_image_metadata(running: Any, make_request: Any) -> None:

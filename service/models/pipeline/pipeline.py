@@ -23,7 +23,7 @@ from .stages import Stage, TwoStages
 from .vae import Vae
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -47,6 +47,11 @@ class DiffusionModel:
             raise ModelFileError("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
         self._stages, self._vae, self._stop_flag = stages, vae, stop_flag
+
+    @property
+    def adapter_reader(self) -> Callable[[Iterable[str]], None]:
+        """A function that reads adapters by name, so that `encode` need not; it does not keep the model in memory."""
+        return self._stages.adapter_reader
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
         """Return the number of chunks of the longest prompt."""

@@ -25,6 +25,7 @@ class Stage:
 
     def __init__(self, text: TextEncoders, denoiser: Denoiser, adapters: Adapters) -> None:
         self._text, self._denoiser, self._adapters = text, denoiser, adapters
+        self.adapter_reader = adapters.read
         self.batched_timestep, self.provider = denoiser.batched_timestep, denoiser.provider
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
@@ -52,7 +53,7 @@ class TwoStages:
     def __init__(self, first: Stage, second: Stage, below: float) -> None:
         self._first, self._second, self._below = first, second, below
         self.batched_timestep = first.batched_timestep and second.batched_timestep
-        self.provider = first.provider
+        self.provider, self.adapter_reader = first.provider, first.adapter_reader
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
         """Return the number of chunks of the longest prompt in either stage."""

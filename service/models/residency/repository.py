@@ -79,11 +79,7 @@ class Repository:
         self._freer = WeightFreer(self._lock)
         self._grace = FirstUse(self._freer.locked, self._changed)
         self._queue = LoadQueue(
-            self._catalogue,
-            memory,
-            self._grace,
-            load=lambda slot: self._loader.submit(self._load, slot),
-            evict=self._evict,
+            self._catalogue, memory, self._grace, load=lambda s: self._loader.submit(self._load, s), evict=self._evict
         )
         self._clock = count(1)
         self._closed = False
@@ -115,6 +111,10 @@ class Repository:
         """Return the state of a model and how far it is loaded. Raises ModelNotFound."""
         with self._lock:
             return self._catalogue.slot(name).status()
+
+    def resident(self, name: str = "") -> Model | None:
+        """Return the model if it is in memory; this does not count as a use. Raises ModelNotFound."""
+        return self._catalogue.slot(name).model
 
     def load(self, name: str = "", *, pinned: bool = True) -> None:
         """Start loading a model in the background, unless it is resident or loading; retries after a failure.

@@ -25,6 +25,16 @@ def test_tensors_are_read(tmp_path: Path) -> None:
     assert all(array.dtype == np.float32 for array in found.values())
 
 
+def test_every_float16_is_read_exactly(tmp_path: Path) -> None:
+    """All 65,536 values: with infinities and NaN, and without them, which is read in another way."""
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    write_tensors(tmp_path / "a.safetensors", {"every": every, "finite": every[np.isfinite(every)]})
+    found = read_tensors(tmp_path / "a.safetensors")
+    assert np.array_equal(found["every"], every.astype(np.float32), equal_nan=True)
+    assert np.array_equal(found["finite"], every[np.isfinite(every)].astype(np.float32))
+    assert np.signbit(found["finite"][found["finite"] == 0]).tolist() == [False, True]
+
+
 def test_bfloat16_is_the_upper_half_of_float32(tmp_path: Path) -> None:
     """bfloat16, which NumPy does not have, is widened to float32."""
     numbers = np.array([1.5, -0.25], np.float32)

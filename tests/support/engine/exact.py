@@ -21,7 +21,7 @@ from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAG
 from tintype.service.numerics import Diffusion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -96,6 +96,7 @@ class ExactModel:
     texts: list[list[str]] = field(default_factory=list)
     means: list[list[float]] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
+    read: list[tuple[str, ...]] = field(default_factory=list)
     stops: int = 0
     stopped: bool = False
 
@@ -105,6 +106,10 @@ class ExactModel:
         self.on_call(name, rows)
         if self.stopped:
             raise Cancelled("stopped")
+
+    def adapter_reader(self, names: Iterable[str]) -> None:
+        """Record the names."""
+        self.read.append(tuple(names))
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
         """Return how many chunks of ten words the longest prompt has."""

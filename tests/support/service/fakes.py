@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
     from tintype.service.job import Job
+    from tintype.service.models.model import Model
     from tintype.service.server import Server
 
 UNPLANNED: Any = None
@@ -71,6 +72,7 @@ class FakeRepository:
         self._specs = {name: make_spec(name) for name in ("first", "second")}
         self.default = "first"
         self.states = {name: ModelStatus(ModelState.UNLOADED) for name in self._specs}
+        self.model: Model | None = None
         self.after_load = ModelStatus(ModelState.RESIDENT, 1.0, provider="cpu", options={"cuda_graphs": "on"})
 
     def names(self) -> list[str]:
@@ -91,6 +93,9 @@ class FakeRepository:
         if (name or self.default) not in self.states:
             raise ModelNotFound(name, list(self.states))
         return self.states[name or self.default]
+
+    def resident(self, _name: str = "") -> Model | None:
+        return self.model
 
     def load(self, name: str = "") -> None:
         self.status(name)
