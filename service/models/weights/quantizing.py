@@ -10,6 +10,8 @@ Only numpy is used, and a few megabytes beyond the result: a matrix is read in c
 from __future__ import annotations
 
 import re
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -17,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 Floats: TypeAlias = NDArray[np.float32]
 Codes: TypeAlias = NDArray[np.uint8]
+Matrix: TypeAlias = NDArray[np.floating[Any]]
 
 BLOCKS = {8: 128, 4: 32}
 """Numbers in a block by default, by bits. Over the layers of SDXL, FLUX.1 and T5-XXL int8 in blocks of 128 is as exact
@@ -32,7 +35,10 @@ LIMITS = {8: 0.02, 4: 0.15}
 SMALLEST = 65_536
 """Smaller matrices are kept: all of them together take less than a hundredth of a published model."""
 
-CHUNK = 1 << 20  # numbers that are quantized at once: 4 MiB as float32
+CHUNK = 1 << 19  # numbers that a thread quantizes at once: 2 MiB as float32
+
+FAST, EXACT = 4, 1
+"""MatMulNBits' accuracy levels: the other factor is rounded to int8 in blocks, or not rounded."""
 
 LINEAR = frozenset({"MatMul", "Gemm"})
 """Operators that multiply by a weight [out, in]: MatMul through Transpose, Gemm with transB."""
@@ -68,28 +74,32 @@ def quantized_bytes(shape: Sequence[int], bits: int, block: int, scale_bytes: in
     return rows * blocks * (width + scale_bytes)
 
 
-def quantize(matrix: NDArray[np.floating[Any]], bits: int, block: int) -> tuple[Codes, Floats]:
+def quantize(matrix: Matrix, bits: int, block: int) -> tuple[Codes, Floats]:
     """Return codes, uint8 [out, blocks, bytes of a block], and scales, float32 [out, blocks], of a matrix [out, in]."""
     packed, scales, _ = quantize_measured(matrix, bits, block)
     return packed, scales
 
 
-def quantize_measured(matrix: NDArray[np.floating[Any]], bits: int, block: int) -> Quantized:
+def quantize_measured(matrix: Matrix, bits: int, block: int, threads: int = 1) -> Quantized:
     """Quantize a matrix [out, in] of any floating type, and measure the error of its codes.
 
     The error is the root mean square of the rows' relative errors, so that large outputs do not hide small ones. It is
-    not a number if the matrix has infinities or NaNs.
+    not finite if the matrix has infinities or NaNs.
     """
     rows, columns = matrix.shape
     codes_shape, scales_shape = quantized_shapes(matrix.shape, bits, block)
     packed, scales = np.empty(codes_shape, np.uint8), np.empty(scales_shape, np.float32)
-    squares = 0.0
-    for part in _chunks(rows, columns):
-        with np.errstate(all="ignore"):  # not finite: the error says so
-            values = _blocks(matrix[part], block)
-            packed[part], scales[part], errors = _quantize_chunk(values, bits)
-        squares += float(errors.sum())
-    return Quantized(packed, scales, float(np.sqrt(squares / max(rows, 1))))
+    errors = np.empty(rows, np.float32)
+
+    def quantize_rows(part: slice) -> None:
+        with np.errstate(all="ignore"):  # numbers that are not finite: the error says so
+            packed[part], scales[part], errors[part] = _quantize_chunk(_blocks(matrix[part], block), bits)
+
+    step = max(1, CHUNK // max(columns, 1))
+    parts = (slice(first, first + step) for first in range(0, rows, step))
+    with ThreadPoolExecutor(threads) as pool:
+        deque(pool.map(quantize_rows, parts), maxlen=0)
+    return Quantized(packed, scales, float(np.sqrt(errors.mean(dtype=np.float64))))
 
 
 def dequantize(packed: Codes, scales: Floats, bits: int, columns: int) -> Floats:
@@ -103,12 +113,7 @@ def dequantize(packed: Codes, scales: Floats, bits: int, columns: int) -> Floats
     return values.reshape(rows, -1)[:, :columns]
 
 
-def _chunks(rows: int, columns: int) -> Iterator[slice]:
-    step = max(1, CHUNK // max(columns, 1))
-    return (slice(first, first + step) for first in range(0, rows, step))
-
-
-def _blocks(rows: NDArray[np.floating[Any]], block: int) -> Floats:
+def _blocks(rows: Matrix, block: int) -> Floats:
     """Return rows [n, in] as float32 [n, blocks, block], padded with zeros."""
     count, columns = rows.shape
     blocks = -(-columns // block)
@@ -117,20 +122,22 @@ def _blocks(rows: NDArray[np.floating[Any]], block: int) -> Floats:
     return padded.reshape(count, blocks, block)
 
 
-def _quantize_chunk(values: Floats, bits: int) -> tuple[Codes, Floats, NDArray[np.float64]]:
+def _quantize_chunk(values: Floats, bits: int) -> tuple[Codes, Floats, Floats]:
     """Return codes, scales and the squared relative error of each row; overwrites `values` [n, blocks, block]."""
     middle = 1 << (bits - 1)
     scales = _scales(values, bits)
-    totals = _squares(values)
     values /= scales[..., None]
+    totals = _squares(values, scales)
     rounded = np.rint(values)
-    np.clip(rounded, -middle, middle - 1, out=rounded)
+    if bits == 4:  # with 8 bits nothing is larger than 127
+        np.minimum(rounded, middle - 1, out=rounded)
     values -= rounded
-    values *= scales[..., None]
-    errors = np.divide(_squares(values), totals, out=np.zeros_like(totals), where=totals != 0)
-    rounded += middle
-    codes = rounded.astype(np.uint8)
-    return (codes[..., 0::2] | codes[..., 1::2] << 4 if bits == 4 else codes), scales, errors
+    errors = np.divide(_squares(values, scales), totals, out=np.zeros_like(totals), where=totals != 0)
+    codes: Codes = np.empty(values.shape, np.uint8)
+    np.add(rounded, middle, out=codes, casting="unsafe")
+    if bits == 4:
+        codes = np.bitwise_or(codes[..., 0::2], np.left_shift(codes[..., 1::2], 4))
+    return codes, scales, errors
 
 
 def _scales(values: Floats, bits: int) -> Floats:
@@ -139,14 +146,15 @@ def _scales(values: Floats, bits: int) -> Floats:
     With 8 bits the largest size becomes 127. With 4 bits it becomes -8, the one code that has no opposite.
     """
     high, low = values.max(2), values.min(2)
-    scales = np.maximum(high, -low) / 127 if bits == 8 else np.where(high > -low, high, low) / -8
+    scales: Floats = np.maximum(high, -low) / 127 if bits == 8 else np.where(high > -low, high, low) / -8
     scales[scales == 0] = 1
     return scales
 
 
-def _squares(values: Floats) -> NDArray[np.float64]:
-    """Return the sum of squares of each row of [n, blocks, block]."""
-    return np.einsum("nbk,nbk->n", values, values).astype(np.float64)
+def _squares(values: Floats, scales: Floats) -> Floats:
+    """Return the sum of squares of each row of `values` [n, blocks, block] times `scales` [n, blocks]."""
+    sums: Floats = np.einsum("nb,nb,nb->n", np.einsum("nbk,nbk->nb", values, values), scales, scales)
+    return sums
 
 
 def reason_to_keep(name: str, shape: Sequence[int], readers: Collection[str]) -> str | None:
@@ -197,6 +205,7 @@ class Quantizer:
     bits: int = 8
     block: int = 0
     number_bytes: int = 4
+    threads: int = 1
     _errors: dict[str, float] = field(default_factory=dict)
     _kept: dict[str, str] = field(default_factory=dict)
     _bytes: list[int] = field(default_factory=lambda: [0, 0])
@@ -216,9 +225,9 @@ class Quantizer:
             self._keep(name, shape, reason)
         return not reason
 
-    def quantize(self, name: str, matrix: NDArray[np.floating[Any]]) -> Quantized | None:
+    def quantize(self, name: str, matrix: Matrix) -> Quantized | None:
         """Quantize a matrix [out, in]; None for one whose error exceeds the limit, which is kept as it is."""
-        result = quantize_measured(matrix, self.bits, self.block)
+        result = quantize_measured(matrix, self.bits, self.block, self.threads)
         if not result.error <= LIMITS[self.bits]:
             self._keep(name, matrix.shape, f"error of {result.error:.3g} exceeds {LIMITS[self.bits]}")
             return None
