@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from .text.combine import single_embeds
@@ -26,6 +26,7 @@ class TextEncoderSpec:
     - `pooled` is empty if that output is not used.
     - `clean` is applied to every prompt; `instruction` precedes every prompt except negative ones.
     - `optional`: zeros replace the output of an encoder that is missing.
+    - `masked`: padding is masked in the encoder too, if it can be called with or without a mask (T5).
     - `expands`: an added token of several vectors stands for all of them, as in pipelines that load textual inversions.
     """
 
@@ -39,6 +40,7 @@ class TextEncoderSpec:
     instruction: str = ""
     optional: bool = False
     expands: bool = True
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,14 @@ class VaeSpec:
     pixels: str = "sample"
 
 
+class Distilled(NamedTuple):
+    """Defaults of a model that is distilled to few steps; `max_tokens` 0 keeps the family's."""
+
+    steps: int
+    guidance_scale: float
+    max_tokens: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """One kind of model. `pipelines` are diffusers' names of its classes; `native_side` is in pixels.
@@ -78,6 +88,7 @@ class Family:
     `combine` makes one conditioning of the outputs of all text encoders.
     `even_levels`: the pipeline spaces the levels of a flow evenly, 1 to 1/steps, for every sampler.
     `zero_negative`: an empty negative prompt gives zeros, unless model_index.json says otherwise.
+    `distilled` replaces the defaults of models that are distilled to few steps.
     `respaced`: from an image, all steps are taken, on the distilled levels that the strength leaves.
     """
 
@@ -95,6 +106,7 @@ class Family:
     steps: int
     guidance_scale: float
     guidance: Guidance = Guidance.CLASSIFIER_FREE
+    distilled: Distilled | None = None
     even_levels: bool = False
     zero_negative: bool = False
     respaced: bool = False

@@ -12,7 +12,7 @@ from .tintype_json import count, flag, number
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..family import Family, TextEncoderSpec
+    from ..family import Distilled, Family, TextEncoderSpec
     from ..spec import Size
 
 # transformers writes 10^30 for a tokenizer without a limit.
@@ -52,7 +52,8 @@ class PipelineConfig:
 class ConfigFiles:
     """The fields of tintype.json (`own`) and of the configurations, by key; absent if a file does not have them.
 
-    `text_encoders` and `tokenizers` are in the family's order; `index` is `model_index.json`.
+    `text_encoders` and `tokenizers` are in the family's order; `index` is `model_index.json`. `distilled` holds the
+    defaults of a model that is distilled to few steps.
     """
 
     own: Mapping[str, Any]
@@ -61,6 +62,7 @@ class ConfigFiles:
     vae: Mapping[str, Any]
     text_encoders: Sequence[Mapping[str, Any]]
     tokenizers: Sequence[Mapping[str, Any]]
+    distilled: Distilled | None = None
 
     def latent_channels(self, family: Family) -> int:
         """Return the number of channels of latents."""
@@ -100,11 +102,15 @@ class ConfigFiles:
 
     def lengths(self, family: Family) -> tuple[int, ...]:
         """Return the tokens of a prompt for each encoder; tintype.json gives those of the longest."""
-        own, longest = self.own.get("max_tokens"), family.max_tokens
+        own, longest = self._longest(), family.max_tokens
         return tuple(
             own if own and encoder.max_tokens == longest else _length(encoder, *configs)
             for encoder, *configs in zip(family.text_encoders, self.text_encoders, self.tokenizers, strict=True)
         )
+
+    def _longest(self) -> int | None:
+        """Return the tokens of the longest encoder, if they are not the family's."""
+        return self.own.get("max_tokens") or (self.distilled.max_tokens if self.distilled else None)
 
     def length_faults(self, family: Family) -> list[str]:
         """Return faults in the encoders' lengths: CLIPs that are combined token by token must have one length."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..family import PENULTIMATE, DenoiserSpec, Family, TextEncoderSpec
+from ..family import PENULTIMATE, DenoiserSpec, Distilled, Family, TextEncoderSpec
 from ..spec import IMAGE_TO_IMAGE, INPAINTING, Guidance
 from ..text.combine import clip_pooled_and_t5, clips_side_by_side, clips_then_t5, masked_embeds
 from ..text.tokenizers import GEMMA, T5
@@ -61,6 +61,7 @@ FAMILIES: dict[str, Family] = {
             scaling_factor=0.18215,
             steps=50,
             guidance_scale=7.5,
+            distilled=Distilled(steps=1, guidance_scale=0),
         ),
         # Latent consistency models: few steps, and the guidance scale as an input.
         Family(
@@ -83,6 +84,7 @@ FAMILIES: dict[str, Family] = {
             scaling_factor=0.13025,
             steps=50,
             guidance_scale=5.0,
+            distilled=Distilled(steps=1, guidance_scale=0),
             zero_negative=True,
         ),
         # SDXL's second stage, with the second text encoder only. Served alone, it starts from an image.
@@ -139,12 +141,15 @@ FAMILIES: dict[str, Family] = {
             steps=28,
             guidance_scale=3.5,
             guidance=Guidance.NONE,
+            distilled=Distilled(steps=4, guidance_scale=0, max_tokens=256),
             even_levels=True,
         ),
         Family(
             name="pixart_sigma",
             pipelines=("PixArtSigmaPipeline",),
-            text_encoders=(TextEncoderSpec(tokenizer_kind=T5, max_tokens=300, clean=_clean_caption, expands=False),),
+            text_encoders=(
+                TextEncoderSpec(tokenizer_kind=T5, max_tokens=300, clean=_clean_caption, expands=False, masked=True),
+            ),
             combine=masked_embeds,
             denoiser=replace(_TRANSFORMER, patch=2),
             native_side=1024,

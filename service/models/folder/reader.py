@@ -15,8 +15,9 @@ from ...errors import ModelBroken
 from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
 from ..files import ModelFileError, sha256
 from ..loading_options import DEFAULTS
-from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
+from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec
 from .configs import CONFIG_FIELDS, ConfigFiles
+from .distilled import is_distilled
 from .families import FAMILIES, by_pipeline, known_pipelines
 from .layout import ABSENT, INDEX, SCHEDULER
 from .layouts import open_layout
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from ..family import Family, TextEncoderSpec
+    from ..family import Distilled, Family, TextEncoderSpec
     from ..graph_source import GraphSource
     from ..loading_options import LoadingOptions
     from .layout import Layout
@@ -72,7 +73,7 @@ class _ModelReader:
         self.faults += self.layout.missing(family, listed, self._json(INDEX, optional=True))
         configs, diffusion = self._config_files(family), self._diffusion()
         self.faults += configs.length_faults(family)
-        defaults = self._defaults(family, diffusion, configs.native_sizes(family)[0]) if diffusion else None
+        defaults = self._defaults(family, diffusion, configs) if diffusion else None
         if self.faults or not diffusion or not defaults:
             raise ModelBroken(self.name, list(dict.fromkeys(self.faults)))
         graphs = self._graphs(family)
@@ -126,7 +127,18 @@ class _ModelReader:
             self._config(f"{family.vae.decoder}/config.json"),
             [self._config(f"{encoder.encoder}/config.json", encoder) for encoder in encoders],
             [self._config(f"{encoder.tokenizer}/tokenizer_config.json", encoder) for encoder in encoders],
+            self._distilled(family),
         )
+
+    def _distilled(self, family: Family) -> Distilled | None:
+        """Return the defaults of a model that is distilled to few steps; None for others."""
+        denoiser = self._json(f"{family.denoiser.folder}/config.json", optional=True)
+        names = (
+            self.name,
+            *(str(each.get("_name_or_path", "")) for each in (self._json(INDEX, optional=True), denoiser)),
+        )
+        distilled = is_distilled(family, denoiser, self._json(SCHEDULER, optional=True), names)
+        return family.distilled if distilled else None
 
     def _fast_tokenizers(self, family: Family) -> tuple[bool, ...]:
         """Return for each text encoder whether model_index.json names a fast tokenizer class."""
@@ -153,11 +165,11 @@ class _ModelReader:
             self.faults.append(f"{SCHEDULER}: {error}")
             return None
 
-    def _defaults(self, family: Family, diffusion: Diffusion, size: Size) -> Defaults | None:
-        own = self.own.get("defaults", {})
+    def _defaults(self, family: Family, diffusion: Diffusion, configs: ConfigFiles) -> Defaults | None:
+        own, usual, size = self.own.get("defaults", {}), configs.distilled or family, configs.native_sizes(family)[0]
         try:
             sampler, schedule = resolve(diffusion, own.get("sampler"), own.get("schedule"))
-            steps = own.get("steps", min(family.steps, max_steps(diffusion, sampler)))
+            steps = own.get("steps", min(usual.steps, max_steps(diffusion, sampler)))
             # Defaults that have no table would fail in a request.
             make_table(diffusion, steps, sampler=sampler, schedule=schedule, image_tokens=1)
         except InvalidChoice as error:
@@ -165,7 +177,7 @@ class _ModelReader:
             return None
         return Defaults(
             steps=steps,
-            guidance_scale=own.get("guidance_scale", family.guidance_scale),
+            guidance_scale=own.get("guidance_scale", usual.guidance_scale),
             guidance_rescale=own.get("guidance_rescale", 0.0),
             sampler=sampler,
             schedule=schedule,
