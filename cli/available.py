@@ -11,7 +11,8 @@ from .terminal import format_table
 
 HEADINGS = ("MODEL", "LICENCE", "DOWNLOAD", "CPU", "GPU", "STEPS", "SIZE", "FOR")
 FOOTER = """
-CPU and GPU: memory for an image of that size, in float32 and in float16, calculated from the number of parameters.
+CPU and GPU: memory for an image of that size, in float32 and in float16, calculated from the number of parameters
+  and the working memory of the VAE.
 * gated: accept the terms on its page, and set HF_TOKEN. Licences apply to you: read them on the model's page.
 `tintype models available NAME` shows how to start one."""
 
