@@ -145,6 +145,15 @@ def _add_generate(parser: ArgumentParser) -> None:
         add_setting(parser, SERVICE[name])
 
 
+def _add_doctor(parser: ArgumentParser) -> None:
+    what = "folder, .safetensors file or OWNER/NAME in the hub's cache (default: the models of the settings)"
+    parser.add_argument("models_asked", metavar="MODEL", nargs="*", help=what)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_config(parser)
+    add_section(parser.add_argument_group("service"), "service")
+    add_section(parser.add_argument_group("gateway"), "gateway", without=SERVICE)
+
+
 def _add_models(parser: ArgumentParser) -> None:
     actions = ("list", "load", "unload", "available")
     _add_action_and_name(parser, actions, "name of the model to load or unload, or of an available one to describe")
@@ -233,6 +242,16 @@ COMMANDS = {
         tintype generate "A lighthouse" --size 256x256 --steps 20 --seed 7 --count 4 -o lighthouse.webp
         tintype generate "A lighthouse" --grpc gpu-box:50051 --model sdxl
         tintype generate "A lighthouse" -q -o - | convert - -resize 50% small.png
+        """,
+    ),
+    "doctor": Command(
+        "show what was found here, which settings apply, and what models need",
+        ".doctor.command",
+        _add_doctor,
+        """
+        tintype doctor
+        tintype doctor stabilityai/sd-turbo dreamshaper.safetensors --precision int8
+        tintype doctor --json | jq .machine
         """,
     ),
     "models": Command(
