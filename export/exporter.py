@@ -22,10 +22,10 @@ from .adapters.fuse import AdapterFusion, FusedAdapter
 from .components import registry
 from .console import ProgressLog, format_bytes, quiet
 from .errors import ExportRefusal, VerificationError
-from .graph import adapter_inputs, embedding_input, weights
-from .graph.fused_operators import check_fused
+from .graph import weights
+from .graph.component_graph import ComponentGraph
 from .graph.precision import PRECISIONS
-from .graph.tracing import float16_weights, trace
+from .graph.tracing import float16_weights
 from .pipeline import PipelineReader, count_weights, round_to_half
 from .resume import PartialExport, export_key
 
@@ -180,16 +180,9 @@ class _ExportRun:
 
     def _write_graph(self, component: Component, path: Path) -> int:
         half = self.precision.computes_float16(self.options.target, component)
-        with (
-            float16_weights(component.module) if half else nullcontext(),
-            adapter_inputs.record_adaptable_layers(component.module) as layers,
-        ):
-            model = trace(component, half=half)
-            check_fused(component, model)
-            if self.options.adapters and component.takes_adapters:
-                adapter_inputs.add_inputs(model, layers)
-            if component.embedding_table:
-                embedding_input.add_input(model, component.embedding_table)
+        with float16_weights(component.module) if half else nullcontext():
+            graph = ComponentGraph.trace(component, half=half)
+            model = graph.with_inputs(adapters=self.options.adapters)
             store = self.precision.store_for(half=half)
             return weights.write(model, component.module.state_dict(), path, store=store)
 

@@ -44,6 +44,18 @@ def dc(pipeline: Any, _: str) -> tuple[Component, Component]:
     )
 
 
+def tiny(pipeline: Any, _: str) -> tuple[Component, Component]:
+    """AutoencoderTiny (TAESD): encodes an image directly to the latents of the denoiser."""
+    vae = pipeline.vae
+    return _pair(
+        vae,
+        downscale=2 ** (len(vae.config.encoder_block_out_channels) - 1),
+        encode=lambda vae, sample: vae.encode(sample, return_dict=False),
+        encoded=("latent", vae.config.latent_channels),
+        float32_only=False,
+    )
+
+
 def _pair(
     vae: Any, *, downscale: int, encode: Any, encoded: tuple[str, int], float32_only: bool
 ) -> tuple[Component, Component]:

@@ -26,6 +26,7 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "SanaTransformer2DModel": denoisers.sana,
     "AutoencoderKL": autoencoders.kl,
     "AutoencoderDC": autoencoders.dc,
+    "AutoencoderTiny": autoencoders.tiny,
 }
 
 

@@ -43,18 +43,18 @@ class TracedModule(torch.nn.Module):
         return self._call(self.module, **dict(zip(self._names, values, strict=True)))
 
 
-def trace(component: Component, *, half: bool = False) -> onnx.ModelProto:
+def trace(component: Component, *, half: bool = False, size: ExampleSize = TRACED_SIZE) -> onnx.ModelProto:
     """Return the graph of a component, with its weights as further inputs, named as the module's parameters.
 
     With `half` the module must hold float16 weights (`float16_weights`), and the graph computes in float16; inputs
-    marked `keep_float32` stay float32.
+    marked `keep_float32` stay float32. `size` is that of the traced example, on which the graph does not depend.
     """
     values = {**component.inputs, **component.outputs}
     output = BytesIO()
     with quiet(), component.trace_patch(), fuse_operators(), torch.no_grad():
         torch.onnx.export(
             TracedModule(component).eval(),
-            tuple(_example(component, half=half)),
+            tuple(_example(component, size, half=half)),
             output,
             input_names=list(component.inputs),
             output_names=list(component.outputs),
@@ -70,8 +70,8 @@ def trace(component: Component, *, half: bool = False) -> onnx.ModelProto:
     return model
 
 
-def _example(component: Component, *, half: bool) -> Iterator[torch.Tensor]:
-    for name, value in component.example_inputs(TRACED_SIZE).items():
+def _example(component: Component, size: ExampleSize, *, half: bool) -> Iterator[torch.Tensor]:
+    for name, value in component.example_inputs(size).items():
         convert = half and value.is_floating_point() and not component.inputs[name].keep_float32
         yield value.half() if convert else value
 
