@@ -1,0 +1,193 @@
+"""The key of a template: the kind of its graph, and the normalised fields of a configuration that shape it.
+
+Spellings with the same meaning have the same key: tuples and lists, absent fields and defaults, `8` and `[8, 8, 8]`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..files import ModelFileError
+from .fields import IGNORED, SHAPING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# Class of a module -> kind of its graph. Those in PAIRS have two, by the component's suffix.
+CLASSES = {
+    "CLIPTextModel": "clip",
+    "CLIPTextModelWithProjection": "clip_projected",
+    "T5EncoderModel": "t5",
+    "Gemma2Model": "gemma",
+    "Gemma2ForCausalLM": "gemma",
+    "UNet2DConditionModel": "unet",
+    "SD3Transformer2DModel": "sd3",
+    "FluxTransformer2DModel": "flux",
+    "PixArtTransformer2DModel": "pixart",
+    "SanaTransformer2DModel": "sana",
+}
+PAIRS = {"AutoencoderKL": "kl", "AutoencoderDC": "dc", "AutoencoderTiny": "tiny"}
+# Kinds with a version whose padding is masked.
+MASKED = {"t5": "masked_t5"}
+CROSS_ATTENTION = "CrossAttn"
+# Characters of a field's value in a message.
+MAX_SHOWN = 80
+
+
+def kind_of(class_name: str, component: str, *, masked: bool = False) -> str:
+    """Return the kind of graph of a component: `vae_decoder` of an `AutoencoderKL` is a `kl_decoder`.
+
+    `masked` chooses the graph whose padding is masked, for a text encoder that can have both.
+
+    Raises:
+        ModelFileError: the class is not supported.
+    """
+    if class_name in PAIRS:
+        half = component.removeprefix("vae_")
+        if half not in ("encoder", "decoder"):
+            raise ModelFileError(f"{component} must be vae_encoder or vae_decoder to be an {class_name}")
+        return f"{PAIRS[class_name]}_{half}"
+    if class_name not in CLASSES:
+        known = ", ".join([*CLASSES, *PAIRS])
+        raise ModelFileError(f"{component} is a {_shown(class_name)}, which has no template; supported: {known}")
+    kind = CLASSES[class_name]
+    return MASKED.get(kind, kind) if masked else kind
+
+
+def shaping(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a configuration that shape a graph of this kind, normalised and sorted.
+
+    Fields that the configuration lacks have the default of their class.
+
+    Raises:
+        ModelFileError: a field is neither known nor null or false, or has a value of the wrong type.
+    """
+    known, ignored = SHAPING[kind], IGNORED[kind]
+    for field, value in config.items():
+        if field not in known and field not in ignored and not field.startswith("_") and value not in (None, False):
+            raise ModelFileError(f"{_shown(field)} is not known for graphs of kind {kind}; got {_shown(value)}")
+    fields = {field: _listed(config.get(field, default)) for field, default in known.items()}
+    for field in _SPREAD.keys() & fields.keys():
+        fields[field] = _collapsed(fields[field])
+    fields = _NORMALISE.get(kind, dict)(fields)
+    return dict(sorted(fields.items()))
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    short = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    return short if short.isprintable() else ascii(short)[1:-1]
+
+
+def _listed(value: Any) -> Any:
+    """Return a value with lists in place of tuples."""
+    return [_listed(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _collapsed(value: Any) -> Any:
+    """Return the element of a list whose elements are equal; any other value unchanged."""
+    if isinstance(value, list) and value and all(each == value[0] for each in value):
+        return value[0]
+    return value
+
+
+# Fields that hold a value for each level, or one value for all levels.
+_SPREAD = dict.fromkeys(
+    (
+        "only_cross_attention",
+        "layers_per_block",
+        "cross_attention_dim",
+        "attention_head_dim",
+        "encoder_block_types",
+        "decoder_block_types",
+        "decoder_norm_types",
+        "decoder_act_fns",
+    )
+)
+
+
+def _unet(fields: dict[str, Any]) -> dict[str, Any]:
+    """Write the depths of transformers as a list for each block; a block without attention has zeros."""
+    down, up = (_names(fields, field) for field in ("down_block_types", "up_block_types"))
+    layers = _per_level(fields["layers_per_block"], down, "layers_per_block")
+    depths = _per_level(fields["transformer_layers_per_block"], down, "transformer_layers_per_block")
+    upward = fields["reverse_transformer_layers_per_block"]
+    upward = depths[::-1] if upward is None else _per_level(upward, up, "reverse_transformer_layers_per_block")
+    middle = CROSS_ATTENTION in str(fields["mid_block_type"])  # it has the depth of the last level
+    reads = [CROSS_ATTENTION in name for name in down[:-1]] + [middle or CROSS_ATTENTION in down[-1]]
+    return fields | {
+        "transformer_layers_per_block": [
+            _depths(depth, count, reads=read) for depth, count, read in zip(depths, layers, reads, strict=True)
+        ],
+        "reverse_transformer_layers_per_block": [
+            _depths(depth, count + 1, reads=CROSS_ATTENTION in name)
+            for depth, count, name in zip(upward, layers[::-1], up, strict=True)
+        ],
+    }
+
+
+def _names(fields: Mapping[str, Any], field: str) -> list[str]:
+    """Return the names of a UNet's blocks."""
+    value = fields[field]
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise ModelFileError(f"{field} must be a list of names; got {_shown(value)}")
+    if len(value) != len(fields["down_block_types"]):
+        raise ModelFileError(f"{field} must have {len(fields['down_block_types'])} entries; got {len(value)}")
+    return value
+
+
+def _per_level(value: Any, levels: list[str], field: str) -> list[Any]:
+    """Return one value for each level."""
+    values = value if isinstance(value, list) else [value] * len(levels)
+    if len(values) != len(levels):
+        raise ModelFileError(f"{field} must have {len(levels)} entries, as the blocks; got {_shown(value)}")
+    return values
+
+
+def _depths(depth: Any, count: Any, *, reads: bool) -> list[Any]:
+    """Return the depth of each transformer of a block with `count` layers."""
+    if not isinstance(count, int) or not 0 < count < 100:
+        raise ModelFileError(f"layers_per_block must be 1 to 99; got {_shown(count)}")
+    if not reads:
+        return [0] * count
+    return depth if isinstance(depth, list) else [depth] * count
+
+
+def _flux(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {"out_channels": fields["out_channels"] or fields["in_channels"]}
+
+
+def _pixart(fields: dict[str, Any]) -> dict[str, Any]:
+    """Replace null by what the class derives from the size of its training images."""
+    size = fields["sample_size"]
+    if not isinstance(size, int):
+        raise ModelFileError(f"sample_size must be a whole number; got {_shown(size)}")
+    if fields["use_additional_conditions"] is None:
+        fields["use_additional_conditions"] = size == 128
+    if fields["interpolation_scale"] is None:
+        fields["interpolation_scale"] = max(size // 64, 1)
+    return fields
+
+
+def _sana(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without a scale there are no positions, and the size of the training images does not matter."""
+    if fields["interpolation_scale"] is None:
+        fields["sample_size"] = SHAPING["sana"]["sample_size"]
+    return fields
+
+
+def _gemma(fields: dict[str, Any]) -> dict[str, Any]:
+    """Replace the usual pattern of layers, every other one with a sliding window, by null."""
+    types = fields["layer_types"]
+    if isinstance(types, list) and types == [("sliding_attention", "full_attention")[n % 2] for n in range(len(types))]:
+        fields["layer_types"] = None
+    return fields
+
+
+_NORMALISE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "unet": _unet,
+    "flux": _flux,
+    "pixart": _pixart,
+    "sana": _sana,
+    "gemma": _gemma,
+}
