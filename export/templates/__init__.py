@@ -1,0 +1,1 @@
+"""Templates: graphs of published architectures without weights, made from configurations alone; see `__main__`."""
