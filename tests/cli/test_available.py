@@ -8,7 +8,7 @@ from tintype.cli import main
 from tintype.cli.available import describe, overview
 from tintype.cli.commands import build_parser
 from tintype.cli.errors import UserError
-from tintype.cli.published_models import FULL, HALF, PUBLISHED, PublishedModel
+from tintype.cli.published_models import FULL, HALF, PARAMETERS, PUBLISHED, PublishedModel
 from tintype.cli.settings.values import HUB_MODEL
 
 
@@ -21,7 +21,7 @@ def test_rows_are_complete() -> None:
         assert model.license
         assert model.purpose
         assert bool(model.steps and model.side) is not bool(model.replaces_vae)
-        assert model.full <= sum(model.parameters)
+        assert set(model.full) <= set(model.templates) <= PARAMETERS.keys()
 
 
 def test_vaes_belong_to_listed_models() -> None:
@@ -32,10 +32,10 @@ def test_vaes_belong_to_listed_models() -> None:
 
 def test_sizes_follow_from_parameters() -> None:
     """Two bytes for a parameter are downloaded, four where no other is published; memory grows with the image."""
-    model = PublishedModel(id="a/b", license="MIT", purpose="x", parameters=(100, 20), full=20)
-    assert model.download_bytes == 100e6 * 2 + 20e6 * 4
-    assert model.memory_bytes(FULL, 0) == 120e6 * 4
-    assert model.memory_bytes(HALF, 1024) > model.memory_bytes(HALF, 512) > 120e6 * 2
+    model = PublishedModel(id="a/b", license="MIT", purpose="x", templates=("clip-l", "sana-600m"), full=("clip-l",))
+    assert model.download_bytes == 123e6 * 4 + 592e6 * 2
+    assert model.memory_bytes(FULL, 0) == (123e6 + 592e6) * 4
+    assert model.memory_bytes(HALF, 1024) > model.memory_bytes(HALF, 512) > (123e6 + 592e6) * 2
 
 
 def test_overview_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
