@@ -34,7 +34,7 @@ from tintype.service.models.weights import quantizing
 from tintype.service.models.weights.pieces import ComponentWeights, Piece
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -191,7 +191,7 @@ def test_drives_without_a_common_folder(tmp_path: Path, cache: Path, monkeypatch
 
 
 def named(
-    path: Path, tensors: dict[str, tuple[str, NDArray[Any]]], pieces: dict[str, Sequence[Piece]]
+    path: Path, tensors: Mapping[str, tuple[str, NDArray[Any]]], pieces: Mapping[str, Sequence[Piece]]
 ) -> ComponentWeights:
     """Write a file whose tensors have other names and forms than the parameters."""
     write_stored(path, tensors)
@@ -242,8 +242,8 @@ def test_scaled_float8(tmp_path: Path, cache: Path) -> None:
         if name.startswith(("up", "mid", "down")) and name.endswith("weight"):
             stem = name.removesuffix("weight")
             tensors[name] = ("F8_E4M3", encode(array * 100, "F8_E4M3"))
-            tensors[f"{stem}scale_weight"] = ("F32", np.float32([0.01]))
-            tensors[f"{stem}scale_input"] = ("F32", np.float32([1]))
+            tensors[f"{stem}scale_weight"] = ("F32", np.array([0.01], np.float32))
+            tensors[f"{stem}scale_input"] = ("F32", np.array([1], np.float32))
         else:
             tensors[name] = ("F32", array)
     source = fill(ComponentWeights((write_stored(tmp_path / "m.safetensors", tensors),)), cache)
@@ -418,7 +418,7 @@ def test_a_full_disk_is_noticed_before_writing(
 ) -> None:
     """The message has the space that is needed and where, and nothing is left."""
     source = fill(write_weights(tmp_path / "unet" / "m.safetensors", "F16"), cache, mapped=mapped)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     with pytest.raises(OSError, match=r"unet/m\.safetensors needs 0\.00 GB in .*cache, where 0\.00 GB are free"):
         run(source)
     assert files_in(cache) == []

@@ -153,7 +153,7 @@ def test_blocks_replace_a_matrix(nodes: list[NodeProto]) -> None:
     model = graph(nodes)
     codes = np.full((4, 1, 16), 128, np.uint8)
     codes[:, 0, :4] += np.arange(-8, 8, dtype=np.int8).reshape(4, 4).view(np.uint8)
-    scales = np.float32([[0.5], [1], [2], [0.25]])
+    scales = np.array([[0.5], [1], [2], [0.25]], np.float32)
     set_weight(model, (codes[:, 0, :4].astype(np.float32) - 128) * scales)
     wanted = answer(model)
     uses = WeightUses(model, ["w"])

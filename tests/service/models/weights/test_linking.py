@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +16,12 @@ from tintype.service.models.weights.pieces import ComponentWeights, Piece, as_pu
 from tintype.service.models.weights.tensor_files import TensorFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tintype.service.models.weights.pieces import Naming
 
-    Shapes = dict[str, tuple[int, ...]]
+    Shapes = Mapping[str, tuple[int, ...]]
 
 
 def link_stored(
@@ -30,6 +32,11 @@ def link_stored(
     write_stored(path, {name: (dtype, np.zeros(shape, kind)) for name, shape in stored.items()})
     weights = ComponentWeights((path,), naming, scope, ignored=lambda name: name.endswith("extra"))
     return link(wanted, TensorFiles(weights.files), weights, unused=(f"{scope}decoder.",))
+
+
+def only(piece: Piece, _: str) -> tuple[Piece]:
+    """Name one piece for any parameter."""
+    return (piece,)
 
 
 @pytest.fixture
@@ -73,10 +80,10 @@ def test_pieces_must_fit_together(path: Path) -> None:
     assert [each.shape for each in link_stored(path, stored, wanted, pieces.__getitem__)] == list(wanted.values())
     for name, shape in {"rows": (3, 4), "swapped": (5, 4), "turned": (6, 4), "joined": (8, 3)}.items():
         with pytest.raises(ModelFileError, match="unsuitable"):
-            link_stored(path, stored, wanted | {name: shape}, pieces.__getitem__)
+            link_stored(path, stored, {**wanted, name: shape}, pieces.__getitem__)
     for rows in (Piece("w", 5, 7), Piece("w", 3, 3), Piece("w", -1, 2), Piece("v3", transposed=True)):
         with pytest.raises(ModelFileError, match="unsuitable"):
-            link_stored(path, {**stored, "v3": (2, 4, 1)}, {"rows": (2, 4)}, lambda _, rows=rows: (rows,))
+            link_stored(path, {**stored, "v3": (2, 4, 1)}, {"rows": (2, 4)}, partial(only, rows))
 
 
 def test_every_fault_is_named(path: Path) -> None:

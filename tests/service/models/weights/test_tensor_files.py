@@ -96,7 +96,7 @@ def test_pieces_are_joined(matrix: TensorFiles) -> None:
 
 def test_rounding_keeps_float32(tmp_path: Path) -> None:
     """Numbers that are rounded to float16 may stay float32."""
-    numbers = np.float32([1 / 3, 1e-9, -7.77])
+    numbers = np.array([1 / 3, 1e-9, -7.77], np.float32)
     files = TensorFiles([write_stored(tmp_path / "a.safetensors", {"w": ("F32", numbers)})])
     got = read(files, [Piece("w")], rounded=True)
     assert got.dtype == np.float32
@@ -106,7 +106,7 @@ def test_rounding_keeps_float32(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{"dtype": np.float16}, {"rounded": True}])
 def test_numbers_beyond_float16_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     """Such a weight would be infinite; the message names it and the way out."""
-    files = TensorFiles([write_stored(tmp_path / "a.safetensors", {"big": ("F32", np.float32([1, 7e4]))})])
+    files = TensorFiles([write_stored(tmp_path / "a.safetensors", {"big": ("F32", np.array([1, 7e4], np.float32))})])
     with pytest.raises(ModelFileError, match="big has numbers that float16 cannot hold; set precision to fp32"):
         read(files, [Piece("big")], **options)
 
@@ -114,10 +114,10 @@ def test_numbers_beyond_float16_are_refused(tmp_path: Path, options: dict[str, A
 @pytest.mark.parametrize(
     ("ending", "scale", "factors"),
     [
-        (".scale_weight", np.float32(0.5), 0.5),
-        (".weight_scale", np.float32([3]), 3),
-        (".weight_scale", np.float32([1, 2, 3, 4, 5, 6]), np.arange(1, 7)[:, None]),
-        (".weight_scale", np.float32([[1], [2], [3], [4], [5], [6]]), np.arange(1, 7)[:, None]),
+        (".scale_weight", np.array(0.5, np.float32), 0.5),
+        (".weight_scale", np.array([3], np.float32), 3),
+        (".weight_scale", np.array([1, 2, 3, 4, 5, 6], np.float32), np.arange(1, 7)[:, None]),
+        (".weight_scale", np.array([[1], [2], [3], [4], [5], [6]], np.float32), np.arange(1, 7)[:, None]),
     ],
 )
 def test_scaled_float8(tmp_path: Path, ending: str, scale: NDArray[np.float32], factors: Any) -> None:
