@@ -10,6 +10,7 @@ from tintype.cli.commands import build_parser
 from tintype.cli.errors import UserError
 from tintype.cli.published_models import FULL, HALF, PARAMETERS, PUBLISHED, PublishedModel
 from tintype.cli.settings.values import HUB_MODEL
+from tintype.service.models.templates.catalogue import installed
 
 
 def test_rows_are_complete() -> None:
@@ -64,3 +65,10 @@ def test_unknown_name_is_an_error() -> None:
         describe("sd-turbos")
     with pytest.raises(UserError, match="lists all"):
         describe("zzzz")
+
+
+def test_parameters_are_those_of_the_templates() -> None:
+    """Sizes are calculated from the numbers of the installed templates, in millions."""
+    for template in installed():
+        if template.name in PARAMETERS:
+            assert PARAMETERS[template.name] == pytest.approx(template.parameters / 1e6, rel=0.01), template.name
