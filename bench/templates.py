@@ -12,8 +12,9 @@ it reads the files into the page cache. The sides:
 - int8: float32 weights, with linear layers in blocks of 8 bits, converted in the first round and kept
 - diffusers: `UNet2DConditionModel.from_pretrained` of the float32 weights
 
-The output has medians of the rounds. "Anonymous" memory is what the process has for itself, without pages of files,
-which the system takes back when it needs memory; it is sampled 50 times a second. Needs Linux.
+The output has medians of the rounds, and the relative RMS difference from diffusers. "Anonymous" memory is what the
+process has for itself, without pages of files, which the system takes back when it needs memory; it is sampled 50 times
+a second. Needs Linux.
 """
 
 from __future__ import annotations
@@ -158,12 +159,18 @@ def child(name: str, work: Path, side: int) -> None:
     peak = Peak()
     peak.start()
     call = SIDES[name](name, work)
-    loading = {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "anonymous": peak.largest}
+    loading = {"loading": usage().ru_maxrss / 1024, "anonymous": peak.largest}
     print("ready", flush=True)
     result = call(side)
     print("called", flush=True)
+    cpu = usage().ru_utime + usage().ru_stime
     np.save(work / f"{name}.npy", result)
-    print(json.dumps({**loading, "resident": anonymous()}))
+    print(json.dumps({**loading, "peak": usage().ru_maxrss / 1024, "cpu": cpu}))
+
+
+def usage() -> resource.struct_rusage:
+    """Return what this process has used until now."""
+    return resource.getrusage(resource.RUSAGE_SELF)
 
 
 def measure(name: str, work: Path, side: int) -> dict[str, float]:
@@ -184,17 +191,18 @@ def report(runs: dict[str, list[dict[str, float]]], work: Path) -> None:
     """Print a table of all sides."""
     weights = sum(int(np.prod(shape)) for shape in shapes().values()) * 4 / MEGABYTE
     print(f"\nweights as float32: {weights:.0f} MiB\n")
-    print("| | loaded, s | called, s | peak, MiB | peak / weights | anonymous, MiB | called / diffusers | difference |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| | loading, peak, MiB | of the weights | of it anonymous | peak with a call | first result, s |", end="")
+    print(" CPU seconds | time / diffusers | CPU / diffusers | difference |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     wanted = np.load(work / "diffusers.npy") if "diffusers" in runs else None
     for name, rounds in runs.items():
         middle = {key: statistics.median(run[key] for run in rounds) for key in rounds[0]}
-        cells = [f"{middle['ready']:.1f}", f"{middle['called']:.1f}", f"{middle['peak']:.0f}"]
-        cells += [f"{middle['peak'] / weights:.2f}", f"{middle['anonymous']:.0f}"]
+        cells = [f"{middle['loading']:.0f}", f"{middle['loading'] / weights:.2f}", f"{middle['anonymous']:.0f}"]
+        cells += [f"{middle['peak']:.0f}", f"{middle['called']:.1f}", f"{middle['cpu']:.1f}"]
         if wanted is not None:
-            theirs = (run["called"] for run in runs["diffusers"])
-            error = np.abs(np.load(work / f"{name}.npy") - wanted).max() / np.abs(wanted).max()
-            cells += [ratio_and_range((run["called"] for run in rounds), theirs), f"{error:.1e}"]
+            for key in ("called", "cpu"):
+                cells += [ratio_and_range((run[key] for run in rounds), (run[key] for run in runs["diffusers"]))]
+            cells += [f"{np.linalg.norm(np.load(work / f'{name}.npy') - wanted) / np.linalg.norm(wanted):.1e}"]
         print(f"| {name} | {' | '.join(cells)} |")
 
 

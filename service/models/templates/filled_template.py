@@ -21,13 +21,14 @@ import hashlib
 import logging
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..files import label
 from ..graph_source import GraphContent
 from ..loading_options import Precision
 from ..weights.number_formats import itemsize
 from ..weights.quantizing import Quantizer, quantized_bytes
+from .archive import Variant
 from .filled_graph import FillSettings, GraphFilling, WeightWriter, common_folder
 from .layout import Layout, layout_for
 from .weight_cache import WeightCache
@@ -49,13 +50,6 @@ GRAPH, WEIGHTS = "model.onnx", "weights"  # the files of an entry
 FLOAT32_PROVIDERS = ("cpu", "openvino")
 BITS = {Precision.INT8: 8, Precision.INT4: 4}
 FAST, EXACT = 4, 1  # MatMulNBits' accuracy levels: its inputs become int8, or stay float32
-
-
-class Variant(NamedTuple):
-    """One of a template's graphs: in float16 or not, with inputs for adapters or not."""
-
-    half: bool
-    adapters: bool
 
 
 class Template(Protocol):

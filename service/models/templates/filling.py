@@ -6,14 +6,15 @@ Names, shapes and formats are checked here; `filled_template` reads the numbers 
 from __future__ import annotations
 
 import hashlib
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..files import ModelFileError, label
 from ..weights.linking import link
 from ..weights.quantizing import reason_to_keep
 from ..weights.tensor_files import TensorFiles
-from .filled_template import FilledTemplate, Variant
+from .archive import Variant
+from .catalogue import find
+from .filled_template import FilledTemplate
 from .layout import WeightUses, external_weights
 from .onnx_pb2 import ModelProto
 
@@ -47,8 +48,12 @@ def fill_component(
         ModelFileError: there is no template for the component, or a tensor is missing, has another shape or format, or
             is unknown.
     """
-    template: Template = import_module(f"{__package__}.catalogue").find(kind, config, options.templates)
-    half = kind not in FLOAT32_KINDS and not config.get("force_upcast")
+    try:
+        template = find(kind, config, options.templates)
+    except ModelFileError as error:
+        raise ModelFileError(f"{component}: {error}") from error
+    has_half = any(each.variant.half for each in template.variants)
+    half = has_half and kind not in FLOAT32_KINDS and not config.get("force_upcast")
     return fill_template(template, component, weights, options, adapters=adapters, half=half)
 
 

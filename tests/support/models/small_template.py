@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tintype.service.models.templates.filled_template import Variant
+    from tintype.service.models.templates.archive import Variant
 
     Arrays = Mapping[str, NDArray[Any]]
 
