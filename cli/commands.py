@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DESCRIPTION = """\
-Self-hosted image generation: a gRPC service for ONNX diffusion models, and a REST gateway that speaks OpenAI's JSON.
+Self-hosted image generation: a gRPC service for diffusion models, and a REST gateway that speaks OpenAI's JSON.
 
   tintype up                                                start both, with the built-in model
+  tintype up --model stabilityai/sd-turbo                   start both, with a model of the Hugging Face hub
   tintype generate "A serene mountain lake" -o lake.png     make an image, without a server
   tintype COMMAND --help                                    all flags of a command, with examples
 """
