@@ -34,6 +34,7 @@ Every setting is a flag, an environment variable and a line of tintype.toml, in 
   --memory 6GiB          TINTYPE_MEMORY=6GiB          memory = "6GiB"
 """
 EXPORT = "export"  # parses its own flags
+PRECISIONS = ("fp16", "bf16", "fp32")  # of published weights
 SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gateway"])
 # Settings of models that are read from published weights.
 LOADING = ("precision", "mapped", "exact", "text_encoders", "vae", "templates", "weights_cache", "additions")
@@ -155,6 +156,18 @@ def _add_doctor(parser: ArgumentParser) -> None:
     add_section(parser.add_argument_group("gateway"), "gateway", without=SERVICE)
 
 
+def _add_pull(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="OWNER/NAME[@REVISION]", help="model on the hub; OWNER/NAME/FILE.safetensors is one file of it"
+    )
+    precision = "weights to prefer: fp16, bf16 or fp32 (default: those in the cache, otherwise fp16)"
+    parser.add_argument("--precision", metavar="NAME", choices=PRECISIONS, help=precision)
+    cache = "cache folder (default: ~/.cache/huggingface/hub) [HF_HUB_CACHE, HF_HOME]"
+    parser.add_argument("--cache", metavar="FOLDER", help=cache)
+    parser.add_argument("--dry-run", action="store_true", help="show what would be downloaded")
+    parser.add_argument("--offline", action="store_true", help="use the cache alone [HF_HUB_OFFLINE]")
+
+
 def _add_models(parser: ArgumentParser) -> None:
     actions = ("list", "load", "unload", "available")
     _add_action_and_name(parser, actions, "name of the model to load or unload, or of an available one to describe")
@@ -253,6 +266,17 @@ COMMANDS = {
         tintype doctor
         tintype doctor stabilityai/sd-turbo dreamshaper.safetensors --precision int8
         tintype doctor --json | jq .machine
+        """,
+    ),
+    "pull": Command(
+        "download a model from the Hugging Face hub",
+        ".pull",
+        _add_pull,
+        """
+        tintype pull stabilityai/sd-turbo
+        tintype pull stabilityai/stable-diffusion-xl-base-1.0 --precision fp32 --dry-run
+        tintype pull Lykon/DreamShaper/DreamShaper_8_pruned.safetensors
+        HF_TOKEN=hf_... tintype pull black-forest-labs/FLUX.1-dev@main --cache /data/hub
         """,
     ),
     "models": Command(

@@ -1,4 +1,4 @@
-"""Output of commands: tables, and the progress of a request.
+"""Output of commands: tables, and progress.
 
 On a terminal, progress is one line that is rewritten; otherwise it is a plain line every few seconds.
 """
@@ -6,7 +6,7 @@ On a terminal, progress is one line that is rewritten; otherwise it is a plain l
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from typing import Self, TextIO
 
     from tintype.v1 import image_service_pb2 as pb
+
+Event_contra = TypeVar("Event_contra", contravariant=True)
+Event = TypeVar("Event")
 
 WIDTH = 30  # characters of the bar
 BLOCKS = ("█", "░")
@@ -26,6 +29,22 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+class Text(Protocol[Event_contra]):
+    """What a display shows after each event."""
+
+    def line(self, event: Event_contra, blocks: tuple[str, str] = BLOCKS) -> str:
+        """Return the line to show after an event; empty if the event changes nothing visible."""
+
+    def is_frequent(self, event: Event_contra) -> bool:
+        """Whether a log would have too many of such events."""
+
+
+def format_bar(fraction: float, blocks: tuple[str, str]) -> str:
+    """Return a bar of WIDTH characters, filled to a fraction from 0 to 1."""
+    full = round(fraction * WIDTH)
+    return blocks[0] * full + blocks[1] * (WIDTH - full)
 
 
 class ProgressText:
@@ -47,13 +66,16 @@ class ProgressText:
             case _:
                 return ""
 
+    def is_frequent(self, event: pb.StreamImagesResponse) -> bool:
+        """Whether the event is about a step."""
+        return event.HasField("progress")
+
     def _progress(self, progress: pb.Progress, blocks: tuple[str, str]) -> str:
         self._steps[progress.index] = progress.step
         done, total = sum(self._steps), progress.steps * len(self._steps)
-        full = round(done / total * WIDTH)
         elapsed = f"{time.monotonic() - self._began:.1f} s"
         left = f", {progress.eta.ToTimedelta().total_seconds():.1f} s to go" if progress.HasField("eta") else ""
-        return f"{blocks[0] * full}{blocks[1] * (WIDTH - full)} {done}/{total} steps, {elapsed}{left}"
+        return f"{format_bar(done / total, blocks)} {done}/{total} steps, {elapsed}{left}"
 
 
 def _format_queued(queued: pb.Queued) -> str:
@@ -63,15 +85,15 @@ def _format_queued(queued: pb.Queued) -> str:
     return f"waiting: {queued.position} before this one{start}"
 
 
-class LiveProgress:
+class LiveProgress(Generic[Event]):
     """One line that each event rewrites, erased at the end; a context manager."""
 
-    def __init__(self, stream: TextIO, text: ProgressText) -> None:
+    def __init__(self, stream: TextIO, text: Text[Event]) -> None:
         self._stream = stream
         self._text = text
         self._blocks = BLOCKS if "utf" in (stream.encoding or "").lower() else ASCII_BLOCKS
 
-    def show(self, event: pb.StreamImagesResponse) -> None:
+    def show(self, event: Event) -> None:
         """Rewrite the line."""
         line = self._text.line(event, self._blocks)
         if line:
@@ -88,20 +110,20 @@ class LiveProgress:
         self._stream.flush()
 
 
-class PlainProgress:
-    """Lines for logs: each change once, and the steps every few seconds; a context manager."""
+class PlainProgress(Generic[Event]):
+    """Lines for logs: each change once, and frequent ones every few seconds; a context manager."""
 
-    def __init__(self, stream: TextIO, text: ProgressText, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: TextIO, text: Text[Event], clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._text = text
         self._clock = clock
         self._last = ""
         self._written = clock()
 
-    def show(self, event: pb.StreamImagesResponse) -> None:
-        """Write the line if it is new; lines about steps at most once every INTERVAL seconds."""
+    def show(self, event: Event) -> None:
+        """Write the line if it is new; frequent ones at most once every INTERVAL seconds."""
         line = self._text.line(event, ASCII_BLOCKS)
-        too_soon = event.HasField("progress") and self._clock() < self._written + INTERVAL
+        too_soon = self._text.is_frequent(event) and self._clock() < self._written + INTERVAL
         if line and line != self._last and not too_soon:
             self._stream.write(line + "\n")
             self._stream.flush()
@@ -114,10 +136,10 @@ class PlainProgress:
         pass
 
 
-class NoProgress:
+class NoProgress(Generic[Event]):
     """A display that shows nothing; a context manager."""
 
-    def show(self, event: pb.StreamImagesResponse) -> None:
+    def show(self, event: Event) -> None:
         """Show nothing."""
 
     def __enter__(self) -> Self:
@@ -127,9 +149,16 @@ class NoProgress:
         pass
 
 
-def progress_display(stream: TextIO, count: int, *, quiet: bool) -> LiveProgress | PlainProgress | NoProgress:
+Display = LiveProgress[Event] | PlainProgress[Event] | NoProgress[Event]
+
+
+def progress_display(stream: TextIO, count: int, *, quiet: bool) -> Display[pb.StreamImagesResponse]:
     """Return the display that suits a stream, for a request for `count` images."""
+    return choose_display(stream, ProgressText(count), quiet=quiet)
+
+
+def choose_display(stream: TextIO, text: Text[Event], *, quiet: bool) -> Display[Event]:
+    """Return the display that suits a stream."""
     if quiet:
         return NoProgress()
-    text = ProgressText(count)
     return LiveProgress(stream, text) if stream.isatty() else PlainProgress(stream, text)

@@ -27,6 +27,7 @@ Config = TypeVar("Config", bound=Common)
 
 
 DEFAULT = "default"
+PARTS = {"vae": "vae", "text_encoders": "text_encoders"}  # what a setting needs of a model on the hub, if not all
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,16 @@ class Sources:
     def values(self, config: type[Common], names: Iterable[str]) -> dict[str, object]:
         """Return the values of some settings, models as paths. Raises UserError."""
         section, settings = section_of(config), settings_of(config)
-        return {name: _as_paths(self._find(section, settings[name]).value) for name in names}
+        return {name: self._as_paths(self._find(section, settings[name]).value, PARTS.get(name, "")) for name in names}
+
+    def _as_paths(self, value: object, part: str) -> object:
+        """Replace hub ids by the paths of their snapshots, of which `part` is downloaded if necessary."""
+        if isinstance(value, tuple):
+            return tuple(self._as_paths(item, part) for item in value)
+        if not isinstance(value, HubModel):
+            return value
+        quiet = bool(self.flags.get("quiet"))
+        return import_module("tintype.cli.pull").resolve_model(value.text, part=part, quiet=quiet)
 
     def find_all(self, config: type[Common]) -> dict[str, Found]:
         """Return the value of every setting of a server with its source. Downloads nothing; raises nothing."""
@@ -107,13 +117,6 @@ class Sources:
 def _given(where: str, value: V, type_: ValueType[object], read: Callable[[V], object]) -> Found:
     """Return the value of a flag or variable; relative paths start at the current folder."""
     return Found(resolve_paths(_read_value(where, value, type_, read), Path()), where)
-
-
-def _as_paths(value: object) -> object:
-    """Replace hub ids by the paths of their snapshots, which are downloaded if necessary."""
-    if isinstance(value, tuple):
-        return tuple(map(_as_paths, value))
-    return import_module("tintype.cli.pull").resolve_model(value.text) if isinstance(value, HubModel) else value
 
 
 def build_config(config: type[Config], values: Mapping[str, Any]) -> Config:
