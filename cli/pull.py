@@ -102,7 +102,7 @@ async def _pull(
 
 async def _download(hub: Hub, plan: Plan, *, quiet: bool) -> None:
     """Download while a display shows the progress."""
-    transfer = Transfer()
+    transfer, began = Transfer(), time.monotonic()
     task = asyncio.create_task(hub.download(plan, transfer))
     try:
         with choose_display(sys.stderr, DownloadText(), quiet=quiet or not plan.missing) as shown:
@@ -113,6 +113,8 @@ async def _download(hub: Hub, plan: Plan, *, quiet: bool) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     await task
+    if plan.missing and not quiet:
+        _note(f"downloaded {format_size(plan.bytes_missing)} in {format_duration(time.monotonic() - began)}")
 
 
 def describe(plan: Plan) -> str:

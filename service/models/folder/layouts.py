@@ -23,7 +23,8 @@ def open_layout(path: Path, options: LoadingOptions) -> Layout:  # noqa: ARG001
         ModelFileError: nothing is there, or it is not a model.
     """
     if not path.is_dir():
-        raise ModelFileError(f"{path} is not a folder" if path.exists() else f"there is no folder {path}")
+        hint = "; a model on the Hugging Face hub is written OWNER/NAME" if len(path.parts) == 1 else ""
+        raise ModelFileError(f"{path} is not a folder" if path.exists() else f"there is no folder {path}{hint}")
     files = (INDEX, TINTYPE_JSON, *(f"{component}/{GRAPH}" for component in DENOISERS))
     if not any((path / name).exists() for name in files):
         raise ModelFileError(f"{path} holds none of {', '.join(files)}: it is not an exported model")

@@ -36,8 +36,6 @@ LARGEST_LISTING = 64 << 20  # bytes
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 CONTENTION = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}
 PART = ".incomplete"
-# The mark of https://bford.info/cachedir/, by which backups leave a folder out.
-CACHE_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of models of the Hugging Face hub.\n"
 
 
 class CachedRepository:
@@ -68,7 +66,6 @@ class CachedRepository:
 
     def keep_listing(self, commit: str, listing: Mapping[str, ListedFile]) -> None:
         """Write the listing of a commit, unless it is here."""
-        self._mark_cache()
         if self.listing(commit) is None:
             _replace(self._tree(commit), dump_listing(listing))
 
@@ -155,11 +152,6 @@ class CachedRepository:
     def _tree(self, commit: str) -> Path:
         assert is_commit(commit)  # noqa: S101  # checked by the client
         return self.folder / "trees" / f"{commit}.json"
-
-    def _mark_cache(self) -> None:
-        tag = self.cache / "CACHEDIR.TAG"
-        if not tag.exists():
-            _replace(tag, CACHE_TAG)
 
 
 def _try_lock(handle: int) -> bool:

@@ -35,8 +35,11 @@ class HubId:
     def parse(cls, text: str) -> HubId:
         """Return the parts of `OWNER/NAME[/FILE.safetensors][@REVISION]`. Raises ValueError."""
         path, at, revision = text.partition("@")
-        owner, name, *file = path.split("/", 2) if path.count("/") else (path, "")
-        return cls(f"{owner}/{name}", revision if at else MAIN, "/".join(file))
+        owner, slash, rest = path.partition("/")
+        name, within, file = rest.partition("/")
+        if within and not file:
+            raise ValueError(f"a model of the hub is OWNER/NAME, without a slash at its end; got {text!r}")
+        return cls(f"{owner}{slash}{name}", revision if at else MAIN, file)
 
     @property
     def is_commit(self) -> bool:
