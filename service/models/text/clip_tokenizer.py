@@ -16,6 +16,7 @@ tokens. Unicode categories are those of Python's unicodedata.
 from __future__ import annotations
 
 import heapq
+import lzma
 import re
 import unicodedata
 from functools import cache, lru_cache
@@ -47,6 +48,9 @@ _FAST_CONTRACTION = re.compile("'(?:[stmd]|re|ve|ll)")
 # The slow class reads this many lines of merges.txt, after the first.
 _MAX_MERGES = 49152 - 256 - 2
 _RUN = re.compile("L+|N|O+")
+# CLIP's own merges, in a file that tokenizers in the same folder share; the vocabulary follows from them.
+SHARED_MERGES = "../clip_merges.txt.xz"
+_MAX_TEXT = 2**20  # bytes of the merges
 
 
 class ClipTokenizer(Tokenizer):
@@ -81,7 +85,7 @@ class ClipTokenizer(Tokenizer):
     def from_folder(
         cls, folder: Path, max_tokens: int | None = None, *, fast: bool = False, expands: bool = False
     ) -> Self:
-        """Read `vocab.json` and `merges.txt`, or `tokenizer.json`.
+        """Read `vocab.json` and `merges.txt`, or `tokenizer.json`, or the merges that the folder's parent has.
 
         Args:
             folder: The tokenizer's folder.
@@ -208,7 +212,9 @@ def _byte_letters() -> list[str]:
 
 
 def _tables(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Return the vocabulary and the merges, from their two files or from tokenizer.json."""
+    """Return the vocabulary and the merges, from their two files, from tokenizer.json, or from the shared merges."""
+    if not (folder / "vocab.json").exists() and (folder / SHARED_MERGES).exists():
+        return _shared_tables(folder / SHARED_MERGES)
     if not (folder / "vocab.json").exists() and (folder / "tokenizer.json").exists():
         model = read_json(folder / "tokenizer.json").get("model", {})
         if not isinstance(model.get("vocab"), dict) or not isinstance(model.get("merges"), list):
@@ -221,6 +227,25 @@ def _tables(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     if any(len(pair) != 2 for pair in pairs):
         raise ModelFileError(f"{folder.name}/merges.txt must hold two tokens on each line")
     return vocab, pairs
+
+
+def _shared_tables(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Return the vocabulary and the merges of a file with merges alone.
+
+    The ids are those of CLIP: the bytes, printable ones first; the bytes at the end of a word; the merges; the control
+    tokens.
+    """
+    try:
+        text = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(path.read_bytes(), _MAX_TEXT).decode("utf-8")
+        pairs = [(left, right) for left, right in map(str.split, text.splitlines())]
+    except (OSError, lzma.LZMAError, ValueError) as error:
+        raise ModelFileError(f"{path.name} is damaged: {error}") from error
+    if len(pairs) != _MAX_MERGES:
+        raise ModelFileError(f"{path.name} is damaged: it must have {_MAX_MERGES} merges, not {len(pairs)}")
+    letters = sorted(_byte_letters())
+    words = (letter + _END_OF_WORD for letter in letters)
+    tokens = [*letters, *words, *map("".join, pairs), BOS, EOS]
+    return {token: number for number, token in enumerate(tokens)}, pairs
 
 
 def _check_padding(folder: Path, config: Mapping[str, Any]) -> None:

@@ -47,7 +47,9 @@ class TokenizerKind:
 
 
 CLIP = TokenizerKind(
-    clip_tokenizer.ClipTokenizer.from_folder, (("vocab.json", "merges.txt"), ("tokenizer.json",)), chunked=True
+    clip_tokenizer.ClipTokenizer.from_folder,
+    (("vocab.json", "merges.txt"), ("tokenizer.json",), (clip_tokenizer.SHARED_MERGES,)),
+    chunked=True,
 )
 T5 = TokenizerKind(sentencepiece_tokenizer.read_t5, (("spiece.model",),))
 GEMMA = TokenizerKind(sentencepiece_tokenizer.read_gemma, (("tokenizer.model",),))
