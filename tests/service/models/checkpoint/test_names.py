@@ -1,0 +1,179 @@
+"""Every parameter of an architecture is found in a file of original names, and has the same numbers there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+
+from tintype.service.models.checkpoint import text_names, transformer_names, unet_names
+from tintype.service.models.files import ModelFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tintype.service.models.weights.pieces import Naming
+
+torch = pytest.importorskip("torch")
+single_file_utils = pytest.importorskip("diffusers.loaders.single_file_utils")
+models = pytest.importorskip("tests.support.models.original_models")
+originals = pytest.importorskip("tests.support.models.original_names")
+
+pytestmark = pytest.mark.torch
+
+State: TypeAlias = "Mapping[str, Any]"
+
+NARROW = {"norm_num_groups": 32, "cross_attention_dim": 48}
+SMALL_UNETS: dict[str, dict[str, Any]] = {
+    "sd1": {"block_out_channels": [32, 64, 64, 64], **NARROW},
+    "sd2": {"block_out_channels": [32, 64, 64, 64], "attention_head_dim": [1, 1, 1, 1], **NARROW},
+    "sdxl": {"block_out_channels": [32, 64, 64], "attention_head_dim": 1, "transformer_layers_per_block": [1, 2, 3]},
+    "refiner": {"block_out_channels": [32, 64, 64, 32], "attention_head_dim": 1, "transformer_layers_per_block": 2},
+    "ssd_1b": {"block_out_channels": [32, 64, 64], "attention_head_dim": 1},
+    "vega": {"block_out_channels": [32, 64, 64], "attention_head_dim": 1},
+}
+SMALL_VAE = {"block_out_channels": [32, 64, 64, 64], "norm_num_groups": 32}
+SMALL_SD3 = {
+    "num_layers": 3,
+    "num_attention_heads": 2,
+    "caption_projection_dim": 128,
+    "joint_attention_dim": 48,
+    "pooled_projection_dim": 40,
+    "pos_embed_max_size": 8,
+}
+SMALL_FLUX = {"num_layers": 2, "num_single_layers": 2, "num_attention_heads": 2, "joint_attention_dim": 48}
+PREFIX = "model.diffusion_model."
+
+
+def read(naming: Naming, stored: State, name: str, shape: tuple[int, ...]) -> Any:
+    """Return a parameter as a template reads it."""
+    parts = [
+        (stored[piece.name].T if piece.transposed else stored[piece.name])[piece.first : piece.last]
+        for piece in naming(name)
+    ]
+    whole = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return whole.reshape(shape)
+
+
+def assert_equal(naming: Naming, stored: State, module: Any) -> None:
+    """Check that the names give all parameters of a module, and use all stored numbers."""
+    state = module.state_dict()
+    assert state
+    for name, tensor in state.items():
+        assert torch.equal(read(naming, stored, name, tuple(tensor.shape)), tensor), name
+    used = {piece.name for name in state for piece in naming(name)}
+    assert {name for name in stored if not name.endswith("logit_scale")} == used
+
+
+@pytest.mark.parametrize("name", SMALL_UNETS)
+def test_unet(name: str) -> None:
+    """UNets of all depths, also with fewer transformers on the way up, or without attention in the middle."""
+    module = models.randomize(models.unet(name, **SMALL_UNETS[name]))
+    stored = originals.prefixed_state(PREFIX, originals.unet_state(module))
+    assert_equal(unet_names.ldm_unet(module.config, PREFIX), stored, module)
+    if name in ("sd1", "sd2", "sdxl", "refiner"):
+        theirs = single_file_utils.convert_ldm_unet_checkpoint(dict(stored), module.config)
+        assert_same(theirs, module)
+
+
+def assert_same(theirs: State, module: Any) -> None:
+    """Check that diffusers' own conversion of the file gives the module, so the file is as published ones are."""
+    ours = {name: tensor for name, tensor in module.state_dict().items() if name in theirs}
+    assert len(ours) >= len(theirs) > 10
+    assert all(torch.equal(ours[name].flatten(), tensor.flatten()) for name, tensor in theirs.items())
+
+
+@pytest.mark.parametrize("name", models.VAES)
+def test_vae(name: str) -> None:
+    """VAEs, whose attention is stored as convolutions, with and without the convolutions of the latents."""
+    module = models.randomize(models.vae(name, **SMALL_VAE))
+    stored = originals.prefixed_state("first_stage_model.", originals.vae_state(module))
+    assert_equal(unet_names.ldm_vae(module.config, "first_stage_model."), stored, module)
+    assert_same(single_file_utils.convert_ldm_vae_checkpoint(dict(stored), module.config), module)
+
+
+@pytest.mark.parametrize("projected", [0, 48])
+def test_open_clip(projected: int) -> None:
+    """OpenCLIP joins query, key and value, and stores the transpose of the projection."""
+    module = models.randomize(models.clip("clip_g", projected=projected, **models.REDUCED_CLIP))
+    prefix = "conditioner.embedders.1.model."
+    stored = originals.prefixed_state(prefix, originals.open_clip_state(module))
+    assert_equal(text_names.open_clip(module.config.to_dict(), prefix), stored, module)
+    if not projected:  # diffusers splits by the width of the projection
+        assert_same(single_file_utils.convert_open_clip_checkpoint(module, dict(stored), prefix), module)
+
+
+def test_transformers_names() -> None:
+    """CLIP-L and T5 have the names of transformers behind a prefix, in a few old files without the root."""
+    module = models.randomize(models.clip("clip_l", **models.REDUCED_CLIP))
+    stored = originals.prefixed_state("cond_stage_model.transformer.", module.state_dict())
+    assert_equal(text_names.prefixed("cond_stage_model.transformer."), stored, module)
+    without_root = {name.replace("text_model.", ""): tensor for name, tensor in stored.items()}
+    assert_equal(text_names.prefixed("cond_stage_model.transformer.", drop="text_model."), without_root, module)
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+@pytest.mark.parametrize("name", ["flux_dev", "flux_schnell"])
+def test_flux(name: str, prefix: str) -> None:
+    """FLUX.1 joins query, key, value and MLP, and its last modulation has the halves the other way round."""
+    module = models.randomize(models.transformer(name, **SMALL_FLUX))
+    assert_equal(
+        transformer_names.bfl_flux(module.config, prefix),
+        originals.prefixed_state(prefix, originals.flux_state(module)),
+        module,
+    )
+
+
+def test_flux_against_diffusers() -> None:
+    """Diffusers' conversion of FLUX.1, which knows the published width only, takes the same rows."""
+    width, parts = 3072, {"num_layers": 2, "num_single_layers": 2}
+    with torch.device("meta"):
+        module = models.transformer("flux_dev", **parts)
+    # One number for each row, since the rows alone show what is taken.
+    shapes = {name: tensor.shape for name, tensor in originals.flux_state(module).items()}
+    stored = {name: torch.arange(shape[0]) + 10**6 * number for number, (name, shape) in enumerate(shapes.items())}
+    naming = transformer_names.bfl_flux(module.config, "")
+    theirs = single_file_utils.convert_flux_transformer_checkpoint_to_diffusers(dict(stored))
+    assert theirs.keys() == module.state_dict().keys()
+    for name, rows in theirs.items():
+        assert torch.equal(read(naming, stored, name, tuple(rows.shape)), rows), name
+    assert module.config.num_attention_heads * module.config.attention_head_dim == width
+
+
+@pytest.mark.parametrize("name", ["sd3_medium", "sd35_medium"])
+def test_sd3(name: str) -> None:
+    """Stable Diffusion 3 joins query, key and value; 3.5 has norms, and second attentions in some blocks."""
+    dual = {"dual_attention_layers": [0, 1]} if name == "sd35_medium" else {}
+    module = models.randomize(models.transformer(name, **SMALL_SD3, **dual))
+    stored = originals.prefixed_state(PREFIX, originals.sd3_state(module))
+    # The last block's query of the text has no use, but it is stored.
+    assert_equal(transformer_names.sd3(module.config, PREFIX), stored, module)
+    theirs = single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers(dict(stored))
+    assert theirs.keys() == module.state_dict().keys()
+    assert_same(theirs, module)
+
+
+SCHEMES: dict[str, Callable[[], Naming]] = {
+    "unet": lambda: unet_names.ldm_unet({"layers_per_block": 2, "up_block_types": ["UpBlock2D"]}, ""),
+    "vae": lambda: unet_names.ldm_vae({"block_out_channels": [32]}, ""),
+    "open_clip": lambda: text_names.open_clip({"hidden_size": 64}, ""),
+    "flux": lambda: transformer_names.bfl_flux({"num_attention_heads": 1, "attention_head_dim": 8}, ""),
+    "sd3": lambda: transformer_names.sd3({"num_attention_heads": 1, "attention_head_dim": 8, "num_layers": 1}, ""),
+}
+STRANGE = [
+    "",
+    "weight",
+    "strange.weight",
+    "decoder.strange.weight",
+    "transformer_blocks.0.strange.weight",
+    "single_transformer_blocks.0.strange.weight",
+    "text_model.encoder.layers.0.strange.weight",
+]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", STRANGE)
+def test_unknown_parameter(scheme: str, name: str) -> None:
+    """A parameter that a scheme does not know is refused by name."""
+    with pytest.raises(ModelFileError, match=f"the original name of {name} is not known"):
+        SCHEMES[scheme]()(name)
