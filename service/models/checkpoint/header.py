@@ -1,0 +1,103 @@
+"""The header of a safetensors file: names, shapes and metadata, without a number being read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+from ..files import ModelFileError, label
+from ..safetensors import TensorFile, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ..model import Array
+    from ..safetensors import TensorEntry
+
+MAX_BYTES = 2**40  # of one file; the largest published ones have 50 GB
+SUFFIXES = (".safetensors", ".sft")
+
+PICKLE = (
+    "a pickle, which can run any code when it is read, so tintype never reads one: use the .safetensors of this model"
+)
+# First bytes of files that are published under the same names.
+MAGICS = (
+    (b"GGUF", "a GGUF file: use the .safetensors of this model"),
+    (b"PK\x03\x04", PICKLE),
+    *((bytes((0x80, protocol)), PICKLE) for protocol in range(6)),
+    (b"version https://git-lfs", "a pointer of Git LFS to a file that was not downloaded: run `git lfs pull`"),
+    (b"<!DOCTYPE", "a web page: the download failed, or needs a login"),
+    (b"<html", "a web page: the download failed, or needs a login"),
+    (b"\x7fELF", "a program"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The tensors of a file by name, and its metadata."""
+
+    path: Path
+    entries: Mapping[str, TensorEntry]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.entries
+
+    def dims(self, name: str, axes: int) -> tuple[int, ...]:
+        """Return the shape of a tensor of `axes` axes.
+
+        Raises:
+            ModelFileError: the tensor is missing, or has another number of axes or an empty one.
+        """
+        entry = self.entries.get(name)
+        if entry is None:
+            raise self.fault(f"{printable(name)} is missing")
+        if len(entry.shape) != axes or min(entry.shape, default=1) < 1:
+            raise self.fault(
+                f"{printable(name)} must have {axes} axes, none of them empty; its shape is {list(entry.shape[:8])}"
+            )
+        return entry.shape
+
+    def blocks(self, name: str) -> int:
+        """Return how many tensors exist of `name` with 0, 1, 2, ... in place of `{}`, without a gap."""
+        return next(number for number in count() if name.format(number) not in self.entries)
+
+    def read(self, name: str) -> Array:
+        """Return the numbers of a tensor, float32.
+
+        Raises:
+            ModelFileError: the file cannot be read.
+        """
+        return TensorFile(self.path, most=MAX_BYTES).read(name)
+
+    def fault(self, problem: str) -> ModelFileError:
+        """Return an error that names the file."""
+        return ModelFileError(f"{label(self.path)}: {problem}")
+
+
+def read_header(path: Path) -> Header:
+    """Read a file's header.
+
+    Raises:
+        ModelFileError: it is not a safetensors file, or is damaged; the message says what it is, if that is known.
+    """
+    _check_format(path)
+    file = TensorFile(path, most=MAX_BYTES)
+    return Header(path, file.entries, file.metadata)
+
+
+def _check_format(path: Path) -> None:
+    """Raise ModelFileError if a file is of another known format."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise ModelFileError(f"{label(path)} cannot be read: {error.strerror or error}") from error
+    # The header's length comes first, and may begin like any other format; the header itself begins with a brace.
+    other = None if start[8:9] == b"{" else next((what for magic, what in MAGICS if start.startswith(magic)), None)
+    if other:
+        raise ModelFileError(f"{label(path)} is {other}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ModelFileError(f"{label(path)} must be a {SUFFIXES[0]} file")

@@ -1,0 +1,206 @@
+"""Recognizing the architecture of a single file, and where its components are, from names and shapes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from .foreign import foreign_kinds
+from .text_names import T5_TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from .header import Header
+
+PREFIXES = ("model.diffusion_model.", "")
+VAE_PREFIXES = ("first_stage_model.", "vae.")
+REFINER_NUMBERS = 5  # numbers in a refiner's `time_ids`; SDXL has 6
+NUMBER_WIDTH = 256
+FLUX_CHANNELS = {
+    96: "FLUX.1 with an extra image (such as inpainting)",
+    128: "FLUX.1 Depth or Canny",
+    384: "FLUX.1 Fill",
+}
+UNET_CHANNELS = {5: "a depth-to-image model", 7: "an upscaler (x4)", 8: "an editing model (InstructPix2Pix)"}
+
+
+class Architecture(StrEnum):
+    """The architectures of single files; an inpainting model has the architecture of its base."""
+
+    SD1 = "Stable Diffusion 1"
+    SD2 = "Stable Diffusion 2"
+    SDXL = "SDXL"
+    REFINER = "SDXL refiner"
+    FLUX = "FLUX.1"
+    SD3 = "Stable Diffusion 3"
+
+
+class Scheme(StrEnum):
+    """How a text encoder's tensors are named."""
+
+    TRANSFORMERS = "transformers"
+    ROOTLESS = "transformers without `text_model.`"  # as transformers 4.2 had it; a few old files have it
+    OPEN_CLIP = "OpenCLIP"
+    T5 = "T5"
+
+
+class EncoderPlace(NamedTuple):
+    """Where a text encoder is in a file: its scheme of names, and the prefix of its tensors."""
+
+    scheme: Scheme
+    prefix: str
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """The tensors one of which is there if the encoder is."""
+        return tuple(self.prefix + name for name in _ANCHORS[self.scheme])
+
+
+_ANCHORS = {
+    Scheme.TRANSFORMERS: ("text_model.embeddings.token_embedding.weight",),
+    Scheme.ROOTLESS: ("embeddings.token_embedding.weight",),
+    Scheme.OPEN_CLIP: ("token_embedding.weight",),
+    Scheme.T5: T5_TABLES,
+}
+_CLIP_L = EncoderPlace(Scheme.TRANSFORMERS, "text_encoders.clip_l.transformer.")
+_T5 = EncoderPlace(Scheme.T5, "text_encoders.t5xxl.transformer.")
+# For each architecture its text encoders, and for each of these the places where files have it.
+ENCODERS: dict[Architecture, dict[str, tuple[EncoderPlace, ...]]] = {
+    Architecture.SD1: {
+        "text_encoder": (
+            EncoderPlace(Scheme.TRANSFORMERS, "cond_stage_model.transformer."),
+            EncoderPlace(Scheme.ROOTLESS, "cond_stage_model.transformer."),
+            EncoderPlace(Scheme.TRANSFORMERS, "conditioner.embedders.0.transformer."),
+        )
+    },
+    Architecture.SD2: {
+        "text_encoder": (
+            EncoderPlace(Scheme.OPEN_CLIP, "cond_stage_model.model."),
+            EncoderPlace(Scheme.OPEN_CLIP, "conditioner.embedders.0.model."),
+        )
+    },
+    Architecture.SDXL: {
+        "text_encoder": (EncoderPlace(Scheme.TRANSFORMERS, "conditioner.embedders.0.transformer."),),
+        "text_encoder_2": (EncoderPlace(Scheme.OPEN_CLIP, "conditioner.embedders.1.model."),),
+    },
+    Architecture.REFINER: {
+        "text_encoder_2": (EncoderPlace(Scheme.OPEN_CLIP, "conditioner.embedders.0.model."),),
+    },
+    Architecture.FLUX: {"text_encoder": (_CLIP_L,), "text_encoder_2": (_T5,)},
+    Architecture.SD3: {
+        "text_encoder": (_CLIP_L,),
+        "text_encoder_2": (EncoderPlace(Scheme.TRANSFORMERS, "text_encoders.clip_g.transformer."),),
+        "text_encoder_3": (_T5,),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A single file: its architecture, and the prefixes of its denoiser, text encoders and VAE.
+
+    `vae` is None for a file without a VAE; `encoders` has the text encoders that the file contains.
+    """
+
+    header: Header
+    architecture: Architecture
+    prefix: str
+    encoders: Mapping[str, EncoderPlace]
+    vae: str | None
+    inpaints: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.header.path
+
+
+def recognize(header: Header) -> Checkpoint:
+    """Return what a file contains.
+
+    Raises:
+        ModelFileError: it is not a model that single files are served of; the message says what it is, if that is
+            known, and what to do.
+    """
+    kinds = foreign_kinds(header)
+    found = _denoiser(header)
+    foreign = next((kind for kind in kinds if kind.decides or not found), None)
+    if foreign:
+        raise header.fault(f"it is {foreign.what}; {foreign.advice}")
+    if not found:
+        raise header.fault(
+            "its architecture is unknown: single files of Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3 and "
+            "FLUX.1 are served; others may be exported with `tintype export`"
+        )
+    architecture, prefix = found
+    return Checkpoint(
+        header,
+        architecture,
+        prefix,
+        encoders={
+            component: place
+            for component, places in ENCODERS[architecture].items()
+            if (place := next((p for p in places if any(name in header for name in p.anchors)), None))
+        },
+        vae=next((p for p in VAE_PREFIXES if f"{p}decoder.conv_in.weight" in header), None),
+        inpaints=_inpaints(header, architecture, prefix),
+    )
+
+
+def _denoiser(header: Header) -> tuple[Architecture, str] | None:
+    """Return the architecture and the prefix of the file's denoiser; None if it has none that is supported."""
+    for prefix in PREFIXES:
+        if all(
+            f"{prefix}{name}" in header for name in ("input_blocks.0.0.weight", "time_embed.0.weight", "out.2.weight")
+        ):
+            return _unet_architecture(header, prefix), prefix
+        if f"{prefix}final_layer.linear.weight" not in header:
+            continue
+        if f"{prefix}double_blocks.0.img_attn.norm.key_norm.scale" in header:
+            return Architecture.FLUX, prefix
+        if f"{prefix}joint_blocks.0.context_block.adaLN_modulation.1.weight" in header:
+            return Architecture.SD3, prefix
+    return None
+
+
+def _unet_architecture(header: Header, prefix: str) -> Architecture:
+    """Return the architecture of a UNet.
+
+    SDXL embeds sizes. Stable Diffusion 2 has linear layers where the first version has convolutions of one pixel.
+    """
+    if f"{prefix}label_emb.0.0.weight" in header:
+        return Architecture.REFINER if _is_refiner(header, prefix) else Architecture.SDXL
+    blocks = (f"{prefix}input_blocks.{number}.1.proj_in.weight" for number in range(1, 20))
+    shape = next((header.entries[block].shape for block in blocks if block in header), ())
+    return Architecture.SD2 if len(shape) == 2 else Architecture.SD1
+
+
+def _is_refiner(header: Header, prefix: str) -> bool:
+    """Return whether a UNet that embeds sizes is the refiner's, which reads one text encoder and five numbers."""
+    base, refiner = (ENCODERS[kind]["text_encoder_2"][0] for kind in (Architecture.SDXL, Architecture.REFINER))
+    if any(any(name in header for name in place.anchors) for place in (base, refiner)):
+        return not any(name in header for name in base.anchors)
+    blocks = (f"{prefix}input_blocks.{number}.1.transformer_blocks.0.attn2.to_k.weight" for number in range(1, 20))
+    block = next((block for block in blocks if block in header), "")
+    text, sizes = header.dims(block, 2)[1], header.dims(f"{prefix}label_emb.0.0.weight", 2)[1]
+    return sizes == text + REFINER_NUMBERS * NUMBER_WIDTH
+
+
+def _inpaints(header: Header, architecture: Architecture, prefix: str) -> bool:
+    """Return whether the denoiser takes a mask and a masked image.
+
+    Raises:
+        ModelFileError: it takes another image that tintype does not feed.
+    """
+    if architecture is Architecture.SD3:
+        return False
+    flux = architecture is Architecture.FLUX
+    name = f"{prefix}{'img_in' if flux else 'input_blocks.0.0'}.weight"
+    channels = header.dims(name, 2 if flux else 4)[1]
+    others = FLUX_CHANNELS if flux else UNET_CHANNELS
+    if channels in others:
+        raise header.fault(f"it is {others[channels]}, which takes {channels} channels; tintype does not serve it")
+    return not flux and channels == 9

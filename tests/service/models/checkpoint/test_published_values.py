@@ -1,0 +1,112 @@
+"""The configurations that a file lacks: its pipeline, its noise levels, and what it predicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.models import header_shapes as shapes
+from tintype.service.models.checkpoint.header import read_header
+from tintype.service.models.checkpoint.published_values import V_TRACE, model_index, prediction_type, scheduler_config
+from tintype.service.models.checkpoint.recognition import recognize
+from tintype.service.models.folder.families import by_pipeline
+from tintype.service.numerics import Diffusion
+from tintype.service.numerics.path import Prediction
+
+FAMILIES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "refiner": "sdxl_refiner", "flux": "flux", "sd3": "sd3"}
+
+
+@pytest.mark.parametrize("name", shapes.FILES)
+def test_family(name: str) -> None:
+    """The pipeline's class gives the family; an inpainting model has a class of its own."""
+    index = model_index(recognize(shapes.header(shapes.FILES[name])))
+    absent = [component for component, class_ in index.items() if class_ == [None, None]]
+    family = by_pipeline(index["_class_name"], absent)
+    assert family is not None
+    assert family.name == FAMILIES[name.split(maxsplit=1)[0]]
+    assert ("Inpaint" in index["_class_name"]) == ("inpainting" in name)
+    assert {component for component in family.required_graphs if "vae" not in component} <= index.keys()
+
+
+def diffusion(name: str, *markers: str, **metadata: str) -> Diffusion:
+    found = recognize(shapes.header({**shapes.FILES[name], **dict.fromkeys(markers, (0,))}, metadata=metadata))
+    return Diffusion.from_config(scheduler_config(found, prediction_type(found), guided=name == "flux"))
+
+
+def test_noise_levels() -> None:
+    """The service reads each configuration: samplers, predictions and shifts are those of the published folders."""
+    read = {name: diffusion(name) for name in ("sd1", "sdxl", "refiner", "flux", "flux schnell", "sd3")}
+    assert {name: (each.sampler, each.prediction) for name, each in read.items()} == {
+        "sd1": ("plms", Prediction.EPSILON),
+        "sdxl": ("euler", Prediction.EPSILON),
+        "refiner": ("euler", Prediction.EPSILON),
+        "flux": ("euler", Prediction.FLOW),
+        "flux schnell": ("euler", Prediction.FLOW),
+        "sd3": ("euler", Prediction.FLOW),
+    }
+    assert read["sdxl"].spacing == "leading"
+    assert read["flux"].shift != read["flux schnell"].shift
+
+
+def test_markers_of_v_prediction() -> None:
+    """SDXL models mark v-prediction, and a last level without signal, by empty tensors."""
+    plain, marked = diffusion("sdxl", "v_pred"), diffusion("sdxl", "v_pred", "ztsnr")
+    assert plain.prediction is marked.prediction is Prediction.V
+    assert plain.alphas_cumprod[-1] > 0
+    assert marked.alphas_cumprod[-1] == 0
+    assert (plain.spacing, marked.spacing) == ("leading", "trailing")
+    assert diffusion("sdxl", "ztsnr").prediction is Prediction.EPSILON  # undefined without signal
+
+
+@pytest.mark.parametrize(
+    ("stem", "name", "spacing"),
+    [
+        ("sd_xl_turbo_1.0_fp16", "sdxl", "trailing"),
+        ("sd_turbo", "sd2", "trailing"),
+        ("SDXL-Turbo", "sdxl", "trailing"),
+        ("dreamshaperXL_turbo", "sdxl", "leading"),
+        ("sd_xl_base_1.0", "sdxl", "leading"),
+    ],
+)
+def test_turbo(stem: str, name: str, spacing: str) -> None:
+    """Stability AI's models for one step have the levels of their folders; other names with the word do not."""
+    found = recognize(shapes.header(shapes.FILES[name], Path(f"models/{stem}.safetensors")))
+    config = scheduler_config(found, prediction_type(found), guided=False)
+    assert (config["timestep_spacing"], config["prediction_type"]) == (spacing, "epsilon")
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl"])
+@pytest.mark.parametrize(("said", "prediction"), [("v", Prediction.V), ("epsilon", Prediction.EPSILON)])
+def test_metadata(name: str, said: str, prediction: Prediction) -> None:
+    """Trainers write the prediction into the metadata."""
+    assert diffusion(name, **{"modelspec.prediction_type": said}).prediction is prediction
+
+
+@pytest.mark.parametrize(
+    ("deviation", "prediction"), [(0.05, "epsilon"), (0.2, "v_prediction"), (None, "v_prediction")]
+)
+def test_stable_diffusion_2(tmp_path: Path, deviation: float | None, prediction: str) -> None:
+    """A bias of the UNet shows what Stable Diffusion 2 predicts; without it, v as the models of 768 pixels do."""
+    trace = {f"{shapes.DENOISER}{V_TRACE}": (320,)} if deviation else {}
+    path = shapes.write_file(tmp_path / "model.safetensors", {**shapes.FILES["sd2"], **trace})
+    if deviation:
+        write_normal(path, deviation)
+    assert prediction_type(recognize(read_header(path))) == prediction
+
+
+def write_normal(path: Path, deviation: float) -> None:
+    """Write numbers of a deviation into the last tensor of a file, as 8-bit floats: 0.25 or 0, and their opposites."""
+    share = (deviation / 0.25) ** 2
+    codes = np.where(np.arange(320) % 100 < 100 * share, 0x28, 0)  # 0x28 is 0.25
+    codes = codes | np.where(codes & np.cumsum(codes > 0) % 2 > 0, 0x80, 0)
+    with path.open("r+b") as file:
+        file.seek(-320, 2)
+        file.write(codes.astype(np.uint8).tobytes())
+
+
+def test_inpainting_model_of_stable_diffusion_2() -> None:
+    """The inpainting model of Stable Diffusion 2 predicts noise."""
+    tensors = {**shapes.FILES["sd2"], **shapes.below(shapes.DENOISER, shapes.unet(linear=True, text=1024, channels=9))}
+    assert prediction_type(recognize(shapes.header(tensors))) == "epsilon"

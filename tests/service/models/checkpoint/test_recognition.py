@@ -1,0 +1,233 @@
+"""What a single file is, by names and shapes alone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.complexity import GROWTH, check_linear, steps
+from tests.support.models import header_shapes as shapes
+from tintype.service.models.checkpoint.components import VAE_HALVES, denoiser, has_half, text_encoder, vae
+from tintype.service.models.checkpoint.foreign import foreign_kinds
+from tintype.service.models.checkpoint.published_values import VAE_VALUES, model_index, prediction_type
+from tintype.service.models.checkpoint.recognition import Architecture, Checkpoint, Scheme, recognize
+from tintype.service.models.files import ModelFileError
+
+if TYPE_CHECKING:
+    from tintype.service.models.checkpoint.header import Header
+
+CLIP_L, CLIP_G = "text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."
+EXPECTED = {
+    "sd1": (Architecture.SD1, {"text_encoder": (Scheme.TRANSFORMERS, "cond_stage_model.transformer.")}),
+    "sd1 without root": (Architecture.SD1, {"text_encoder": (Scheme.ROOTLESS, "cond_stage_model.transformer.")}),
+    "sd1 inpainting": (Architecture.SD1, {"text_encoder": (Scheme.TRANSFORMERS, "cond_stage_model.transformer.")}),
+    "sd1 unet": (Architecture.SD1, {}),
+    "sd2": (Architecture.SD2, {"text_encoder": (Scheme.OPEN_CLIP, "cond_stage_model.model.")}),
+    "sd2 sgm": (Architecture.SD2, {"text_encoder": (Scheme.OPEN_CLIP, "conditioner.embedders.0.model.")}),
+    "sdxl": (
+        Architecture.SDXL,
+        {
+            "text_encoder": (Scheme.TRANSFORMERS, "conditioner.embedders.0.transformer."),
+            "text_encoder_2": (Scheme.OPEN_CLIP, "conditioner.embedders.1.model."),
+        },
+    ),
+    "sdxl unet": (Architecture.SDXL, {}),
+    "refiner": (Architecture.REFINER, {"text_encoder_2": (Scheme.OPEN_CLIP, "conditioner.embedders.0.model.")}),
+    "refiner unet": (Architecture.REFINER, {}),
+    "flux": (Architecture.FLUX, {}),
+    "flux schnell": (Architecture.FLUX, {}),
+    "flux whole": (
+        Architecture.FLUX,
+        {
+            "text_encoder": (Scheme.TRANSFORMERS, CLIP_L),
+            "text_encoder_2": (Scheme.T5, "text_encoders.t5xxl.transformer."),
+        },
+    ),
+    "sd3": (Architecture.SD3, {}),
+    "sd3 with clips": (
+        Architecture.SD3,
+        {"text_encoder": (Scheme.TRANSFORMERS, CLIP_L), "text_encoder_2": (Scheme.TRANSFORMERS, CLIP_G)},
+    ),
+    "sd3 whole": (
+        Architecture.SD3,
+        {
+            "text_encoder": (Scheme.TRANSFORMERS, CLIP_L),
+            "text_encoder_2": (Scheme.TRANSFORMERS, CLIP_G),
+            "text_encoder_3": (Scheme.T5, "text_encoders.t5xxl.transformer."),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", shapes.FILES)
+def test_architecture_and_encoders(name: str) -> None:
+    """The architecture, the text encoders with their places, the VAE, and whether the model inpaints."""
+    found = recognize(shapes.header(shapes.FILES[name]))
+    assert (found.architecture, found.encoders) == EXPECTED[name]
+    assert (found.vae is None) == ("unet" in name or name in ("flux", "flux schnell"))
+    assert found.inpaints == ("inpainting" in name)
+    read_all(found)
+
+
+def read_all(found: Checkpoint) -> None:
+    """Read all configurations of a file."""
+    denoiser(found, prediction_type(found))
+    for component, (_, class_name) in (
+        (key, value) for key, value in model_index(found).items() if key in found.encoders
+    ):
+        text_encoder(found, component, class_name)
+    for half in VAE_HALVES:
+        if found.vae and has_half(found.header, found.vae, half):
+            vae(found.header, found.vae, VAE_VALUES[found.architecture])
+
+
+UNET = shapes.DENOISER
+FOREIGN = {
+    "lora_unet_down_blocks_0_proj_in.lora_down.weight": "a LoRA, not a model; put it into the folder loras/",
+    "unet.down_blocks.0.attentions.0.proj_in.lora.down.weight": "a LoRA",
+    "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": "a LoRA",
+    "lycoris_blocks_0_attn.lokr_w1": "a LoRA",
+    "diffusion_model.blocks.0.hada_w1_a": "a LoRA",
+    "controlnet_cond_embedding.conv_in.weight": "a ControlNet",
+    "control_model.time_embed.0.weight": "a ControlNet",
+    "image_proj.proj.weight": "an IP-Adapter",
+    "down_blocks.0.motion_modules.0.temporal_transformer.norm.bias": "a motion module",
+    "first_stage_model.decoder.up.0.block.0.norm1.weight": "a VAE, not a model; name it with --vae",
+    "encoder.down_blocks.0.resnets.0.conv1.weight": "a VAE",
+    "text_model.encoder.layers.0.layer_norm1.weight": "a text encoder, not a model; name a folder",
+    "encoder.block.0.layer.0.SelfAttention.q.weight": "a text encoder",
+    "model.layers.0.self_attn.q_proj.weight": "a language model",
+    "vision_model.embeddings.class_embedding": "an image encoder",
+    "model.1.sub.0.RDB1.conv1.0.weight": "an upscaler",
+    "body.0.rdb1.conv1.weight": "an upscaler",
+    "decoder.layers.0.weight": "a TAESD",
+    f"{UNET}cap_embedder.0.weight": "a Lumina-Image 2",
+    "layers.0.adaLN_modulation.0.weight": "a Z-Image",
+    "transformer_blocks.0.img_mod.1.weight": "a Qwen-Image",
+    "single_stream_modulation.lin.weight": "a FLUX.2",
+    f"{UNET}distilled_guidance_layer.in_proj.weight": "a Chroma",
+    "double_layers.0.attn.w1q.weight": "an AuraFlow",
+    "blocks.0.cross_attn.q_linear.weight": "a PixArt or Sana",
+    "single_transformer_blocks.0.attn.to_q.weight": "a transformer of FLUX.1; it has diffusers' names",
+    "transformer_blocks.0.attn.to_q.weight": "a transformer; it has diffusers' names",
+    "down_blocks.0.resnets.0.conv1.weight": "a UNet; it has diffusers' names",
+    "transformer_blocks.0.qkv_proj.qweight": "a model quantized by Nunchaku",
+    "emb_params": "a textual inversion embedding",
+    "clip_g": "a textual inversion embedding",
+    "strange": "a textual inversion embedding",
+}
+
+
+@pytest.mark.parametrize(("name", "problem"), FOREIGN.items())
+def test_foreign_file(name: str, problem: str) -> None:
+    """A file of another kind is refused in one line that says what it is and what to do."""
+    with pytest.raises(ModelFileError, match=rf"^models/dreamshaper\.safetensors: .*{problem}") as raised:
+        recognize(shapes.header({name: (2, 768)}))
+    assert "\n" not in str(raised.value)
+
+
+def test_unknown_architecture() -> None:
+    """A file of an unknown architecture gets the list of those that are served."""
+    with pytest.raises(ModelFileError, match="its architecture is unknown: single files of Stable Diffusion 1 and 2"):
+        recognize(shapes.header({"strange.0.weight": (3, 3, 3, 3), "strange.1.weight": (3,)}))
+    with pytest.raises(ModelFileError, match="its architecture is unknown"):
+        recognize(shapes.header({}))
+
+
+MARKED = {
+    "edm_mean": "an EDM model (Playground v2.5)",
+    "edm_vpred.sigma_max": "an EDM model (CosXL)",
+    f"{UNET}input_blocks.1.0.time_stack.in_layers.0.weight": "a video model",
+    "embedder.model.visual.proj": "Stable Diffusion 2.1 unCLIP",
+    f"{UNET}input_blocks.1.1.proj_in.weight.absmax": "a model quantized by bitsandbytes",
+}
+
+
+@pytest.mark.parametrize(("name", "problem"), MARKED.items())
+def test_marked_model(name: str, problem: str) -> None:
+    """A model with a marker is not taken for one of its relatives that is served."""
+    with pytest.raises(ModelFileError) as raised:
+        recognize(shapes.header({**shapes.FILES["sdxl"], name: (1,)}))
+    assert problem in str(raised.value)
+
+
+def test_other_parts_do_not_matter() -> None:
+    """A model may contain a ControlNet, averaged weights and buffers of training."""
+    others = ("control_model.time_embed.0.weight", "model_ema.decay", "betas", "motion_modules.0.weight")
+    found = recognize(shapes.header({**dict.fromkeys(others, (1,)), **shapes.FILES["sd1"]}))
+    assert found.architecture is Architecture.SD1
+
+
+@pytest.mark.parametrize("channels", [5, 7, 8])
+def test_channels_of_other_tasks(channels: int) -> None:
+    """A UNet that takes another image with its latents is refused by what it does."""
+    with pytest.raises(ModelFileError, match=f"takes {channels} channels"):
+        recognize(shapes.header(shapes.unet(channels=channels)))
+
+
+@pytest.mark.parametrize("channels", [96, 128, 384])
+def test_channels_of_flux_tools(channels: int) -> None:
+    """So are FLUX.1's tools."""
+    with pytest.raises(ModelFileError, match=f"FLUX.1.*takes {channels} channels"):
+        recognize(shapes.header(shapes.flux(channels=channels)))
+
+
+def test_vocabulary() -> None:
+    """A text encoder with other tokens than CLIP's is refused, since the file has no tokenizer."""
+    tensors = {**shapes.FILES["sd1"], **shapes.below("cond_stage_model.transformer.", shapes.clip(tokens=49410))}
+    with pytest.raises(ModelFileError, match="must have 49408 tokens, as CLIP's tokenizer has; got 49410"):
+        read_all(recognize(shapes.header(tensors)))
+
+
+def test_damaged_unet() -> None:
+    """A UNet whose blocks do not pair, or that has no attention, is refused."""
+    tensors = dict(shapes.FILES["sd1"])
+    del tensors[f"{UNET}output_blocks.3.0.in_layers.0.weight"]
+    with pytest.raises(ModelFileError, match="the blocks of its UNet do not pair"):
+        read_all(recognize(shapes.header(tensors)))
+    plain = {name: shape for name, shape in shapes.FILES["sd1"].items() if "proj_in" not in name}
+    with pytest.raises(ModelFileError, match="its UNet has no attention"):
+        read_all(recognize(shapes.header(plain)))
+
+
+NAMES = sorted({name for file in shapes.FILES.values() for name in file})
+SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 4, 9, 64, 128, 768, 10**30]), max_size=5).map(tuple)
+
+
+@given(
+    base=st.sampled_from([{}, *shapes.FILES.values()]),
+    changed=st.dictionaries(st.one_of(st.sampled_from(NAMES), st.sampled_from(sorted(FOREIGN)), st.text()), SHAPES),
+    removed=st.sets(st.sampled_from(NAMES), max_size=5),
+)
+def test_any_header(base: dict[str, tuple[int, ...]], changed: dict[str, tuple[int, ...]], removed: set[str]) -> None:
+    """No names and shapes raise another error."""
+    tensors = {name: shape for name, shape in {**base, **changed}.items() if name not in removed}
+    with suppress(ModelFileError):
+        read_all(recognize(shapes.header(tensors)))
+
+
+def refused(header: Header) -> None:
+    with suppress(ModelFileError):
+        recognize(header)
+
+
+@pytest.mark.parametrize("stem", ["strange.", f"{UNET}double_blocks.", "a." * 40, "lora"])
+def test_linear_in_tensors(stem: str) -> None:
+    """The work grows in proportion to the number of tensors."""
+
+    def work(count: int) -> int:
+        names = (f"{stem}{number}.img_mod.lin.weight" for number in range(count))
+        header = shapes.header(dict.fromkeys(names, (1, 1)))
+        return steps(lambda: refused(header))
+
+    assert work(4000) < GROWTH * work(2000)
+
+
+@pytest.mark.parametrize("unit", ["a", "a.", "lora", ".quant_state", "transformer_blocks.0"])
+def test_linear_in_names(unit: str) -> None:
+    """The work grows in proportion to the length of a name."""
+    check_linear(lambda name: foreign_kinds(shapes.header({name: (1,)})), lambda n: unit * (n // len(unit)))
