@@ -34,7 +34,6 @@ Every setting is a flag, an environment variable and a line of tintype.toml, in 
   --memory 6GiB          TINTYPE_MEMORY=6GiB          memory = "6GiB"
 """
 EXPORT = "export"  # parses its own flags
-PRECISIONS = ("fp16", "bf16", "fp32")  # of published weights
 SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gateway"])
 # Settings of models that are read from published weights.
 LOADING = ("precision", "mapped", "exact", "text_encoders", "vae", "templates", "weights_cache", "additions")
@@ -102,16 +101,13 @@ def _parse_utf8(text: str) -> str:
 
 
 def _add_up(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--first-image", metavar="PROMPT", help="make this image through REST as soon as both servers are ready"
-    )
+    first = "make this image through REST as soon as both servers are ready"
+    parser.add_argument("--first-image", metavar="PROMPT", help=first)
     parser.add_argument("--first-picture", dest="first_image", help=SUPPRESS)  # the flag's former name
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="file of the first image, a PNG (default: first-image.png)"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="start, make one image through REST, stop; exit code 0 means success"
-    )
+    output = "file of the first image, a PNG (default: first-image.png)"
+    parser.add_argument("-o", "--output", metavar="FILE", help=output)
+    check = "start, make one image through REST, stop; exit code 0 means success"
+    parser.add_argument("--check", action="store_true", help=check)
     _add_server_flags(parser)
     add_section(parser.add_argument_group("service"), "service")
     add_section(parser.add_argument_group("gateway"), "gateway", without=SERVICE)
@@ -129,9 +125,8 @@ def _add_gateway(parser: ArgumentParser) -> None:
 
 def _add_server_flags(parser: ArgumentParser) -> None:
     """Add the flags of all commands that start a server."""
-    parser.add_argument(
-        "--print-config", action="store_true", help="print the effective settings with their sources, and exit"
-    )
+    print_config = "print the effective settings with their sources, and exit"
+    parser.add_argument("--print-config", action="store_true", help=print_config)
     add_config(parser)
 
 
@@ -157,11 +152,10 @@ def _add_doctor(parser: ArgumentParser) -> None:
 
 
 def _add_pull(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "model", metavar="OWNER/NAME[@REVISION]", help="model on the hub; OWNER/NAME/FILE.safetensors is one file of it"
-    )
+    model = "model on the hub; OWNER/NAME/FILE.safetensors is one file of it"
+    parser.add_argument("model", metavar="OWNER/NAME[@REVISION]", help=model)
     precision = "weights to prefer: fp16, bf16 or fp32 (default: those in the cache, otherwise fp16)"
-    parser.add_argument("--precision", metavar="NAME", choices=PRECISIONS, help=precision)
+    parser.add_argument("--precision", metavar="NAME", choices=("fp16", "bf16", "fp32"), help=precision)
     cache = "cache folder (default: ~/.cache/huggingface/hub) [HF_HUB_CACHE, HF_HOME]"
     parser.add_argument("--cache", metavar="FOLDER", help=cache)
     parser.add_argument("--dry-run", action="store_true", help="show what would be downloaded")
