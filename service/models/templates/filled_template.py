@@ -139,9 +139,9 @@ class FilledTemplate:
             cache.make(key, size, self.label, lambda folder: self._write_entry(filling, folder, cache.root / key, base))
             yield _content(cache.use(key), base)
         else:
-            with cache.temporary(size, self.label) as folder, closing(WeightWriter(folder / WEIGHTS)) as writer:
-                graph = filling.fill(writer, base)
-                writer.close()
+            with cache.temporary(size, self.label) as folder:
+                with closing(WeightWriter(folder / WEIGHTS, split=True)) as writer:
+                    graph = filling.fill(writer, base)
                 yield GraphContent(graph, base)
 
     def _write_entry(self, filling: GraphFilling, folder: Path, final: Path, base: Path) -> dict[str, Any]:

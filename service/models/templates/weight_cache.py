@@ -104,7 +104,7 @@ class WeightCache:
         if free < size + MARGIN:
             raise OSError(
                 f"{what} needs {size / GIGABYTE:.2f} GB in {self.root}, where {free / GIGABYTE:.2f} GB are free: "
-                f"free some space, or set `cache` to a folder on another disk"
+                f"free some space, or choose a folder on another disk with --weights-cache"
             )
 
     def _make_space(self, size: int) -> None:
@@ -183,4 +183,4 @@ def _readable(error: OSError, root: Path, what: str) -> OSError:
     """Return the error of a full disk with the folder and the way out; any other error as it is."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
-    return OSError(f"{what}: the disk of {root} is full; free some space, or set `cache` to a folder on another disk")
+    return OSError(f"{what}: the disk of {root} is full; free some space, or choose another one with --weights-cache")

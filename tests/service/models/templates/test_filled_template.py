@@ -27,6 +27,7 @@ from tests.support.models.small_template import (
 )
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.loading_options import LoadingOptions, Precision
+from tintype.service.models.templates import filled_graph
 from tintype.service.models.templates.filled_template import FilledTemplate, changed_files
 from tintype.service.models.templates.filling import fill_template
 from tintype.service.models.templates.onnx_pb2 import ModelProto
@@ -429,7 +430,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, cache: Path, monkeypatch: pytest.M
     """An error while writing leaves nothing, and the next try works."""
     source = fill(write_weights(tmp_path / "unet" / "m.safetensors", "F16"), cache, mapped=mapped)
     with monkeypatch.context() as patch:
-        patch.setattr("tintype.service.models.templates.filled_graph.WeightWriter._write", full_disk)
+        patch.setattr("tintype.service.models.templates.filled_graph._copy", full_disk)
         with pytest.raises(OSError, match=r"unet/m\.safetensors: the disk of .*cache is full"):
             run(source)
     assert files_in(cache) == []
@@ -472,3 +473,19 @@ def test_a_graph_keeps_its_other_parts(tmp_path: Path, cache: Path) -> None:
     assert [n.name for n in model.graph.node] == [n.name for n in template.graph.node if n.op_type != "Transpose"]
     assert next(t for t in model.graph.initializer if t.name == "image_shape").raw_data
     assert json.dumps(sorted(o.domain for o in model.opset_import)) == '["", "com.microsoft"]'
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
+def test_deleted_weights_free_their_space(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session keeps small weights mapped; the large ones, which it has packed, are in files of their own."""
+    monkeypatch.setattr(filled_graph, "SPLIT", 200)
+    source = fill(write_weights(tmp_path / "m.safetensors", "F16"), cache)
+    with source.open("cpu") as content:
+        assert len([name for name in files_in(cache) if name.startswith("weights")]) > 2
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry(FOLDER, str(content.folder))
+        session = onnxruntime.InferenceSession(content.model, options, providers=["CPUExecutionProvider"])
+    (result,) = session.run(None, {"sample": SAMPLE})
+    np.testing.assert_allclose(result, answer("F16"), atol=1e-5)
+    lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(cache) in line]
+    assert {line.removesuffix(" (deleted)").rpartition("/")[2] for line in lines} <= {"weights"}

@@ -160,7 +160,7 @@ def test_entries_stay_if_removing_them_does_not_help(cache: WeightCache, monkeyp
     """The message has what is needed and what is free."""
     cache.make("old", 1000, "x", writes("w" * 1000))
     have_space(monkeypatch, cache, GIB)
-    message = r"unet/m needs 3\.22 GB in .*/deep/cache, where 1\.07 GB are free: free some space, or set `cache`"
+    message = r"unet/m needs 3\.22 GB in .*/deep/cache, where 1\.07 GB are free: free some space, or choose"
     with pytest.raises(OSError, match=message), cache.temporary(3 * GIB, "unet/m"):
         pass
     assert names(cache) == ["old"]
