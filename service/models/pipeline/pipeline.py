@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from ...errors import GenerationFailed, ModelBroken
 from ..adapters.adapters import Adapters
 from ..adapters.layer_sizes import layer_sizes
-from ..files import ModelFileError
+from ..files import ModelFileError, label
 from ..model import Prompt
 from ..runtime.provider_options import GraphRole
 from ..runtime.session import Session
+from ..templates.filled_template import changed_files
 from ..text.embeddings import INPUT, Embeddings
 from ..text.encoder import AbsentEncoder, TextEncoder
 from ..text.encoders import TextEncoders
@@ -23,7 +24,7 @@ from .stages import Stage, TwoStages
 from .vae import Vae
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -40,13 +41,23 @@ if TYPE_CHECKING:
 
 
 class DiffusionModel:
-    """A `Model` that runs ONNX graphs. `spec` is the folder's, completed by the provider and the graphs' inputs."""
+    """A `Model` that runs ONNX graphs. `spec` is the folder's, completed by the provider and the graphs' inputs.
 
-    def __init__(self, spec: ModelSpec, stages: Stage | TwoStages, vae: Vae, stop_flag: StopFlag) -> None:
+    `sources` are the graphs that it was loaded from.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        stages: Stage | TwoStages,
+        vae: Vae,
+        stop_flag: StopFlag,
+        sources: Collection[GraphSource] = (),
+    ) -> None:
         if spec.batched_timestep and not stages.batched_timestep:
             raise ModelFileError("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
-        self._stages, self._vae, self._stop_flag = stages, vae, stop_flag
+        self._stages, self._vae, self._stop_flag, self._sources = stages, vae, stop_flag, sources
 
     @property
     def adapter_reader(self) -> Callable[[Iterable[str]], None]:
@@ -61,7 +72,13 @@ class DiffusionModel:
         """Encode the prompts of one image, one conditioning each, in order.
 
         Recent prompts are cached. All prompts get the number of chunks of the longest, and at least `chunks`.
+
+        Raises:
+            ModelBroken: a file of weights was overwritten, so that images would be wrong.
         """
+        for path in (path for source in self._sources for path in changed_files(source)):
+            problem = f"{label(path)} was overwritten after it was loaded; unload the model and load it again"
+            raise ModelBroken(self.spec.name, [problem])
         return self._stages.encode(prompts, chunks)
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
@@ -187,7 +204,7 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
     spec = replace(manifest.spec, provider_options=runtime.options.public(stages.provider))
-    return DiffusionModel(spec, stages, vae, runtime.stop_flag)
+    return DiffusionModel(spec, stages, vae, runtime.stop_flag, tuple(manifest.graphs.values()))
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, ModelNotFound
 from ..folder.reader import read_manifest
 from ..loading_options import DEFAULTS
+from ..templates.filled_template import changed_files
 from .slot import ModelState, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ..folder.manifest import Manifest
     from ..loading_options import LoadingOptions
 
 BUILTIN = Path(__file__).parents[1] / "builtin"
@@ -27,8 +30,10 @@ class Catalogue:
 
     def __init__(self, paths: Sequence[Path] = (), loading: LoadingOptions = DEFAULTS) -> None:
         self._slots: dict[str, Slot] = {}
+        self._paths: dict[str, Path] = {}
+        self._loading = loading
         for path in paths or [BUILTIN]:
-            self._add(Path(path), loading)
+            self._add(Path(path))
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots.values())
@@ -49,12 +54,23 @@ class Catalogue:
             raise ModelNotFound(name, self.names())
         return slot
 
-    def _add(self, path: Path, loading: LoadingOptions) -> None:
+    def refreshed(self, slot: Slot) -> Manifest:
+        """Return a slot's manifest, read again if files of the model were replaced since.
+
+        A model that is broken now keeps its manifest; loading it then fails, and names the file.
+        """
+        manifest = slot.require_manifest()
+        if any(changed_files(graph) for graph in manifest.graphs.values()):
+            with suppress(ModelBroken):
+                slot.manifest = manifest = read_manifest(self._paths[slot.name], self._loading)
+        return manifest
+
+    def _add(self, path: Path) -> None:
         try:
-            manifest = read_manifest(path, loading)
+            manifest = read_manifest(path, self._loading)
             slot = Slot(manifest.spec.name, manifest)
         except ModelBroken as error:
             slot = Slot(error.metadata["model"], None, error, ModelState.FAILED)
         if slot.name in self._slots:
             raise ValueError(f"two models are called {slot.name!r}, the second in {path}; rename one of them")
-        self._slots[slot.name] = slot
+        self._slots[slot.name], self._paths[slot.name] = slot, path

@@ -263,7 +263,7 @@ class Repository:
         slot.stop_flag.resume()  # the task that stopped the model has released it since
         runtime = self._runtime().within(self._components.of_model(slot.name), slot.stop_flag)
         progress, evict_idle = partial(self._progress, slot), partial(self.evict_idle, slot.name)
-        outcome = try_load(slot.require_manifest(), runtime, progress, evict_idle)
+        outcome = try_load(self._catalogue.refreshed(slot), runtime, progress, evict_idle)
         with self._freer.locked():
             self._finish_load(slot, outcome)
 
