@@ -17,6 +17,7 @@ from PIL import Image
 from tintype.service.engine.engine import Engine
 from tintype.service.engine.events import Failed, Finished
 from tintype.service.models import Repository
+from tintype.service.models.loading_options import DEFAULTS
 from tintype.service.prepare import prepare_job
 
 from .console import quiet
@@ -29,15 +30,16 @@ if TYPE_CHECKING:
 
     from tintype.service.job import Job
     from tintype.service.models import ModelSpec
+    from tintype.service.models.loading_options import LoadingOptions
 
     Pixels = npt.NDArray[np.float32]
 
 
 class LocalService:
-    """The service's engine in this process, without a server, with the models in `folders`; a context manager."""
+    """The service's engine in this process, without a server, with the models at `paths`; a context manager."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._repository = Repository(folders, providers=("cpu",))
+    def __init__(self, paths: Sequence[Path], loading: LoadingOptions = DEFAULTS) -> None:
+        self._repository = Repository(paths, providers=("cpu",), loading=loading)
         self._engine = Engine(self._repository)
 
     @property

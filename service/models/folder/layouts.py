@@ -34,11 +34,13 @@ def open_layout(path: Path, options: LoadingOptions) -> Layout:
     if not path.is_dir():
         hint = "; a model on the Hugging Face hub is written OWNER/NAME" if len(path.parts) == 1 else ""
         raise ModelFileError(f"there is no folder or file {path}{hint}")
-    if any((path / component / GRAPH).exists() for component in DENOISERS) or (path / TINTYPE_JSON).exists():
+    if any((path / component / GRAPH).exists() for component in DENOISERS):
         return OnnxFolder(path)
     if (path / INDEX).exists():
         exported = any(path.glob(f"*/{GRAPH}")) and not any(path.glob(f"*/{WEIGHTS}"))
         return OnnxFolder(path) if exported else PublishedFolder(path, options)
+    if (path / TINTYPE_JSON).exists():
+        return OnnxFolder(path)
     files = sorted(path.glob(WEIGHTS))
     if len(files) == 1:
         return CheckpointLayout(files[0], options)

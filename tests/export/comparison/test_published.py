@@ -1,0 +1,121 @@
+"""Published weights in templates give diffusers' images, for every architecture and way of storing weights."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import pytest
+import torch
+
+from tests.support.export.diffusers_pipelines import images_of_task
+from tests.support.export.input_images import disc, photo, png
+from tintype.export.image_comparison import LocalService
+from tintype.export.templates.folder import write_templates
+from tintype.service.job import Job
+from tintype.service.models.loading_options import LoadingOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+# Family -> the tasks that are compared; those that diffusers' pipelines support without changes.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "sd15": ("text",),
+    "sd21": ("text", "image"),
+    "sd_inpaint": ("mask",),
+    "lcm": ("text", "image"),
+    "sdxl": ("text", "image"),
+    "sdxl_turbo": ("text",),
+    "sdxl_inpaint": ("mask",),
+    "sdxl_refiner": ("image",),
+    "sd3": ("text", "image"),
+    "sd35": ("text",),
+    "flux_schnell": ("text",),
+    "flux_dev": ("text", "image"),
+    "pixart_sigma": ("text",),
+    "sana": ("text",),
+}
+PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
+SIZE = (128, 96)
+
+
+def job(task: str, **settings: Any) -> Job:
+    usual: dict[str, Any] = {"prompt": "A serene lake at sunset", "negative_prompt": "fog", "steps": 4, "seed": 7}
+    usual |= {"guidance_scale": 5.0, "width": SIZE[0], "height": SIZE[1]}
+    if task != "text":
+        usual |= {"image": png(photo(*SIZE)), "mask": png(disc(*SIZE)) if task == "mask" else b"", "strength": 0.6}
+    return Job(**usual | settings)
+
+
+class Published:
+    """Folders of published weights for the random pipelines, and the templates that fit them."""
+
+    def __init__(self, pipelines: Callable[[str], Path], root: Path) -> None:
+        self._pipelines, self._root = pipelines, root
+        self.folder, self.templates = cache(self._folder), cache(self._templates)
+
+    def options(self, family: str, **settings: Any) -> LoadingOptions:
+        """Return options with the templates of a family."""
+        cache_folder = self._root / "cache"
+        return LoadingOptions(templates=self.templates(family), cache=cache_folder, **settings)
+
+    def pipeline(self, family: str) -> Any:
+        """Return the pipeline of a family in diffusers."""
+        return diffusers.DiffusionPipeline.from_pretrained(self._pipelines(family))
+
+    def _templates(self, family: str) -> Path:
+        out = self._root / "templates" / family
+        write_templates(self._pipelines(family), out)
+        return out
+
+    def _folder(self, family: str, *, half: bool = False, **saving: Any) -> Path:
+        """Return a folder in diffusers' layout that generates small images."""
+        name = "-".join((family, "half" if half else "float", *map(str, saving.values())))
+        folder = self._root / name
+        pipeline = self.pipeline(family)
+        (pipeline.to(torch.float16) if half else pipeline).save_pretrained(folder, **saving)
+        own = {"tintype": 1, "name": family, "native_sizes": [list(SIZE)]}
+        (folder / "tintype.json").write_text(json.dumps(own))
+        return folder
+
+
+@pytest.fixture(scope="module")
+def published(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return Published(pipelines, tmp_path_factory.mktemp("published"))
+
+
+@pytest.mark.parametrize(("family", "task"), PAIRS)
+def test_a_folder_gives_diffusers_images(family: str, task: str, published: Published, compare: Any) -> None:
+    """The weights of a diffusers folder, pointed at where they are, give diffusers' images."""
+    example = job(task)
+    with LocalService([published.folder(family)], published.options(family)) as service:
+        ours, tokens = service.generate(example), service.spec.max_tokens
+    compare(ours, images_of_task(published.pipeline(family), example, SIZE, max_sequence_length=tokens))
+
+
+@pytest.mark.parametrize(
+    ("family", "saving"),
+    [("sdxl", {"variant": "fp16"}), ("flux_dev", {"variant": "fp16", "max_shard_size": "40KB"})],
+)
+def test_rounded_and_sharded_weights_give_diffusers_images(
+    family: str, saving: dict[str, Any], published: Published, compare: Any
+) -> None:
+    """Variants in float16, in one file or in shards, give the images of diffusers with the same numbers."""
+    folder, example = published.folder(family, half=True, **saving), job("text")
+    with LocalService([folder], published.options(family)) as service:
+        ours, tokens = service.generate(example), service.spec.max_tokens
+    theirs = diffusers.DiffusionPipeline.from_pretrained(folder, variant="fp16", torch_dtype=torch.float32)
+    compare(ours, images_of_task(theirs, example, SIZE, max_sequence_length=tokens))
+
+
+def test_mapped_weights_give_diffusers_images(published: Published, compare: Any) -> None:
+    """Weights that stay in the mapped file give the same images."""
+    example = job("text")
+    with LocalService([published.folder("sd21")], published.options("sd21", mapped=True)) as service:
+        ours = service.generate(example)
+    compare(ours, images_of_task(published.pipeline("sd21"), example, SIZE))
