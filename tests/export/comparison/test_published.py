@@ -13,7 +13,7 @@ import torch
 from tests.support.export.diffusers_pipelines import images_of_task
 from tests.support.export.input_images import disc, photo, png
 from tintype.export.image_comparison import LocalService
-from tintype.export.templates.folder import write_templates
+from tintype.export.templates.pipelines import write_templates
 from tintype.service.job import Job
 from tintype.service.models.loading_options import LoadingOptions
 
