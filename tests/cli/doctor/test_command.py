@@ -88,7 +88,7 @@ def test_model_that_is_not_here(capsys: pytest.CaptureFixture[str], home: Path) 
     assert found["models"]["owner/other"]["problems"] == [advice]
     assert errors == f"tintype: {advice}; and 1 more, see above\n"
     (problem,) = found["models"][str(home / "none")]["problems"]
-    assert problem.endswith(f"there is no folder {home / 'none'}")
+    assert problem.endswith(f"there is no folder or file {home / 'none'}")
 
 
 def test_broken_model_lists_every_fault(capsys: pytest.CaptureFixture[str], home: Path) -> None:

@@ -181,7 +181,7 @@ def test_torch_folders_are_recognised(foreign: Path) -> None:
 
 def test_wrong_paths_take_one_line(tmp_path: Path) -> None:
     """A path without a folder, or without a model, gets one message."""
-    with pytest.raises(ModelBroken, match=r"there is no folder .*nowhere") as caught:
+    with pytest.raises(ModelBroken, match=r"there is no folder or file .*nowhere") as caught:
         read_manifest(tmp_path / "nowhere")
     assert len(caught.value.faults) == 1
     with pytest.raises(ModelBroken, match=r"holds none of model_index\.json, tintype\.json, unet/model\.onnx"):

@@ -105,7 +105,7 @@ def test_the_second_stage_is_loaded(pair: Path) -> None:
 @pytest.mark.parametrize(
     ("refiner", "problem"),
     [
-        ({"folder": "../nowhere", "share": 0.2}, "refiner: there is no folder .*nowhere"),
+        ({"folder": "../nowhere", "share": 0.2}, "refiner: there is no folder or file .*nowhere"),
         ({"folder": "../other"}, "refiner must hold folder, and share between 0 and 1"),
         ({"folder": "../other", "share": 1.5}, "refiner must hold folder, and share between 0 and 1"),
         ({"folder": ".", "share": 0.2}, "refiner: a second stage cannot have one itself"),
