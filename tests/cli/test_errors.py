@@ -165,7 +165,9 @@ def test_incomplete_model_folder_is_refused(command: str, tmp_path: Path) -> Non
         done = tintype(*command.split(), *ports, "--model", str(folder))
         assert folder.name in error_line(done)
         assert done.stderr.count("can't be served") == 1, "it is reported once"
-    assert f"there is no folder or file {nowhere}" in error_line(tintype(*command.split(), *ports, "--model", str(nowhere)))
+    assert f"there is no folder or file {nowhere}" in error_line(
+        tintype(*command.split(), *ports, "--model", str(nowhere))
+    )
 
 
 @pytest.mark.parametrize("order", [("nowhere", "good"), ("good", "nowhere"), ("good", "damaged")])

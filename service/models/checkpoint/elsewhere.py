@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import ModelFileError, label, read_json
-from ..safetensors import printable
 from ..weights.pieces import ComponentWeights
+from ..weights.published_files import weight_files
 from .components import Component, has_half, vae
 from .header import read_header
 from .recognition import VAE_PREFIXES
@@ -19,8 +19,6 @@ TOKENIZERS = Path(__file__).parent / "tokenizers"  # for files without any: CLIP
 CONFIG = "config.json"
 PLACES = ("text_encoder", "text_encoder_2", "text_encoder_3")
 ANCHOR = "decoder.conv_in.weight"
-STEMS = ("diffusion_pytorch_model", "model")  # of weights as diffusers and as transformers name them
-VARIANTS = ("", ".fp16")
 
 
 def find_encoder(folder: Path, component: str, class_name: str) -> str | None:
@@ -54,32 +52,6 @@ def folder_component(folder: Path, class_name: str | None = None) -> Component:
     config = read_json(folder / CONFIG)
     name = class_name or str(config.get("_class_name"))
     return Component(name, config, ComponentWeights(weight_files(folder)))
-
-
-def weight_files(folder: Path) -> tuple[Path, ...]:
-    """Return a component's safetensors files: one, or all shards of an index.
-
-    Raises:
-        ModelFileError: there are none, or the index is damaged.
-    """
-    for variant in VARIANTS:
-        for stem in STEMS:
-            if (single := folder / f"{stem}{variant}.safetensors").is_file():
-                return (single,)
-            if (index := folder / f"{stem}.safetensors.index{variant}.json").is_file():
-                return _shards(index)
-    raise ModelFileError(f"{label(folder)} has no .safetensors file")
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise ModelFileError(f"{label(index)}: weight_map must be an object of file names")
-    shards = sorted(set(names.values()))
-    outside = next((name for name in shards if "/" in name or "\\" in name or name.startswith(".")), None)
-    if outside is not None:
-        raise ModelFileError(f"{label(index)}: weight_map must name files in its folder; got {printable(outside)}")
-    return tuple(index.parent / name for name in shards)
 
 
 def vae_component(source: Path, half: str, values: Mapping[str, Any]) -> Component | None:

@@ -48,8 +48,9 @@ def kind_of(class_name: str, component: str, *, masked: bool = False) -> str:
             raise ModelFileError(f"{component} must be vae_encoder or vae_decoder to be an {class_name}")
         return f"{PAIRS[class_name]}_{half}"
     if class_name not in CLASSES:
-        known = ", ".join([*CLASSES, *PAIRS])
-        raise ModelFileError(f"{component} is a {_shown(class_name)}, which has no template; supported: {known}")
+        raise ModelFileError(
+            f"{component} is a {_shown(class_name)}, which has no template: export the model with `tintype export`"
+        )
     kind = CLASSES[class_name]
     return MASKED.get(kind, kind) if masked else kind
 

@@ -169,14 +169,13 @@ def test_all_faults_are_reported_together(foreign: Path) -> None:
     assert len(caught.value.faults) == 4
 
 
-def test_torch_folders_are_recognised(foreign: Path) -> None:
-    """A pipeline that was never exported gets one message, not one for each file."""
+def test_components_without_a_template_are_named(foreign: Path) -> None:
+    """A folder of weights whose classes have no template gets one message, with what to do."""
     for graph in foreign.glob("*/model.onnx"):
         graph.rename(graph.with_name("model.safetensors"))
     (foreign / "vae_decoder").rename(foreign / "vae")
-    with pytest.raises(ModelBroken, match="export it first with `tintype export`") as caught:
+    with pytest.raises(ModelBroken, match=r"unet is a .*, which has no template: export the model with"):
         read_manifest(foreign)
-    assert len(caught.value.faults) == 1
 
 
 def test_wrong_paths_take_one_line(tmp_path: Path) -> None:
@@ -184,7 +183,10 @@ def test_wrong_paths_take_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelBroken, match=r"there is no folder or file .*nowhere") as caught:
         read_manifest(tmp_path / "nowhere")
     assert len(caught.value.faults) == 1
-    with pytest.raises(ModelBroken, match=r"holds none of model_index\.json, tintype\.json, unet/model\.onnx"):
+    with pytest.raises(
+        ModelBroken,
+        match=r"holds neither model_index\.json nor unet/model\.onnx or transformer/model\.onnx nor a \.safetensors",
+    ):
         read_manifest(tmp_path)
 
 
