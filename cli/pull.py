@@ -64,7 +64,7 @@ def resolve_model(text: str, *, part: str = "", quiet: bool = False, offline: bo
         offline: Whether to use the cache alone.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: it cannot be downloaded.
         KeyboardInterrupt: after Ctrl-C; the next call resumes.
     """
     try:

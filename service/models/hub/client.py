@@ -99,7 +99,7 @@ class Hub:
         commit, and if the hub does not answer.
 
         Raises:
-            HubError: the hub denies it, or it has nothing that serving can use.
+            HubError: the hub denies access, or the repository has nothing that can be served.
         """
         repository = CachedRepository(self._settings.cache, hub_id.repository)
         wish = replace(wish, file=hub_id.file)

@@ -90,7 +90,7 @@ class Downloader:
             if digest == part.listed.digest:
                 return
             part.restart()
-        part.path.unlink(missing_ok=True)
+        part.discard()
         kind = "SHA-256" if part.listed.sha256 else "git SHA-1"
         raise DamagedFile(f"{self._what(path)}: its {kind} is {digest}, but the hub lists {part.listed.digest}")
 
@@ -168,7 +168,8 @@ class Downloader:
             async for chunk in response.aiter_bytes():  # with a size, httpx would lose the last bytes of a broken one
                 data += chunk
                 if part.size + len(data) > part.listed.size:
-                    part.path.unlink(missing_ok=True)
+                    data = bytearray()
+                    part.discard()
                     raise DamagedFile(
                         f"{self._what(path)}: more bytes than the {part.listed.size:,} that the hub lists"
                     )

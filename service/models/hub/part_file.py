@@ -77,7 +77,14 @@ class PartFile:
     async def finish(self, blob: Path) -> None:
         """Rename the complete content to its final name, once it is on the disk."""
         await in_thread(partial(os.fsync, self._file.fileno()))
+        self._file.close()  # Windows renames no open file
         self.path.replace(blob)
+
+    def discard(self) -> None:
+        """Delete the part."""
+        self.restart()
+        self._file.close()
+        self.path.unlink(missing_ok=True)
 
 
 async def in_thread(work: Callable[[], T]) -> T:
