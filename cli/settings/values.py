@@ -52,8 +52,8 @@ class HubModel:
         return self.text
 
     def or_path(self, folder: Path) -> Path | HubModel:
-        """Return the path of this text in `folder` if its first part is a folder there, otherwise this id."""
-        return folder / self.text if (folder / self.text.partition("/")[0]).is_dir() else self
+        """Return the path of this text in `folder` if it exists, otherwise this id."""
+        return folder / self.text if (folder / self.text).exists() else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,9 @@ def test_secrets_are_not_printed() -> None:
 
 
 def test_hub_ids_are_printed_and_not_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OWNER/NAME is a hub id unless a folder OWNER exists where the value's paths start."""
+    """OWNER/NAME is a model on the hub unless this path exists where the value's paths start."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine").mkdir(parents=True)
     sources = Sources(flags={"models": ["stabilityai/sd-turbo@main", "models/mine"], "data": "/d"})
     assert 'models = ["stabilityai/sd-turbo@main", "models/mine"]' in format_config(sources, ["service"])
     one, other = sources.find_all(ServiceConfig)["models"].value  # type: ignore[misc]

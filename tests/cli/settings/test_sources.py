@@ -159,3 +159,31 @@ def test_misspelled_variable_is_reported() -> None:
     assert unknown_variables({"TINTYPE_MODEL": "x"}) == ["unknown variable TINTYPE_MODEL; did you mean TINTYPE_MODELS?"]
     kubernetes = {"TINTYPE_PORT": "tcp://10.0.0.1:50051", "TINTYPE_SERVICE_HOST": "10.0.0.1"}
     assert unknown_variables(kubernetes | {"TINTYPE_MODELS": "x", "TINTYPE_CONFIG": "y", "PATH": "z"}) == []
+
+
+def test_models_on_the_hub_become_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model on the hub becomes the path of its download; of a VAE and of text encoders only these are needed."""
+    wanted: list[tuple[str, str]] = []
+
+    def resolve(text: str, *, part: str = "", quiet: bool = False) -> Path:
+        wanted.append((text, part))
+        assert not quiet
+        return tmp_path / text.replace("/", "-")
+
+    monkeypatch.setattr("tintype.cli.pull.resolve_model", resolve)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "local").mkdir()
+    found = sources(tmp_path, "models = ['o/n@v1', 'a/local', 'b/c/d.safetensors']\n[service]\nvae = 'o/vae'\n")
+    config = found.config(ServiceConfig)
+    assert config.models == (tmp_path / "o-n@v1", tmp_path / "a" / "local", tmp_path / "b-c-d.safetensors")
+    assert config.vae == tmp_path / "o-vae"
+    assert sorted(wanted) == [("b/c/d.safetensors", ""), ("o/n@v1", ""), ("o/vae", "vae")]
+
+
+def test_nothing_is_resolved_for_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that name no model download nothing, whatever the sources hold."""
+    monkeypatch.setattr("tintype.cli.pull.resolve_model", lambda *_, **__: pytest.fail("resolved"))
+    found = Sources(flags={"models": ["o/n"], "data": "/d"})
+    assert found.partial(ServiceConfig, "memory").memory == 0
+    assert str(found.find_all(ServiceConfig)["models"].value[0]) == "o/n"  # type: ignore[index]
+    assert found.config(ServiceConfig, models=()).models == ()
