@@ -184,7 +184,9 @@ class LayerChange:
 def all_finite(array: Array) -> bool:
     """Whether all numbers are finite. Their sum of squares, which takes a third of the time, usually says so."""
     flat = array.ravel()
-    return bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.dot(flat, flat)
+    return bool(np.isfinite(squares) or np.isfinite(flat).all())
 
 
 def read_change(name: str, keys: Mapping[str, str], read: Callable[[str], Array]) -> LayerChange:

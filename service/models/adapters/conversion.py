@@ -14,7 +14,7 @@ import numpy as np
 from ..files import ModelFileError
 from ..safetensors import printable
 from .adapter_file import check_shape
-from .changes import FULL, LORA
+from .changes import FULL, LORA, all_finite
 from .layer_sizes import Adapter
 
 if TYPE_CHECKING:
@@ -118,9 +118,12 @@ def _expanded_numbers(change: LayerChange) -> int:
 
 def _pairs(file: AdapterFile, change: LayerChange, match: LayerMatch, sizes: LayerSizes) -> list[MatrixPair]:
     """Return the matrices of each layer of a change; layers that the file has as one share A."""
-    up, down = change.product()
-    scale = np.float32(file.scale(change, match.part, match.modules[0]))
-    up = up if scale == 1 else up * scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        up, down = change.product()
+        scale = file.scale(change, match.part, match.modules[0])
+        up = up if scale == 1 else up * np.float32(scale)
+    if not (all_finite(up) and all_finite(down)):
+        raise ModelFileError(f"changes {printable(match.name)} by numbers that are not finite")
     up = np.roll(up, len(up) // 2, axis=0) if match.swapped else up
     wide = sizes[match.modules[0]][:-1]
     a = np.ascontiguousarray(np.moveaxis(down.reshape(len(down), *wide), 0, -1), np.float32)

@@ -90,6 +90,7 @@ PIXART_LAYER: LayerTable = {
     "mlp_fc1": ("ff_net_0_proj",),
     "mlp_fc2": ("ff_net_2",),
     "mlp_inverted_conv_conv": ("ff_conv_inverted",),
+    "mlp_depth_conv_conv": ("ff_conv_depth",),
     "mlp_point_conv_conv": ("ff_conv_point",),
 }
 # Name of the authors' blocks, that of diffusers, and the layers in them.

@@ -1,10 +1,11 @@
-"""Adapters written by `tintype export --lora` give the images of diffusers with the published file."""
+"""Published adapters give the images of diffusers: as they are, and as `tintype export --lora` writes them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 from functools import cache
+from shutil import copyfile
 from typing import TYPE_CHECKING, Any
 
 import diffusers
@@ -112,8 +113,9 @@ def made(exported: Callable[..., Path], pipelines: Any, tmp_path_factory: Any) -
         take_weights(pipeline, folder)
         peft_file(pipeline, files / "ink.safetensors")
         (kohya_file if hasattr(pipeline, "unet") else peft_file)(pipeline, files / "clay.safetensors")
+        assert export.main(["--lora", str(files / "ink.safetensors"), str(folder), "--force"]) == 0
+        copyfile(files / "clay.safetensors", folder / "loras" / "clay.safetensors")
         for name in ("ink", "clay"):
-            assert export.main(["--lora", str(files / f"{name}.safetensors"), str(folder), "--force"]) == 0
             pipeline.load_lora_weights(files / f"{name}.safetensors", adapter_name=name)
         services.append(LocalService([folder]))
         return AdapterPair(services[-1], pipeline)
@@ -235,9 +237,13 @@ def test_other_kinds_of_adapters_give_pefts_image(
     with LocalService([link_model(tmp_path / "fused", tmp_path / "small")]) as service:
         compare(service.generate(JOB), expected)
     folder = link_model(exported(family, "fp32", "--with-lora"), tmp_path / "model")
-    assert export.main(["--lora", str(file), str(folder), "--name", "ink"]) == (0 if OTHERS[kind][1] else 2)
+    assert export.main(["--lora", str(file), str(folder), "--name", "made"]) == (0 if OTHERS[kind][1] else 2)
+    (folder / "loras").mkdir(exist_ok=True)
+    copyfile(file, folder / "loras" / "ink.safetensors")
+    copyfile(file.with_name("adapter_config.json"), folder / "loras" / "ink.json")
     with LocalService([folder]) as service:
         plain = service.generate(JOB)
         assert np.abs(plain - expected).max() * 255 > 4, "the adapter must change the image"
         if OTHERS[kind][1]:
             compare(service.generate(replace(JOB, loras=(Lora("ink", 1.0),))), expected)
+            compare(service.generate(replace(JOB, loras=(Lora("made", 0.5), Lora("ink", 0.5)))), expected)

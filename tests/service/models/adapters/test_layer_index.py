@@ -6,11 +6,7 @@ from functools import cache
 
 import pytest
 
-diffusers = pytest.importorskip("diffusers")
-torch = pytest.importorskip("torch")
-pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
-
-from tintype.service.models.adapters.layer_index import LayerIndex  # noqa: E402 - it needs diffusers
+from tintype.service.models.adapters.layer_index import LayerIndex
 
 SDXL = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -53,21 +49,36 @@ NAMES = {
 
 
 @cache
-def layers(kind: str) -> LayerIndex:
+def layers(kind: str, *, linear_only: bool = False) -> LayerIndex:
     """Return the layers of a UNet with as many blocks as the published ones."""
+    diffusers, torch = pytest.importorskip("diffusers"), pytest.importorskip("torch")
     with torch.device("meta"):
         unet = diffusers.UNet2DConditionModel(
             **{"block_out_channels": (32, 64, 64, 64)} | (SDXL if kind == "sdxl" else {}), cross_attention_dim=32
         )
-    return LayerIndex({"unet": [name for name, layer in unet.named_modules() if hasattr(layer, "weight")]})
+    named = [(name, layer) for name, layer in unet.named_modules() if hasattr(layer, "weight")]
+    found = [name for name, layer in named if not linear_only or isinstance(layer, torch.nn.Linear)]
+    return LayerIndex({"unet": found})
 
 
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("kind", "name", "module"), [(kind, *row) for kind, rows in NAMES.items() for row in rows])
 def test_unet_layers_are_found_by_published_names(kind: str, name: str, module: str) -> None:
     """Blocks are numbered consecutively by the authors, and per block in diffusers."""
     place = layers(kind).find(name)
     assert place is not None
     assert (place.part, place.modules) == ("unet", (module,))
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("kind", "name", "module"), [(kind, *row) for kind, rows in NAMES.items() for row in rows])
+def test_blocks_are_numbered_without_convolutions(kind: str, name: str, module: str) -> None:
+    """A graph that takes adapters of linear layers only shows no change of size, which has a number of its own."""
+    place = layers(kind, linear_only=True).find(name)
+    assert place is None or place.modules == (module,)
+    assert place or "attn" not in module
 
 
 def test_flux_layers_are_found_by_published_names() -> None:
@@ -86,7 +97,21 @@ def test_flux_layers_are_found_by_published_names() -> None:
     assert t5.part == "text_encoder_2"
 
 
+def test_the_last_context_norm_of_sd3_is_swapped() -> None:
+    """Only that of the last block: it has a shift and a scale, and no gates."""
+    names = [
+        f"transformer_blocks.{n}.{layer}" for n in (9, 10) for layer in ("attn.add_q_proj", "norm1_context.linear")
+    ]
+    found = LayerIndex({"transformer": names})
+    places = [found.find(f"lora_unet_joint_blocks_{n}_context_block_adaLN_modulation_1") for n in (9, 10)]
+    assert [place and (place.modules, place.swapped) for place in places] == [
+        (("transformer_blocks.9.norm1_context.linear",), False),
+        (("transformer_blocks.10.norm1_context.linear",), True),
+    ]
+
+
 def test_unknown_names_are_not_found() -> None:
     """A missing layer, a missing component, and incomplete names."""
+    index = LayerIndex({"unet": ["conv_in", "down_blocks.0.resnets.0.conv1"]})
     for name in ("lora_unet_input_blocks_99_0_op", "lora_te2_fc1", "unet.conv", "lora_unet_", "", "unet.conv_in.x"):
-        assert layers("sd").find(name) is None
+        assert index.find(name) is None

@@ -1,0 +1,280 @@
+"""Names of layers in published adapters mean what diffusers' converters take them for."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+diffusers = pytest.importorskip("diffusers")
+torch = pytest.importorskip("torch")
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+import numpy as np  # noqa: E402
+from diffusers.loaders import lora_pipeline, single_file_utils  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from tintype.service.models.adapters.layer_index import LayerIndex  # noqa: E402
+from tintype.service.models.adapters.reading import read_adapter  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tintype.service.models.adapters.layer_sizes import Adapter, LayerSizes
+
+    Tensors = dict[str, torch.Tensor]
+
+DOWN = re.compile(r"\.lora_A\.weight$|[._]lora(_linear_layer)?\.down\.weight$")
+OLDER_ENCODER = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+
+
+class Checkpoint(dict[str, Any]):
+    """Weights in the authors' names: every one that a converter asks for, of two inputs, with numbers of its own."""
+
+    def __init__(self, outs: Mapping[str, int], *names: str) -> None:
+        super().__init__()
+        self._outs, self.asked, self._random = outs, {}, torch.Generator().manual_seed(0)
+        for name in names:  # those by which a converter counts layers
+            self[name] = self._make(name)
+
+    def _make(self, name: str) -> torch.Tensor:
+        out = next((out for end, out in self._outs.items() if name.endswith(end)), 24)
+        layer = name.endswith(".weight") and not name.endswith("norm.weight")
+        return torch.randn((out, 2) if layer else (out,), generator=self._random)
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        self[name] = self._make(name)
+        return self[name]
+
+    def pop(self, name: str, *_: Any) -> Any:
+        """Return a tensor, made if it is new; only those with two axes are weights of layers."""
+        found = self[name]
+        super().pop(name)
+        if found.ndim == 2:
+            self.asked[name.removesuffix(".weight")] = found
+        return found
+
+
+CHECKPOINTS: dict[str, tuple[Callable[..., Tensors], Checkpoint]] = {
+    "SD3": (
+        single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers,
+        Checkpoint({}, *(f"joint_blocks.{n}.x_block.attn2.qkv.weight" for n in range(2)), "context_embedder.weight"),
+    ),
+    "FLUX.1": (
+        single_file_utils.convert_flux_transformer_checkpoint_to_diffusers,
+        Checkpoint(
+            {"linear1.weight": 3 * 3072 + 12288, "linear1.bias": 3 * 3072 + 12288},
+            *("double_blocks.0.img_attn.qkv.weight", "double_blocks.1.img_attn.qkv.weight"),
+            *("single_blocks.0.linear2.weight", "guidance_in.in_layer.weight"),
+        ),
+    ),
+    "Sana": (
+        single_file_utils.convert_sana_transformer_to_diffusers,
+        Checkpoint({}, "blocks.0.attn.qkv.weight", "blocks.1.attn.qkv.weight"),
+    ),
+}
+
+
+def weights_of(converted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removesuffix(".weight"): tensor for name, tensor in converted.items() if tensor.ndim == 2}
+
+
+def sizes_of(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: (tensor.shape[1], len(tensor)) for name, tensor in weights.items()}
+
+
+def read(path: Path, tensors: Mapping[str, torch.Tensor], sizes: Mapping[str, LayerSizes]) -> Adapter:
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
+    return read_adapter(path, sizes, LayerIndex(sizes))
+
+
+@pytest.mark.parametrize("prefix", ["diffusion_model.", "lora_unet_"])
+@pytest.mark.parametrize("family", CHECKPOINTS)
+def test_layers_of_checkpoints_are_those_of_diffusers(family: str, prefix: str, tmp_path: Path) -> None:
+    """A difference of each weight in the authors' names is the one that diffusers makes of a checkpoint's weight."""
+    convert, checkpoint = CHECKPOINTS[family]
+    if not checkpoint.asked:
+        checkpoint.asked["converted"] = convert(checkpoint)
+    own = dict(checkpoint.asked)
+    expected = weights_of(own.pop("converted"))
+    flat = prefix.endswith("_")
+    diffs = {f"{prefix}{name.replace('.', '_') if flat else name}.diff": tensor for name, tensor in own.items()}
+    made = read(tmp_path / "a.safetensors", diffs, {"transformer": sizes_of(expected)})["transformer"]
+    assert made.keys() == expected.keys()
+    for name, (a, b) in made.items():
+        assert np.array_equal((a @ b).T, expected[name].numpy()), name
+
+
+def flux_layers() -> dict[str, tuple[int, int]]:
+    """Return inputs and outputs of FLUX's layers in the authors' names, for two blocks of each kind."""
+    wide = 3072
+    double = {"attn_qkv": 3 * wide, "attn_proj": wide, "mlp_0": 4 * wide, "mlp_2": wide, "mod_lin": 6 * wide}
+    layers = {
+        f"double_blocks_{n}_{stream}_{name}": (4 * wide if name == "mlp_2" else wide, out)
+        for n in range(2)
+        for stream in ("img", "txt")
+        for name, out in double.items()
+    }
+    single = {"linear1": (wide, 7 * wide), "linear2": (5 * wide, wide), "modulation_lin": (wide, 3 * wide)}
+    layers |= {f"single_blocks_{n}_{name}": size for n in range(2) for name, size in single.items()}
+    return layers | {
+        "img_in": (64, wide),
+        "txt_in": (4096, wide),
+        "time_in_in_layer": (256, wide),
+        "guidance_in_out_layer": (wide, wide),
+        "vector_in_in_layer": (768, wide),
+        "final_layer_linear": (wide, 64),
+        "final_layer_adaLN_modulation_1": (wide, 2 * wide),
+    }
+
+
+def pairs(layers: Mapping[str, tuple[int, ...]], alpha: float | None, template: str = "{}.lora_{}.weight") -> Tensors:
+    """Return random matrices of rank 1 for layers of these sizes."""
+    random = torch.Generator().manual_seed(1)
+    tensors: Tensors = {}
+    for name, (wide, *kernel, out) in layers.items():
+        tensors[template.format(name, "down")] = torch.randn((1, wide, *kernel), generator=random)
+        tensors[template.format(name, "up")] = torch.randn((out, 1, *(1 for _ in kernel)), generator=random)
+        if alpha is not None:
+            tensors[f"{name}.alpha"] = torch.tensor(alpha)
+    return tensors
+
+
+def flux_cases() -> Iterator[tuple[str, Tensors]]:
+    layers = flux_layers()
+    clip = {f"lora_te1_text_model_encoder_layers_0_{name}": (8, 8) for name in ("self_attn_q_proj", "mlp_fc1")}
+    inner = {name: size for name, size in layers.items() if "blocks" in name}
+    yield "kohya", pairs({f"lora_unet_{name}": size for name, size in inner.items()} | clip, 0.5)
+    # diffusers ignores the alpha of the last layers, and names the layers outside blocks without a component.
+    yield "kohya, without alpha", pairs({f"lora_unet_{name}": size for name, size in layers.items()}, None)
+    yield (
+        "OneTrainer",
+        pairs(
+            {
+                "lora_transformer_transformer_blocks_1_attn_add_q_proj": (3072, 3072),
+                "lora_transformer_transformer_blocks_1_attn_to_out_0": (3072, 3072),
+                "lora_transformer_single_transformer_blocks_0_attn_to_v": (3072, 3072),
+                "lora_transformer_time_text_embed_guidance_embedder_linear_1": (256, 3072),
+                "lora_transformer_norm_out_linear": (3072, 6144),
+                "lora_transformer_x_embedder": (64, 3072),
+            }
+            | clip,
+            0.25,
+        ),
+    )
+    xlabs = {f"double_blocks.0.processor.{name}{n}": (8, 24) for name in ("qkv_lora",) for n in (1, 2)}
+    xlabs |= {f"double_blocks.0.processor.proj_lora{n}": (8, 8) for n in (1, 2)}
+    xlabs |= {"single_blocks.1.processor.qkv_lora": (8, 24), "single_blocks.1.processor.proj_lora": (8, 8)}
+    yield "XLabs", pairs(xlabs, None, "{}.{}.weight")
+    peft = {
+        "transformer.transformer_blocks.0.attn.to_q": (8, 8),
+        "transformer.single_transformer_blocks.1.proj_mlp": (8, 8),
+    }
+    yield (
+        "ai-toolkit",
+        {name.replace("lora_down", "lora_A").replace("lora_up", "lora_B"): t for name, t in pairs(peft, None).items()},
+    )
+
+
+FLUX = dict(flux_cases())
+
+
+@pytest.mark.parametrize("scheme", FLUX)
+def test_adapters_of_flux_are_those_of_diffusers(scheme: str, tmp_path: Path) -> None:
+    """The same matrices for the same layers; several layers that are one in the file share its first matrix."""
+    theirs = lora_pipeline.FluxLoraLoaderMixin.lora_state_dict(copied(FLUX[scheme]))
+    parts = ("transformer.", "text_encoder.")
+    theirs = {name if name.startswith(parts) else f"transformer.{name}": tensor for name, tensor in theirs.items()}
+    compare(tmp_path, FLUX[scheme], theirs)
+
+
+def copied(tensors: Tensors) -> Tensors:
+    """Return copies, which a converter may change in place."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+RESNET = {"in_layers_2": (4, 3, 3, 6), "emb_layers_1": (4, 6), "out_layers_3": (4, 3, 3, 6)}
+ATTENTION = dict.fromkeys(
+    ("proj_in", "proj_out", *(f"transformer_blocks_0_{name}" for name in ("attn1_to_q", "attn2_to_out_0"))), (4, 6)
+)
+SHORTCUT = {"skip_connection": (4, 6)}
+
+
+def sdxl_blocks() -> Iterator[tuple[str, Mapping[str, tuple[int, ...]]]]:
+    """Yield the blocks of SDXL's UNet in the authors' names, with some of their layers."""
+    for block in (1, 2, 4, 5, 7, 8):
+        yield f"input_blocks_{block}_0", RESNET | (SHORTCUT if block in (4, 7) else {})
+    for block in (3, 6):
+        yield f"input_blocks_{block}_0", {"op": (4, 3, 3, 6)}
+    yield from ((f"input_blocks_{block}_1", ATTENTION) for block in (4, 5, 7, 8))
+    yield from (("middle_block_0", RESNET), ("middle_block_1", ATTENTION), ("middle_block_2", RESNET))
+    yield from ((f"output_blocks_{block}_0", RESNET | SHORTCUT) for block in range(9))
+    yield from ((f"output_blocks_{block}_1", ATTENTION) for block in range(6))
+    yield from ((f"output_blocks_{block}_2", {"conv": (4, 3, 3, 6)}) for block in (2, 5))
+
+
+def unet_cases() -> Iterator[tuple[str, Tensors]]:
+    sdxl = {f"lora_unet_{block}_{name}": size for block, rows in sdxl_blocks() for name, size in rows.items()}
+    sdxl |= {f"lora_unet_{name}": (4, 6) for name in ("time_embed_0", "time_embed_2", "label_emb_0_0", "label_emb_0_2")}
+    sdxl |= {"lora_unet_input_blocks_0_0": (4, 3, 3, 6), "lora_unet_out_2": (4, 3, 3, 6)}
+    encoders = {
+        f"lora_{encoder}_text_model_encoder_layers_1_{name}": (5, 7)
+        for encoder in ("te1", "te2")
+        for name in ("self_attn_q_proj", "self_attn_out_proj", "mlp_fc1", "mlp_fc2")
+    }
+    yield "SDXL, kohya", pairs(sdxl | encoders, None)
+    sd = {
+        "down_blocks_0_resnets_1_conv2": (4, 3, 3, 6),
+        "down_blocks_0_resnets_1_time_emb_proj": (4, 6),
+        "down_blocks_1_resnets_0_conv_shortcut": (4, 6),
+        "down_blocks_1_attentions_0_proj_in": (4, 6),
+        "down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k": (4, 6),
+        "mid_block_attentions_0_transformer_blocks_0_ff_net_0_proj": (4, 6),
+        "up_blocks_1_upsamplers_0_conv": (4, 3, 3, 6),
+        "down_blocks_0_downsamplers_0_conv": (4, 3, 3, 6),
+        "time_embedding_linear_1": (4, 6),
+        "conv_in": (4, 3, 3, 6),
+    }
+    te = {"lora_te_text_model_encoder_layers_0_self_attn_v_proj": (5, 7)}
+    yield "SD, kohya", pairs({f"lora_unet_{name}": size for name, size in sd.items()} | te, None)
+
+
+UNETS = dict(unet_cases())
+
+
+@pytest.mark.parametrize("scheme", UNETS)
+def test_adapters_of_unets_are_those_of_diffusers(scheme: str, tmp_path: Path) -> None:
+    """The same matrices for the same layers, of the UNet and the text encoders."""
+    mixin = lora_pipeline.StableDiffusionXLLoraLoaderMixin
+    found = mixin.lora_state_dict(copied(UNETS[scheme]), unet_config=SimpleNamespace(layers_per_block=2))
+    compare(tmp_path, UNETS[scheme], found[0])
+
+
+def compare(tmp_path: Path, published: Tensors, theirs: Tensors) -> None:
+    """Compare a file with what diffusers made of it, which is read in the same way, but whose names are its own."""
+    sizes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, a, b in theirs_by_layer(theirs):
+        component, _, layer = name.partition(".")
+        sizes.setdefault(component, {})[layer] = (*a.shape[1:], len(b))
+    ours = read(tmp_path / "ours.safetensors", published, sizes)
+    assert {part: layers.keys() for part, layers in ours.items()} == {part: one.keys() for part, one in sizes.items()}
+    for name, down, up in theirs_by_layer(theirs):
+        component, _, layer = name.partition(".")
+        a, b = ours[component][layer]
+        first, flat = up.reshape(len(up)), down.flatten()  # the rank is 1: one row and one column tell everything
+        np.testing.assert_allclose((a.reshape(-1, 1) @ b[:, :1])[:, 0], flat * first[0], rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose((a.reshape(-1, 1)[:1] @ b)[0], flat[0] * first, rtol=1e-5, err_msg=name)
+
+
+def theirs_by_layer(tensors: Tensors) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Yield the layers of a file in diffusers' names, with A and B."""
+    for name, down in tensors.items():
+        if found := DOWN.search(name):
+            layer = name[: found.start()].replace(".processor", "")
+            up = name[: found.start()] + found[0].replace("lora_A", "lora_B").replace("down", "up")
+            older = OLDER_ENCODER if "self_attn" in layer else {"to_out": "to_out.0"}
+            front, _, last = layer.rpartition(".")
+            yield f"{front}.{older.get(last, last)}", down, tensors[up]
