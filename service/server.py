@@ -202,7 +202,9 @@ def _repository(config: ServiceConfig, existing: Repository | None) -> Generator
 
 def provider_options(config: ServiceConfig) -> ProviderOptions:
     """Return the options of execution providers that a configuration sets."""
-    return ProviderOptions(config.cuda_graphs, config.engines or DEFAULTS.engines, config.arena)
+    return ProviderOptions(
+        config.cuda_graphs, config.engines or DEFAULTS.engines, config.arena, config.mapped, config.exact
+    )
 
 
 def loading_options(config: ServiceConfig) -> LoadingOptions:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from tintype.service.models.runtime.ort import ENTRIES
+from tintype.service.models.runtime.ort import ARITHMETIC
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-# The service's session settings that change results.
-ARITHMETIC = ("session.qdq_matmulnbits_accuracy_level",)
 # Names of weights in a graph, for each precision (`graph.weights`).
 WEIGHT = re.compile(r"(.+)\.weight(?:\.half|\.int8)?")
 TYPES = {
@@ -36,8 +34,8 @@ class GraphSession:
     def __init__(self, path: Path) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        for key in ARITHMETIC:
-            options.add_session_config_entry(key, ENTRIES[key])
+        for key, value in ARITHMETIC.items():  # the service's settings that change results
+            options.add_session_config_entry(key, value)
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._types = {i.name: TYPES[i.type] for i in self._session.get_inputs()}
         self._outputs = [o.name for o in self._session.get_outputs()]

@@ -42,12 +42,15 @@ class ProviderOptions:
     """Settings for graphs on a device.
 
     `cuda_graphs` captures the denoiser's calls as CUDA graphs; `engines` is the folder of TensorRT's engines; `arena`
-    limits the bytes of intermediate results on a GPU (0: no limit).
+    limits the bytes of intermediate results on a GPU (0: no limit). On a CPU, `mapped` leaves weights in their mapped
+    files, and `exact` multiplies int8 weights of exported models in float32.
     """
 
     cuda_graphs: bool = True
     engines: Path = Path("~/.cache/tintype/engines")
     arena: int = 0
+    mapped: bool = False
+    exact: bool = False
 
     def public(self, provider: str) -> Options:
         """Return the options that GetModel reports; the folder of engines is not among them."""

@@ -45,6 +45,8 @@ SMALLEST = 65_536
 
 CHUNK = 1 << 19  # numbers that a thread quantizes at once: 2 MiB as float32
 
+SAMPLE = 128  # rows in which the error of columns is measured
+
 FAST, EXACT = 4, 1
 """MatMulNBits' accuracy levels: the other factor is rounded to int8 in blocks, or not rounded."""
 
@@ -91,8 +93,9 @@ def quantize(matrix: Matrix, bits: int, block: int) -> tuple[Codes, Floats]:
 def quantize_measured(matrix: Matrix, bits: int, block: int, threads: int = 1) -> Quantized:
     """Quantize a matrix [out, in] of any floating type, and measure the error of its codes.
 
-    The error is the root mean square of the rows' relative errors, so that large outputs do not hide small ones. It is
-    not finite if the matrix has infinities or NaNs.
+    The error is the larger one of two, which equal each other for a layer without outliers: the root mean square of the
+    rows' relative errors, so that large outputs do not hide small ones, and the median of the columns' relative errors,
+    so that large weights do not hide the others in their blocks. It is not finite if the matrix is not.
     """
     rows, columns = matrix.shape
     codes_shape, scales_shape = quantized_shapes(matrix.shape, bits, block)
@@ -107,7 +110,21 @@ def quantize_measured(matrix: Matrix, bits: int, block: int, threads: int = 1) -
     parts = (slice(first, first + step) for first in range(0, rows, step))
     with ThreadPoolExecutor(threads) as pool:
         deque(pool.map(quantize_rows, parts), maxlen=0)
-    return Quantized(packed, scales, float(np.sqrt(errors.mean(dtype=np.float64))))
+    sample = slice(None, None, -(-rows // SAMPLE))
+    error = np.maximum(
+        np.sqrt(errors.mean(dtype=np.float64)), _column_error(matrix[sample], packed[sample], scales[sample], bits)
+    )
+    return Quantized(packed, scales, float(error))
+
+
+def _column_error(matrix: Matrix, packed: Codes, scales: Floats, bits: int) -> float:
+    """Return the median of the columns' relative errors; columns of zeros have none."""
+    values = matrix.astype(np.float32)
+    with np.errstate(all="ignore"):  # as above
+        totals = np.linalg.norm(values, axis=0)
+        values -= dequantize(packed, scales, bits, values.shape[1])
+        errors = np.linalg.norm(values, axis=0) / totals
+    return float(np.median(errors[totals != 0])) if totals.any() else 0.0
 
 
 def dequantize(packed: Codes, scales: Floats, bits: int, columns: int) -> Floats:

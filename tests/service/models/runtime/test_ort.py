@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from tests.support.models.onnx_files import FLOAT, external, graph, model, node, tensor, value
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.pipeline import pipeline
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort
-from tintype.service.models.runtime.ort import OrtGraph, session_options, share_device_arena
+from tintype.service.models.runtime.ort import (
+    ACCURACY_LEVEL,
+    DISABLE_PREPACKING,
+    OrtGraph,
+    keep_weights_mapped,
+    session_options,
+    share_device_arena,
+)
 from tintype.service.models.runtime.provider_options import GraphRole, ProviderOptions
 from tintype.service.models.runtime.providers import onnxruntime
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tintype.service.models.runtime.graph import Port
 
 UNET = BUILTIN / "unet/model.onnx"
 ENV = "session.use_env_allocators"
+SMAPS = Path("/proc/self/smaps_rollup")
+SIDE = 4096  # of a layer, 64 MiB
 
 
 class FakeSession:
@@ -130,6 +139,43 @@ def test_a_session_that_captures_shares_no_memory() -> None:
     assert session_options(1, shared=False).get_session_config_entry(ENV) == "0"
 
 
+def test_exact_sessions_multiply_int8_weights_in_float32() -> None:
+    """By default the other factor is rounded to int8 as well."""
+    assert session_options(1).get_session_config_entry(ACCURACY_LEVEL) == "4"
+    assert session_options(1, exact=True).get_session_config_entry(ACCURACY_LEVEL) == "1"
+
+
+@pytest.mark.skipif(not SMAPS.exists(), reason="only Linux counts anonymous memory")
+@pytest.mark.parametrize("mapped", [False, True])
+def test_mapped_sessions_copy_no_weights(tmp_path: Path, *, mapped: bool) -> None:
+    """A layer of 64 MiB in external data takes no memory of its own, and has the same result."""
+    weight = np.random.default_rng(0).standard_normal((SIDE, SIDE), np.float32)
+    (tmp_path / "data").write_bytes(weight)
+    path = _write_layer(tmp_path, "MatMul", external("w", (SIDE, SIDE), "data", size=weight.nbytes))
+    OrtGraph(OnnxFile(UNET), "cpu", 1)  # loads onnxruntime, and creates its arena
+    before = _anonymous_bytes()
+    layer = OrtGraph(OnnxFile(path), "cpu", 1, options=ProviderOptions(mapped=mapped))
+    x = np.ones((1, SIDE), np.float32)
+    assert np.allclose(layer.run(["y"], {"x": x})[0], x @ weight, atol=1e-2)
+    taken = _anonymous_bytes() - before
+    assert taken < 0.3 * weight.nbytes if mapped else taken > 0.7 * weight.nbytes
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+@pytest.mark.parametrize(
+    ("operator", "prepacks"), [("MatMul", False), ("MatMulNBits", True), ("DequantizeLinear", True)]
+)
+def test_quantized_weights_are_prepacked_even_if_mapped(
+    tmp_path: Path, operator: str, *, prepacks: bool, as_bytes: bool
+) -> None:
+    """Without prepacking MatMulNBits converts all weights in each call."""
+    path = _write_layer(tmp_path, operator, tensor("w", FLOAT, (1,), bytes(4)))
+    options = session_options(1)
+    keep_weights_mapped(options, path.read_bytes() if as_bytes else path)
+    assert options.graph_optimization_level == onnxruntime().GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    assert options.get_session_config_entry(DISABLE_PREPACKING) == ("0" if prepacks else "1")
+
+
 @pytest.mark.parametrize("limit", [0, 2**30])
 def test_the_arena_on_the_device_is_created_once(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     """It grows by the size requested, so that it can shrink, up to the configured limit."""
@@ -175,3 +221,16 @@ def test_a_session_with_fixed_axes_takes_only_their_lengths(tmp_path: Path) -> N
 def _shape(port: Port, rows: int) -> tuple[int, ...]:
     """Return a shape with `rows` rows, and 8 for every other free axis."""
     return tuple(axis if isinstance(axis, int) else 8 if i else rows for i, axis in enumerate(port.shape))
+
+
+def _write_layer(folder: Path, operator: str, weight: bytes) -> Path:
+    """Write a graph of one operator, which reads `x` [n, SIDE] and the initializer `w`."""
+    ports = [value(name, FLOAT, ("n", SIDE)) for name in "xy"]
+    path = folder / "model.onnx"
+    path.write_bytes(model(graph("layer", [node(operator, "xw", "y")], ports[:1], ports[1:], [weight])))
+    return path
+
+
+def _anonymous_bytes() -> int:
+    lines = dict(line.split(":", 1) for line in SMAPS.read_text().splitlines() if ":" in line)
+    return int(lines["Anonymous"].split()[0]) * 1024
