@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .graph_facts import GraphFacts
 
-PROMPT, LATENTS = "encoder_hidden_states", "latent_sample"
+PROMPT, POOLED, LATENTS = "encoder_hidden_states", "pooled_projections", "latent_sample"
 RGB = 3
 PACKED_AXES = 3  # of latents that are fed as tokens [n, tokens, channels]
 CONVOLUTIONS = ("Conv", "NhwcConv", "FusedConv", "NhwcFusedConv")
@@ -35,8 +35,7 @@ def denoiser_config(facts: GraphFacts) -> dict[str, Any]:
         down_block_types=_levels(facts),
         time_cond_proj_dim=_input_width(facts, "timestep_cond"),
         guidance_embeds="guidance" in facts.inputs or None,
-        cross_attention_dim=_input_width(facts, PROMPT),
-        joint_attention_dim=_input_width(facts, PROMPT),
+        **{"joint_attention_dim" if POOLED in facts.inputs else "cross_attention_dim": _input_width(facts, PROMPT)},
     )
 
 
@@ -75,6 +74,7 @@ def index_of(denoiser: str, facts: GraphFacts, components: Collection[str]) -> d
     index: dict[str, Any] = {"_class_name": family.pipelines[0]}
     if name == "sdxl_refiner":
         index |= {"text_encoder": ABSENT, "requires_aesthetics_score": facts.width("time_ids") == 5}
+        index["force_zeros_for_empty_prompt"] = False
     return index
 
 
@@ -85,9 +85,9 @@ def _family_name(denoiser: str, facts: GraphFacts, components: Collection[str]) 
         if inputs == {"sample", "text_embeds", "time_ids"}:
             return "sdxl" if "text_encoder" in components and facts.width("time_ids") != 5 else "sdxl_refiner"
         return {frozenset({"sample"}): "sd", frozenset({"sample", "timestep_cond"}): "lcm"}.get(frozenset(inputs), "")
-    if inputs >= {"hidden_states", "pooled_projections", "img_ids"}:
+    if inputs >= {"hidden_states", POOLED, "img_ids"}:
         return "flux"
-    if inputs == {"hidden_states", "pooled_projections"}:
+    if inputs == {"hidden_states", POOLED}:
         return "sd3"
     if inputs == {"hidden_states", "encoder_attention_mask"}:
         return {4: "pixart_sigma", SANA_CHANNELS: "sana"}.get(_channels(facts, "hidden_states") or 0, "")

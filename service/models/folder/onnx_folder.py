@@ -44,7 +44,7 @@ class OnnxFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.name = folder, model_name(folder)
-        self._derived: dict[str, dict[str, Any]] = {}
+        self._derived: dict[str, dict[str, Any] | None] = {}
 
     def json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
         """Return the JSON object in a file; if it is missing, what can be derived.
@@ -55,19 +55,19 @@ class OnnxFolder:
         if not (self.folder / path).exists():
             if path not in self._derived:
                 self._derived[path] = self._derive(path)
-            if self._derived[path]:
-                return dict(self._derived[path])
+            if (derived := self._derived[path]) is not None:
+                return dict(derived)
         return read_json(self.folder / path, optional=optional)
 
-    def _derive(self, path: str) -> dict[str, Any]:
-        """Return what a missing file would hold, {} if that is unknown. Raises ModelFileError."""
+    def _derive(self, path: str) -> dict[str, Any] | None:
+        """Return what a missing file would hold; None if it is not derived. Raises ModelFileError."""
         if path == SCHEDULER:
             return self._usual_scheduler()
         if path == INDEX:
-            return {} if self._own.get("family") else self._index()
+            return None if self._own.get("family") else self._index()
         component = path.removesuffix(CONFIG)
         if not path.endswith(CONFIG) or not self.graph(component).is_file():
-            return {}
+            return None
         derived = self._component_config(component)
         values = ", ".join(f"{key} {len(v) if isinstance(v, list) else v}" for key, v in derived.items())
         log.info("%s: %s is missing; %s/%s gives %s", self.name, path, component, GRAPH, values or "nothing")
@@ -79,22 +79,22 @@ class OnnxFolder:
         facts = read_facts(self.graph(component))
         return encoder_config(facts) if component.startswith("text_encoder") else decoder_config(facts)
 
-    def _index(self) -> dict[str, Any]:
-        """Return model_index.json as the graphs have it; {} without a denoiser."""
+    def _index(self) -> dict[str, Any] | None:
+        """Return model_index.json as the graphs have it; None without a denoiser."""
         if self._denoiser is None:
-            return {}
+            return None
         component, facts = self._denoiser
         index = index_of(component, facts, [path.parent.name for path in self.folder.glob(f"*/{GRAPH}")])
         log.info("%s: %s is missing; the graphs are those of %s", self.name, INDEX, index["_class_name"])
         return index
 
-    def _usual_scheduler(self) -> dict[str, Any]:
+    def _usual_scheduler(self) -> dict[str, Any] | None:
         """Return the settings that are usual for the family, with the class that model_index.json names."""
         index = self.json(INDEX, optional=True)
         absent = [name for name, class_ in index.items() if class_ == ABSENT]
         family = FAMILIES.get(self._own.get("family", "")) or by_pipeline(str(index.get("_class_name")), absent)
         if family is None:
-            return {}
+            return None
         guided = self._denoiser is not None and "guidance" in self._denoiser[1].inputs
         config, named = usual_scheduler(family, guided=guided), index.get("scheduler")
         if isinstance(named, list) and named and isinstance(named[-1], str):

@@ -77,7 +77,6 @@ def test_free_channels_are_those_of_the_first_convolution(read: Read, nodes: lis
         "in_channels": 9,
         "down_block_types": ["?"] * 4,
         "cross_attention_dim": 768,
-        "joint_attention_dim": 768,
     }
 
 
@@ -95,7 +94,6 @@ def test_tokens_of_latents(read: Read) -> None:
     assert config == {
         "in_channels": 64,
         "guidance_embeds": True,
-        "cross_attention_dim": 768,
         "joint_attention_dim": 768,
     }
 

@@ -21,6 +21,34 @@ CONFIGS = ("unet/config.json", "vae_decoder/config.json", "text_encoder/config.j
 INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
 
 
+TINTYPE = "tintype.json"
+FILE, GRAPH, FAMILY = "file", "graph", "family"
+ANSWERS = (INDEX, SCHEDULER, *CONFIGS)
+# Kind of folder -> the files that it lacks, and the source of each answer, in the order of ANSWERS.
+KINDS = {
+    "ours": ((), (FILE, FILE, FILE, FILE, FILE)),
+    "optimum's": ((TINTYPE,), (FILE, FILE, FILE, FILE, FILE)),
+    "legacy, and Olive's": ((TINTYPE, *CONFIGS), (FILE, FILE, GRAPH, GRAPH, GRAPH)),
+    "graphs and a scheduler": ((TINTYPE, INDEX, *CONFIGS), (GRAPH, FILE, GRAPH, GRAPH, GRAPH)),
+    "graphs alone": ((TINTYPE, INDEX, SCHEDULER, *CONFIGS), (GRAPH, FAMILY, GRAPH, GRAPH, GRAPH)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_source_of_each_answer(folder: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """A file is read if there is one; otherwise the log says that a graph or the family answers."""
+    missing, expected = KINDS[kind]
+    remove(folder, *missing)
+    with caplog.at_level(logging.INFO, "tintype.service"):
+        assert read_manifest(folder).family.name == "sd"
+    found = dict.fromkeys(ANSWERS, FILE)
+    for message in caplog.messages:
+        path, _, answer = message.removeprefix("toy: ").partition(" is missing; ")
+        found[path] = FAMILY if answer.startswith("using what is usual for sd") else GRAPH
+    assert len(caplog.messages) == len(ANSWERS) - expected.count(FILE)
+    assert tuple(found[path] for path in ANSWERS) == expected
+
+
 def remove(folder: Path, *paths: str) -> None:
     for path in paths:
         (folder / path).unlink()
@@ -47,7 +75,7 @@ def test_what_is_derived_is_logged(foreign: Path, caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.INFO, "tintype.service"):
         read_manifest(foreign)
     values = {
-        "unet": "in_channels 16, down_block_types 3, cross_attention_dim 128, joint_attention_dim 128",
+        "unet": "in_channels 16, down_block_types 3, cross_attention_dim 128",
         "vae_decoder": "latent_channels 16",
         "text_encoder": "vocab_size 1012, max_position_embeddings 32",
     }
