@@ -237,8 +237,8 @@ class _Reader:
         axes: list[int | None] = []
         for number, *at in self._messages(start, end):
             if number == TYPE_SHAPE:
-                places = [place for field, *place in self._messages(*at) if field == SHAPE_AXIS]
-                axes = [next(iter(self._numbers(*place, AXIS_LENGTH)), None) for place in places]
+                places = [(first, last) for field, first, last in self._messages(*at) if field == SHAPE_AXIS]
+                axes = [next(iter(self._numbers(first, last, AXIS_LENGTH)), None) for first, last in places]
         return Tensor(next(iter(self._numbers(start, end, TYPE_ELEMENT)), 0), tuple(axes))
 
     def _messages(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:

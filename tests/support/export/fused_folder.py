@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.fusion_options import FusionOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
-KINDS = {"text_encoder": "clip", "text_encoder_2": "clip", "unet": "unet", "vae_decoder": "vae", "vae_encoder": "vae"}
+KINDS = {"text_encoder": "clip", "unet": "unet", "vae_decoder": "vae", "vae_encoder": "vae"}
 # Fusions into operators that the CPU provider lacks.
 FOR_GPU = (
     *("enable_nhwc_conv", "enable_group_norm", "enable_skip_group_norm", "enable_bias_splitgelu"),
@@ -22,25 +23,23 @@ FOR_GPU = (
 )
 
 
-def write_fused_folder(source: Path, folder: Path, *, gpu: bool, half: bool) -> Path:
-    """Write the ONNX folder `source` with fused graphs to `folder`; `half` also converts them to float16.
+def write_fused_folder(source: Path, folder: Path, *, gpu: bool, components: Sequence[str] = tuple(KINDS)) -> Path:
+    """Write the ONNX folder `source` to `folder`, with the graphs of `components` fused and in float16.
 
     With `gpu`, fusions are made that only GPUs have kernels for.
     """
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.onnx", "weights.pb", "*.onnx_data"))
-    for component, kind in KINDS.items():
-        if (source / component / "model.onnx").is_file():
-            model = _fused(source / component / "model.onnx", kind, gpu=gpu, half=half)
-            if half:
-                model.convert_float_to_float16(keep_io_types=False)
-            model.save_model_to_file(str(folder / component / "model.onnx"))
+    shutil.copytree(source, folder, ignore=lambda path, names: names if Path(path).name in components else [])
+    for component in components:
+        model = _fused(source / component / "model.onnx", KINDS[component], gpu=gpu)
+        model.convert_float_to_float16(keep_io_types=False)
+        model.save_model_to_file(str(folder / component / "model.onnx"))
     return folder
 
 
-def _fused(path: Path, kind: str, *, gpu: bool, half: bool) -> Any:
+def _fused(path: Path, kind: str, *, gpu: bool) -> Any:
     options = FusionOptions(kind)
     for name in FOR_GPU:
-        setattr(options, name, gpu and (half or "packed" not in name))
+        setattr(options, name, gpu)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logging.root, "disabled", True)
         patch.setenv("TQDM_DISABLE", "1")
