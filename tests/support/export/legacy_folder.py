@@ -43,7 +43,9 @@ def write_legacy_folder(source: Path, folder: Path, *, class_name: str = "OnnxSt
         _export_parts(pipeline, folder)
     for name in ("tokenizer", "scheduler"):
         shutil.copytree(source / name, folder / name)
-    index = {name: ["diffusers", "OnnxRuntimeModel"] for name in ("text_encoder", "unet", "vae_decoder", "vae_encoder")}
+    index: dict[str, Any] = {
+        name: ["diffusers", "OnnxRuntimeModel"] for name in ("text_encoder", "unet", "vae_decoder", "vae_encoder")
+    }
     own = json.loads((source / "model_index.json").read_text("utf-8"))
     index |= {name: own[name] for name in ("tokenizer", "scheduler")}
     index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
