@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..weights.tensor_files import TensorFiles, TensorReader
 
 PAGE = 4096  # bytes; weights begin at a page, so that a mapping of one has no numbers of another
-SPLIT = 2**20  # bytes; among Stable Diffusion 1.5's UNet's weights 312 of 686 are larger, with 0.99 of all bytes
+SPLIT = 2**20  # bytes; 227 of the 686 weights of Stable Diffusion 1.5's UNet are larger, and have 0.99 of its bytes
 SMALL_ALIGNMENT = 64  # bytes, for weights that are smaller than a page
 TYPES: dict[int, type[np.generic]] = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 STORED: dict[int, str] = {TensorProto.FLOAT: "F32", TensorProto.FLOAT16: "F16"}
