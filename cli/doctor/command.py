@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator, Sequence
 
+LONGEST = 200  # characters of a problem in the last line; the report has all of it
+
 
 def run(arguments: Namespace) -> int:
     """Print all findings, as text or as JSON. Raises UserError if a model can't be served."""
@@ -36,9 +38,14 @@ def run(arguments: Namespace) -> int:
     print(format_json(sections) if arguments.json else format_text(sections))
     problems = [problem for section in sections for problem in section.problems]
     if problems:
-        more = f"; and {len(problems) - 1} more, see above" if len(problems) > 1 else ""
-        raise UserError(f"{problems[0]}{more}")
+        raise UserError(_summary(problems))
     return 0
+
+
+def _summary(problems: Sequence[str]) -> str:
+    """Return the first problem, shortened if it is long, and how many there are."""
+    first = problems[0] if len(problems[0]) <= LONGEST else f"{problems[0][:LONGEST]}…"
+    return first + (f"; and {len(problems) - 1} more, see above" if len(problems) > 1 else "")
 
 
 def _sections(sources: Sources, models: Sequence[str]) -> Iterator[Section]:

@@ -11,6 +11,7 @@ from tintype.cli.settings.definitions import SECTIONS
 from tintype.cli.settings.file import read_file
 from tintype.cli.settings.printing import find_problems, format_config
 from tintype.cli.settings.sources import Sources
+from tintype.cli.settings.values import HubModel
 from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
@@ -73,9 +74,8 @@ def test_hub_ids_are_printed_and_not_resolved(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "models" / "mine").mkdir(parents=True)
     sources = Sources(flags={"models": ["stabilityai/sd-turbo@main", "models/mine"], "data": "/d"})
     assert 'models = ["stabilityai/sd-turbo@main", "models/mine"]' in format_config(sources, ["service"])
-    one, other = sources.find_all(ServiceConfig)["models"].value  # type: ignore[misc]
-    assert not isinstance(one, Path)
-    assert other == Path("models/mine")
+    expected = (HubModel("stabilityai/sd-turbo@main"), Path("models/mine"))
+    assert sources.find_all(ServiceConfig)["models"].value == expected
 
 
 def test_invalid_values_are_named(tmp_path: Path) -> None:
