@@ -72,7 +72,7 @@ class TensorFile:
         """
         entry = self.entries[name]
         if entry.dtype not in DTYPES:
-            raise ModelFileError(_wrong_dtype(name, entry.dtype))
+            raise ModelFileError(f"{label(self.path)}: {_wrong_dtype(name, entry.dtype)}")
         try:
             with self.path.open("rb") as file:
                 file.seek(self.data + entry.begin)

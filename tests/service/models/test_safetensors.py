@@ -97,6 +97,21 @@ def test_a_file_larger_than_an_adapter_is_not_read(tmp_path: Path) -> None:
         TensorFile(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("dtype", ["U8", "I8", "BOOL"])
+def test_tensors_without_numbers_may_lie_next_to_others(tmp_path: Path, dtype: str) -> None:
+    """A file may have such tensors, for example descriptions in JSON; reading one is an error that names it."""
+    entries = {
+        "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        "y": {"dtype": dtype, "shape": [2], "data_offsets": [4, 6]},
+    }
+    header = json.dumps(entries).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(6))
+    file = TensorFile(tmp_path / "a.safetensors")
+    assert file.read("x").tolist() == [0]
+    with pytest.raises(ModelFileError, match=rf"a\.safetensors: y has the dtype {dtype}; supported are F64, F32"):
+        file.read("y")
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize(("kind", "name"), [("F8_E4M3", "float8_e4m3fn"), ("F8_E5M2", "float8_e5m2")])
 def test_8_bit_floats_equal_torch(tmp_path: Path, kind: str, name: str) -> None:
