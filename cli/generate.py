@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Number = TypeVar("Number", int, float)
 
 STDOUT = Path("-")
+SUFFIX = ".safetensors"
 LOCAL = "127.0.0.1:0"  # the address of the service in this process; the system chooses the port
 # The contract's bounds. They are checked here as well, so that the message names the flag and no model is loaded.
 BOUNDS = {"guidance": RANGES["guidance_scale"]} | {
@@ -136,8 +137,8 @@ def _is_remote(arguments: Namespace) -> bool:
 
 
 def _is_source(model: str) -> bool:
-    """Whether --model says where a model is, rather than its name: a path, or a hub id, which has a separator."""
-    return bool(model) and (parse_path(model).exists() or os.sep in model or "/" in model)
+    """Whether --model says where a model is, rather than its name: a path, a file's name, or a hub id."""
+    return bool(model) and (parse_path(model).exists() or os.sep in model or "/" in model or model.endswith(SUFFIX))
 
 
 def _local_service(sources: Sources, request: pb.GenerateImagesRequest) -> ServiceConfig:

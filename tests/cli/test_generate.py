@@ -12,7 +12,9 @@ from PIL import Image
 
 from tintype.cli import main
 from tintype.cli.commands import build_parser
-from tintype.cli.generate import build_request
+from tintype.cli.generate import _local_service, build_request
+from tintype.cli.settings.sources import Sources
+from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,3 +69,22 @@ def test_image_is_not_written_to_a_terminal(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["generate", "x", "-o", "-"]) == 2
     assert "does not write an image to a terminal; redirect stdout" in capsys.readouterr().err
+
+
+def test_file_that_is_missing_is_not_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of weights that does not exist is reported as a file, not as the name of a model."""
+    arguments = ["generate", "x", "--model", "none.safetensors", "-o", str(tmp_path / "x.png")]
+    assert main(arguments) == 2
+    assert "there is no folder or file none.safetensors" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_from_the_hub_is_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OWNER/NAME is downloaded, and the request names no model, because the service in this process has only this."""
+    monkeypatch.setattr("tintype.cli.pull.resolve_model", lambda text, **_: tmp_path / text)
+    request = pb.GenerateImagesRequest(model="owner/name")
+    config = _local_service(Sources(flags={"data": str(tmp_path)}), request)
+    assert (config.models, request.model) == ((tmp_path / "owner" / "name",), "")
+    named = pb.GenerateImagesRequest(model="sdxl")
+    assert _local_service(Sources(flags={"data": str(tmp_path)}), named).models == ()
+    assert named.model == "sdxl"
