@@ -43,6 +43,11 @@ def names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name.removesuffix(SUFFIX) for path in (folder / FOLDER).glob(f"*{SUFFIX}")))
 
 
+def are_enabled(folder: Path) -> bool:
+    """Whether the model's folder has one for adapters. Graphs made from templates take adapters only then."""
+    return (folder / FOLDER).is_dir()
+
+
 class Adapters:
     """The adapters of one model. `sizes` maps its components to the layers that take adapters."""
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .layer_sizes import LayerSizes, MatrixPair
 
 NO_INPUTS = (
-    "export it with --with-lora; a model of published weights takes adapters if it has the folder loras when it is "
-    "loaded (OpenVINO's own runtime takes none)"
+    "export it with --with-lora; a model of published weights must be unloaded and loaded again once it has the folder "
+    "loras (OpenVINO's own runtime takes none)"
 )
 MAX_NUMBERS = 2**28
 """Limit for the matrices of kinds other than LoRA, in float32 numbers: 1 GiB, the size of the largest LoRAs."""

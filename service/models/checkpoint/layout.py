@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..adapters.adapters import are_enabled
 from ..files import ModelFileError, label, read_json
 from ..folder.tintype_json import read_tintype_json
 from ..templates.filling import fill_component
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 CLIP_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
 OPTIONAL = {(Architecture.SD3, "text_encoder_3")}  # zeros replace its output
 ABSENT = [None, None]
-ADAPTERS = "loras"
 
 
 class CheckpointLayout:
@@ -84,7 +84,7 @@ class CheckpointLayout:
         Raises:
             ModelFileError: components have no template, or their weights do not fit it; each is named.
         """
-        adapters = (self.folder / ADAPTERS).is_dir()
+        adapters = are_enabled(self.folder)
         graphs: dict[str, GraphSource] = {}
         faults: list[str] = []
         for component in family.graphs:

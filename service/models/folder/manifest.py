@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..adapters import adapters
+from ..templates.filled_template import with_adapters
 from ..text import embeddings
 
 if TYPE_CHECKING:
@@ -47,8 +48,13 @@ class Manifest:
         return (*optional, *self.family.required_graphs)
 
     def relisted(self) -> Manifest:
-        """Return this manifest with the adapters and embeddings that the folder holds now."""
-        return replace(self, spec=replace(self.spec, **list_additions(self.folder)))
+        """Return this manifest with the adapters and embeddings that the folder holds now.
+
+        Graphs made from templates take adapters, from their next load on, if there is a folder for them.
+        """
+        enabled = adapters.are_enabled(self.folder)
+        graphs = {component: with_adapters(source, enabled=enabled) for component, source in self.graphs.items()}
+        return replace(self, graphs=graphs, spec=replace(self.spec, **list_additions(self.folder)))
 
 
 def list_additions(folder: Path) -> dict[str, Any]:

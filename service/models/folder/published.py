@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..adapters.adapters import are_enabled
 from ..checkpoint.elsewhere import vae_component
 from ..files import ModelFileError, read_json
 from ..templates.filling import fill_component
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ..loading_options import LoadingOptions
 
 VAE = "vae"
-ADAPTERS = "loras"
 
 
 class _Published(NamedTuple):
@@ -83,7 +83,7 @@ class PublishedFolder:
             ModelFileError: components have no template, or their weights do not fit it; each is named.
         """
         masked = {encoder.encoder: encoder.masked for encoder in family.text_encoders}
-        adapters = (self.folder / ADAPTERS).is_dir()
+        adapters = are_enabled(self.folder)
         graphs: dict[str, GraphSource] = {}
         faults: list[str] = []
         for component in family.graphs:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..files import label
@@ -209,6 +209,13 @@ class FilledTemplate:
         """Return whether most numbers are stored with at most 2 bytes."""
         small = sum(each.size for each in self.links if itemsize(self.tensors.tensors[each.pieces[0].name].dtype) <= 2)
         return 2 * small > sum(each.size for each in self.links)
+
+
+def with_adapters(source: GraphSource, *, enabled: bool) -> GraphSource:
+    """Return the source of a graph that takes adapters or not, where that is a choice."""
+    if isinstance(source, FilledTemplate) and source.adapters is not enabled:
+        return replace(source, adapters=enabled)
+    return source
 
 
 def changed_files(source: GraphSource) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cache
 from shutil import copyfile
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 from tests.support.export.link_model import link_model
+from tests.support.export.random_adapters import write_kohya, write_peft
 from tests.support.export.rounded_weights import MEAN_LIMITS, take_weights
 
 peft = pytest.importorskip("peft")
@@ -34,59 +34,12 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 FAMILIES = ("sd15", "sdxl", "sd3", "flux_dev", "sana")
 ROUNDED = ("sd15", "flux_dev")
-RANK, ALPHA = 4, 6.0
 JOB = Job(prompt="A serene lake", steps=3, seed=7, guidance_scale=4.0, width=128, height=128)
 CHOICES = {
     "one": (Lora("ink", 0.8),),
     "kohya": (Lora("clay", 1.0),),
     "two": (Lora("ink", 0.7), Lora("clay", -0.5)),
 }
-
-
-def layers(module: Any) -> dict[str, tuple[int, ...]]:
-    """Return the layers that published adapters change, with the shapes of their weights."""
-    linear = ("to_q", "to_v", "to_out.0", "proj_in", "ff.net.2", "q_proj", "out_proj", "fc1", "time_emb_proj")
-    convolutions = ("conv_in", "conv1", "conv2", "conv_shortcut", "samplers.0.conv", "conv_out", "pos_embed.proj")
-    changed = (*linear, *convolutions, "time_embedding.linear_1")
-    named = module.named_modules()
-    return {name: tuple(layer.weight.shape) for name, layer in named if name.endswith(changed)}
-
-
-def random_factors(shape: tuple[int, ...], random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return random A [rank, in] and B [out, rank]; for a convolution A has its kernel, and B is 1x1."""
-    out, wide, *kernel = shape
-    down = torch.randn(RANK, wide, *kernel, generator=random) / math.prod(shape[1:]) ** 0.5
-    return down, torch.randn(out, RANK, *(1 for _ in kernel), generator=random) / RANK**0.5 / 4
-
-
-def peft_file(pipeline: Any, path: Path) -> None:
-    """Write an adapter of the denoiser with PEFT's names."""
-    random = torch.Generator().manual_seed(1)
-    part = "unet" if hasattr(pipeline, "unet") else "transformer"
-    tensors: dict[str, torch.Tensor] = {}
-    for name, shape in layers(getattr(pipeline, part)).items():
-        down, up = random_factors(shape, random)
-        tensors |= {f"{part}.{name}.lora_A.weight": down, f"{part}.{name}.lora_B.weight": up}
-    save_file(tensors, path)
-
-
-def kohya_file(pipeline: Any, path: Path) -> None:
-    """Write an adapter of denoiser and text encoder in kohya's layout; its alpha differs from its rank."""
-    random = torch.Generator().manual_seed(2)
-    tensors: dict[str, torch.Tensor] = {}
-    for begin, part in (
-        ("lora_unet", "unet"),
-        ("lora_te1" if hasattr(pipeline, "text_encoder_2") else "lora_te", "text_encoder"),
-    ):
-        for name, shape in layers(getattr(pipeline, part)).items():
-            down, up = random_factors(shape, random)
-            key = f"{begin}_{name.replace('.', '_')}"
-            tensors |= {
-                f"{key}.lora_down.weight": down,
-                f"{key}.lora_up.weight": up,
-                f"{key}.alpha": torch.tensor(ALPHA),
-            }
-    save_file(tensors, path)
 
 
 @dataclass(frozen=True)
@@ -111,8 +64,8 @@ def made(exported: Callable[..., Path], pipelines: Any, tmp_path_factory: Any) -
         folder = link_model(exported(family, *(options or ("fp32",)), "--with-lora"), files / family)
         pipeline = diffusers.DiffusionPipeline.from_pretrained(pipelines(family))
         take_weights(pipeline, folder)
-        peft_file(pipeline, files / "ink.safetensors")
-        (kohya_file if hasattr(pipeline, "unet") else peft_file)(pipeline, files / "clay.safetensors")
+        write_peft(pipeline, files / "ink.safetensors")
+        (write_kohya if hasattr(pipeline, "unet") else write_peft)(pipeline, files / "clay.safetensors")
         assert export.main(["--lora", str(files / "ink.safetensors"), str(folder), "--force"]) == 0
         copyfile(files / "clay.safetensors", folder / "loras" / "clay.safetensors")
         for name in ("ink", "clay"):

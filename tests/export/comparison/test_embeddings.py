@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import save_file
 
 from tintype.export.image_comparison import LocalService, diffusers_images
 from tintype.service.engine.events import Finished
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 from tests.support.export.link_model import link_model
+from tests.support.export.random_adapters import load_embedding
 from tests.support.export.rounded_weights import take_weights
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -48,27 +47,11 @@ class EmbeddingPair:
     pipeline: Any
 
 
-def vectors(encoder: Any, count: int, seed: int) -> torch.Tensor:
-    table = encoder.get_input_embeddings().weight
-    generated = torch.randn(count, table.shape[1], generator=torch.Generator().manual_seed(seed))
-    return generated * float(table.std()) * 3
-
-
 def write(pipeline: Any, folder: Path) -> None:
     """Write the embedding files, and load them into diffusers' pipeline in the same order."""
     folder.mkdir()
     for seed, (name, (count, key)) in enumerate(FILES.items()):
-        one = vectors(pipeline.text_encoder, count, seed)
-        if getattr(pipeline, "text_encoder_2", None) is None:
-            tensors = {key: one}
-            pipeline.load_textual_inversion({key: one}, token=name)
-        else:
-            two = vectors(pipeline.text_encoder_2, count, seed + 10)
-            tensors = {"clip_l": one, "clip_g": two}
-            ends = {"text_encoder": pipeline.text_encoder_2, "tokenizer": pipeline.tokenizer_2}
-            pipeline.load_textual_inversion({"x": one}, token=name)
-            pipeline.load_textual_inversion({"x": two}, token=name, **ends)
-        save_file(tensors, folder / f"{name}.safetensors")
+        load_embedding(pipeline, folder, name, count, key, seed)
 
 
 @pytest.fixture(scope="module")

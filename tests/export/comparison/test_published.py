@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import diffusers
@@ -12,9 +14,11 @@ import torch
 
 from tests.support.export.diffusers_pipelines import images_of_task
 from tests.support.export.input_images import disc, photo, png
+from tests.support.export.random_adapters import load_embedding, write_kohya, write_peft
 from tintype.export.image_comparison import LocalService
 from tintype.export.templates.pipelines import write_templates
-from tintype.service.job import Job
+from tintype.service.errors import InvalidField
+from tintype.service.job import Job, Lora
 from tintype.service.models.loading_options import LoadingOptions
 
 if TYPE_CHECKING:
@@ -111,6 +115,40 @@ def test_rounded_and_sharded_weights_give_diffusers_images(
         ours, tokens = service.generate(example), service.spec.max_tokens
     theirs = diffusers.DiffusionPipeline.from_pretrained(folder, variant="fp16", torch_dtype=torch.float32)
     compare(ours, images_of_task(theirs, example, SIZE, max_sequence_length=tokens))
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux_dev"])
+def test_adapters_and_embeddings_apply_to_published_weights(
+    family: str, published: Published, tmp_path: Path, compare: Any
+) -> None:
+    """Published adapters and embeddings, copied into the model's folder as they are, give diffusers' images.
+
+    A model that is loaded before it has the folder of adapters refuses them, with advice.
+    """
+    folder, pipeline = copytree(published.folder(family), tmp_path / family), published.pipeline(family)
+    example = job("text", loras=(Lora("ink", 0.8), Lora("clay", -0.5)))
+    with LocalService([folder], published.options(family)) as service:
+        plain = service.generate(job("text"))
+        (folder / "loras").mkdir()
+        write_peft(pipeline, folder / "loras" / "ink.safetensors")
+        (write_kohya if hasattr(pipeline, "unet") else write_peft)(pipeline, folder / "loras" / "clay.safetensors")
+        service._repository.load()
+        with pytest.raises(InvalidField, match=r"'ink' cannot be used, as this model takes no adapters: .*unloaded"):
+            service.generate(example)
+        for name in ("ink", "clay"):
+            pipeline.load_lora_weights(folder / "loras" / f"{name}.safetensors", adapter_name=name)
+        pipeline.set_adapters(["ink", "clay"], [0.8, -0.5])
+        if hasattr(pipeline, "unet"):
+            (folder / "embeddings").mkdir()
+            load_embedding(pipeline, folder / "embeddings", "<cat>", 3)
+            example = replace(example, prompt="A serene <cat> at sunset", embeddings=("<cat>",))
+        service._engine.step()  # releases the model
+        service._repository.unload(service.spec.name)
+        service._repository.load()
+        ours, tokens = service.generate(example), service.spec.max_tokens
+        assert abs(plain - ours).max() * 255 > 4, "adapters must change the image"
+        compare(ours, images_of_task(pipeline, example, SIZE, max_sequence_length=tokens))
+        compare(service.generate(job("text")), plain)
 
 
 def test_mapped_weights_give_diffusers_images(published: Published, compare: Any) -> None:
