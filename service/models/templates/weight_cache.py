@@ -33,8 +33,9 @@ if sys.platform != "win32":
 
 log = logging.getLogger(__name__)
 
-PARTIAL = "partial-"  # begins the names of folders in use
+PARTIAL = ".tintype-partial-"  # begins the names of folders in use
 CARD = "card.json"  # describes an entry; it is the last file that is written, and its time that of the last use
+KIND = "converted weights"  # marks the cards of entries, since users may choose a folder with other contents
 GIGABYTE = 1e9
 MARGIN = 2**26  # bytes that must stay free
 
@@ -63,14 +64,14 @@ class WeightCache:
             _unlock(lock)
 
     def make(self, key: str, size: int, what: str, write: Callable[[Path], Mapping[str, Any]]) -> None:
-        """Make the entry `key`; `write` writes its files into a folder, and returns its card.
+        """Make the entry `key`; `write` writes its files into a folder, and returns its card, with `sources`.
 
         Raises:
             OSError: as `temporary`.
         """
         _remove(self.root / key)  # without a card it is damaged
         with self.temporary(size, what) as folder:
-            card = write(folder)
+            card = {"tintype": KIND, **write(folder)}
             (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
             try:
                 folder.rename(self.root / key)
@@ -86,11 +87,7 @@ class WeightCache:
 
     def card(self, key: str) -> dict[str, Any] | None:
         """Return the card of an entry, None if there is no such entry."""
-        try:
-            card = json.loads((self.root / key / CARD).read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
-        return card if isinstance(card, dict) else None
+        return _read(self.root / key / CARD)
 
     def _prepare(self, size: int, what: str) -> None:
         """Make the folder, remove what is not used any more, and check the space on the disk."""
@@ -119,20 +116,36 @@ class WeightCache:
 
 
 def _entries(root: Path) -> list[Path]:
-    """Return the folders of entries, the least recently used one first."""
+    """Return the folders of entries, the least recently used one first; other folders are left alone."""
     with suppress(OSError):  # another process may be removing the same ones
         cards = sorted(root.glob(f"*/{CARD}"), key=lambda card: card.stat().st_mtime_ns)
-        return [card.parent for card in cards if not card.parent.name.startswith(PARTIAL)]
+        return [card.parent for card in cards if _sources(card.parent) is not None]
     return []
 
 
 def _is_outdated(folder: Path) -> bool:
     """Return whether a file that an entry was made from has changed, or is missing."""
     try:
-        sources = json.loads((folder / CARD).read_text("utf-8"))["sources"]
-        return any(FileIdentity(*identity) != FileIdentity.of(Path(path)) for path, identity in sources.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return any(
+            FileIdentity(*identity) != FileIdentity.of(Path(path))
+            for path, identity in (_sources(folder) or {}).items()
+        )
+    except (OSError, TypeError):
         return True
+
+
+def _sources(folder: Path) -> dict[str, Any] | None:
+    """Return the files that an entry was made from, with their identities; None if the folder is not an entry."""
+    card = _read(folder / CARD) or {}
+    return card["sources"] if card.get("tintype") == KIND and isinstance(card.get("sources"), dict) else None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        card = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return card if isinstance(card, dict) else None
 
 
 def _locked_folder(root: Path) -> tuple[Path, int | None]:

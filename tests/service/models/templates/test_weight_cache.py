@@ -68,7 +68,7 @@ def test_an_entry_is_made_once(cache: WeightCache) -> None:
     """It is complete when it appears, and its use is recorded."""
     assert cache.card("unet-1") is None
     cache.make("unet-1", 7, "x", writes(bytes=7))
-    assert cache.card("unet-1") == {"sources": {}, "bytes": 7}
+    assert cache.card("unet-1") == {"tintype": "converted weights", "sources": {}, "bytes": 7}
     assert names(cache) == ["unet-1"]
     os.utime(cache.root / "unet-1" / CARD, ns=(1, 1))
     folder = cache.use("unet-1")
@@ -137,10 +137,23 @@ def test_entries_of_changed_files_are_removed(cache: WeightCache, tmp_path: Path
     assert names(cache) == ["changed", "missing", "same"]
     sources["changed"].write_text("other")
     sources["missing"].unlink()
-    (cache.root / "foreign").mkdir()
-    (cache.root / "foreign" / "file").write_text("kept")
     with cache.temporary(1, "x") as folder:
-        assert names(cache) == sorted(["foreign", "same", folder.name])
+        assert names(cache) == sorted(["same", folder.name])
+
+
+@pytest.mark.parametrize(
+    "card", ["", "{}", "[]", '{"sources": {"/missing": [1, 2, 3]}}', '{"tintype": "other", "sources": {}}']
+)
+def test_other_contents_are_left_alone(cache: WeightCache, monkeypatch: pytest.MonkeyPatch, card: str) -> None:
+    """Users may choose a folder that has more than converted weights."""
+    for name in ("foreign", "partial-download"):
+        (cache.root / name).mkdir(parents=True)
+        (cache.root / name / CARD).write_text(card)
+    (cache.root / "file").write_text("x")
+    have_space(monkeypatch, cache, GIB)
+    with pytest.raises(OSError, match="are free"), cache.temporary(3 * GIB, "x"):
+        pass
+    assert names(cache) == ["file", "foreign", "partial-download"]
 
 
 def test_the_least_recently_used_entry_makes_space(cache: WeightCache, monkeypatch: pytest.MonkeyPatch) -> None:
