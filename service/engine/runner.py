@@ -131,7 +131,7 @@ def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
     repaint = downscale_mask(plan.source.repaint, plan.shape)
     if not plan.inpaints:
         for row in rows:
-            row.noise.normal(plan.shape)  # for the masked image's posterior
+            _posterior_noise(model, row)  # for the masked image
         return [ImageStart(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
     masked = _encode_pixels(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
     extra_channels = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in masked]
@@ -143,11 +143,17 @@ def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
 
 def _encode_pixels(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
     """Return latents [n, c, h, w] of pixels [3, H, W], each with its row's noise."""
-    noise = np.stack([row.noise.normal(rows[0].task.plan.shape) for row in rows])
+    noise = np.stack([_posterior_noise(model, row) for row in rows])
     latents = model.encode_pixels(pixels[np.newaxis], noise)
     if latents.shape != noise.shape:
         raise GenerationFailed(f"the image encoder returned shape {list(latents.shape)}, expected {list(noise.shape)}")
     return latents
+
+
+def _posterior_noise(model: Model, row: Row) -> Array:
+    """Return a row's noise for the encoder's posterior; an encoder without one draws none, as in diffusers."""
+    shape = row.task.plan.shape
+    return row.noise.normal(shape) if model.spec.draws_posterior else np.zeros(shape, np.float32)
 
 
 def denoise(model: Model, rows: Sequence[Row], width: int) -> None:

@@ -81,6 +81,7 @@ class ModelSpec:
     - `inpaints`: the denoiser requires a mask and a masked image with its latents.
     - `patch`: width of a token of the denoiser, in latents.
     - `even_levels`: the noise levels of a flow are evenly spaced, 1 to 1/steps.
+    - `draws_posterior`: the image encoder gives a distribution, and latents are drawn from it.
     - `respaced`: from an image, all steps are taken below the strength, on the remaining distilled levels.
     - `loras`, `embeddings`: the adapters and embeddings in its folder; `pickled`: embedding files that are not read.
     - `provider`: short name of the onnxruntime provider; empty, like its options, until the model is loaded.
@@ -104,6 +105,7 @@ class ModelSpec:
     patch: int = 1
     even_levels: bool = False
     respaced: bool = False
+    draws_posterior: bool = True
     weights_bytes: int = 0
     precision: str = ""
     created: datetime | None = None

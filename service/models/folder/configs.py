@@ -81,6 +81,10 @@ class ConfigFiles:
             raise ModelFileError(f"must be {plain}, or {2 * channels + 1} with a mask, not {taken}")
         return bool(taken == 2 * channels + 1)
 
+    def draws_posterior(self) -> bool:
+        """Return whether the VAE encodes to a distribution; AutoencoderDC and AutoencoderTiny encode to latents."""
+        return "encoder_block_out_channels" not in self.vae
+
     def downscale(self, family: Family) -> int:
         """Return the width of a latent in pixels: the VAE halves the image between its blocks."""
         blocks = self.vae.get("block_out_channels") or self.vae.get("encoder_block_out_channels")
@@ -138,6 +142,7 @@ class ConfigFiles:
             "patch": self.patch(family),
             "even_levels": family.even_levels,
             "respaced": family.respaced,
+            "draws_posterior": self.draws_posterior(),
         }
 
     def pipeline_config(self, family: Family) -> PipelineConfig:

@@ -51,9 +51,15 @@ def encoded(seed: int) -> tuple[np.ndarray, TorchNoise]:
     return ExactModel().encode_pixels(image().pixels[np.newaxis], stream.normal((1, 4, 8, 8)))[0], stream
 
 
-def test_the_image_equals_that_of_a_plain_sampling_loop() -> None:
-    """Bit-identical to the last 4 of 6 steps made without an engine, with the encoder's noise drawn first."""
-    latents, stream = encoded(11)
+@pytest.mark.parametrize("draws", [True, False])
+def test_the_image_equals_that_of_a_plain_sampling_loop(draws: bool) -> None:  # noqa: FBT001
+    """Bit-identical to the last 4 of 6 steps made without an engine.
+
+    The encoder's noise is drawn first; an encoder without a distribution draws none.
+    """
+    stream = TorchNoise(11)
+    noise = stream.normal((1, 4, 8, 8)) if draws else np.zeros((1, 4, 8, 8), np.float32)
+    latents = ExactModel().encode_pixels(image().pixels[np.newaxis], noise)[0]
     table = make_table(DIFFUSION, 6, sampler="ddim", start=2)
     alpha, sigma = np.float32(table.alphas[0]), np.float32(table.sigmas[0])
     row = Trajectory(table, alpha * latents + sigma * stream.normal(latents.shape), stream)
@@ -62,8 +68,11 @@ def test_the_image_equals_that_of_a_plain_sampling_loop() -> None:
     while not row.done:
         x, t = row.model_input()
         row.advance(model.denoise(x[np.newaxis], np.array([t], np.float32), [conditioning])[0])
-    (ours,) = run({"prompt": "a lake", "seed": 11, "source": image(), "strength": 0.7, "guidance_scale": 1.0})
-    assert np.array_equal(ours, model.decode(row.x[np.newaxis])[0])
+    bench = Bench(ExactModel(spec=spec(draws_posterior=draws)))
+    ticket = bench.admit("a lake", seed=11, source=image(), strength=0.7, guidance_scale=1.0)
+    bench.run()
+    (ours,) = bench.of(ticket, Finished)
+    assert np.array_equal(ours.pixels, model.decode(row.x[np.newaxis])[0])
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m", "unipc"])
