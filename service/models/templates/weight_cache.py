@@ -119,17 +119,16 @@ def _entries(root: Path) -> list[Path]:
     """Return the folders of entries, the least recently used one first; other folders are left alone."""
     with suppress(OSError):  # another process may be removing the same ones
         cards = sorted(root.glob(f"*/{CARD}"), key=lambda card: card.stat().st_mtime_ns)
-        return [card.parent for card in cards if _sources(card.parent) is not None]
+        folders = [card.parent for card in cards if not card.parent.name.startswith(PARTIAL)]
+        return [folder for folder in folders if _sources(folder) is not None]
     return []
 
 
 def _is_outdated(folder: Path) -> bool:
     """Return whether a file that an entry was made from has changed, or is missing."""
+    sources = _sources(folder) or {}
     try:
-        return any(
-            FileIdentity(*identity) != FileIdentity.of(Path(path))
-            for path, identity in (_sources(folder) or {}).items()
-        )
+        return any(FileIdentity(*identity) != FileIdentity.of(Path(path)) for path, identity in sources.items())
     except (OSError, TypeError):
         return True
 

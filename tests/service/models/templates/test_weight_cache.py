@@ -113,6 +113,22 @@ def test_the_faster_process_wins(cache: WeightCache) -> None:
     assert names(cache) == ["unet-1"]
 
 
+def test_an_entry_that_is_being_made_stays(cache: WeightCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may have written the card, but not yet have renamed the folder."""
+
+    def write(folder: Path) -> dict[str, Any]:
+        card = {"tintype": "converted weights", "sources": {}}
+        (folder / CARD).write_text(json.dumps(card))
+        have_space(monkeypatch, cache, MARGIN + 10)
+        with pytest.raises(OSError, match="are free"), cache.temporary(20, "x"):
+            pass
+        assert (folder / CARD).exists()
+        return card
+
+    cache.make("unet-1", 7, "x", write)
+    assert names(cache) == ["unet-1"]
+
+
 def test_leftovers_of_crashed_processes_are_removed(cache: WeightCache) -> None:
     """A folder that a killed process was writing is removed; one of a living process stays."""
     script = (
