@@ -75,7 +75,7 @@ def products(weight: Floats, bits: int, block: int, level: int, threads: int) ->
     model.ir_version = 8
     options = session_options(threads)
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"x": x})[0]  # type: ignore[no-any-return]
+    return lambda x: session.run(None, {"x": x})[0]
 
 
 def difference_in_company(multiply: Callable[[Floats], Floats], columns: int, rows: int) -> float:
@@ -105,7 +105,7 @@ def layers(widths: list[str], threads: int, rounds: int) -> None:
         weight = np.random.default_rng(0).standard_t(5, (out, columns)).astype(np.float32)
         plain = products(weight, 0, 0, 0, threads)
         print(f"\n[{out}, {columns}], {threads} threads: time to float32; difference in company")
-        print("| bits, block, level |" + "".join(f" {n} rows |" for n in ROWS) + "\n|---" * (len(ROWS) + 1) + "|")
+        print("| bits, block, level |" + "".join(f" {n} rows |" for n in ROWS) + "\n" + "|---" * (len(ROWS) + 1) + "|")
         for layer in LAYERS:
             multiply, cells = products(weight, *layer, threads), []
             for rows in ROWS:

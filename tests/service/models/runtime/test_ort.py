@@ -150,7 +150,7 @@ def test_exact_sessions_multiply_int8_weights_in_float32() -> None:
 def test_mapped_sessions_copy_no_weights(tmp_path: Path, *, mapped: bool) -> None:
     """A layer of 64 MiB in external data takes no memory of its own, and has the same result."""
     weight = np.random.default_rng(0).standard_normal((SIDE, SIDE), np.float32)
-    (tmp_path / "data").write_bytes(weight)
+    (tmp_path / "data").write_bytes(weight.tobytes())
     path = _write_layer(tmp_path, "MatMul", external("w", (SIDE, SIDE), "data", size=weight.nbytes))
     OrtGraph(OnnxFile(UNET), "cpu", 1)  # loads onnxruntime, and creates its arena
     before = _anonymous_bytes()

@@ -60,7 +60,7 @@ def layer(matrix: Floats, bits: int, block: int, level: int) -> Callable[[Floats
     options = onnxruntime().SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime().InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"x": x})[0]  # type: ignore[no-any-return]
+    return lambda x: session.run(None, {"x": x})[0]
 
 
 @given(
