@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,6 +147,13 @@ def test_a_loha_that_is_too_large_is_refused(
     tensors = {f"unet.{LAYER}.{side}": torch.ones(shape) for side, shape in sides.items()}
     assert run(tensors, model, tmp_path) == 2
     assert "use `tintype export MODEL OUT --fuse-lora ink.safetensors`" in capsys.readouterr().err
+
+
+def test_a_conversion_needs_no_torch() -> None:
+    """The module that converts imports neither torch nor diffusers."""
+    code = "import sys, tintype.export.adapters.lora; print({'torch', 'diffusers'} & sys.modules.keys())"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert printed == "set()\n"
 
 
 def test_a_model_without_adapter_inputs_is_refused(
