@@ -56,7 +56,7 @@ class AdapterFile:
         self.layers = group_by_layer(file.entries)
         header = _parse_metadata(file.metadata.get(METADATA_KEY, "{}"))
         own = {f"{denoiser}.{key}": value for key, value in _read_config(config).items()}
-        self.metadata = PeftMetadata(header | own)
+        self.metadata = PeftMetadata({**header, **own})
 
     def change(self, name: str) -> LayerChange:
         """Read the change of a layer. Raises ModelFileError if its tensors do not fit together, or are not finite."""

@@ -93,13 +93,13 @@ PIXART_LAYER: LayerTable = {
     "mlp_depth_conv_conv": ("ff_conv_depth",),
     "mlp_point_conv_conv": ("ff_conv_point",),
 }
-# Name of the authors' blocks, that of diffusers, and the layers in them.
-BLOCKS: tuple[tuple[str, str, LayerTable], ...] = (
-    ("double_blocks", "transformer_blocks", FLUX_LAYER),
-    ("single_blocks", "single_transformer_blocks", FLUX_SINGLE_LAYER),
-    ("joint_blocks", "transformer_blocks", SD3_LAYER),
-    ("blocks", "transformer_blocks", PIXART_LAYER),
-)
+# Name of the authors' blocks -> that of diffusers, and the layers in them.
+BLOCKS: dict[str, tuple[str, LayerTable]] = {
+    "double_blocks": ("transformer_blocks", FLUX_LAYER),
+    "single_blocks": ("single_transformer_blocks", FLUX_SINGLE_LAYER),
+    "joint_blocks": ("transformer_blocks", SD3_LAYER),
+    "blocks": ("transformer_blocks", PIXART_LAYER),
+}
 BLOCK = re.compile(r"(double_blocks|single_blocks|joint_blocks|blocks)_(\d+)_(.+)")
 TIME_EMBEDDINGS = ("time_text_embed", "adaln_single_emb", "time_embed_emb")
 # Layers outside blocks: several architectures use one name, so each may have several in diffusers.
@@ -168,8 +168,8 @@ def transformer_layers(layer: str) -> Iterator[tuple[str, ...]]:
     """Yield the possible names in diffusers of a transformer's layer, each as the layers that make it up."""
     block = BLOCK.fullmatch(layer)
     if block:
-        (prefix, table), number, rest = {name: row for name, *row in BLOCKS}[block[1]], block[2], block[3]
-        yield tuple(f"{prefix}_{number}_{name}" for name in table.get(rest, (rest,)))
+        prefix, table = BLOCKS[block[1]]
+        yield tuple(f"{prefix}_{block[2]}_{name}" for name in table.get(block[3], (block[3],)))
     for name in TOP.get(layer, (layer,)):
         yield (name,)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from tintype.service.models.adapters.layer_sizes import Adapter, LayerSizes
 
-    Tensors = dict[str, torch.Tensor]
+    Tensor: TypeAlias = Any
+    Tensors = dict[str, Tensor]
 
 DOWN = re.compile(r"\.lora_A\.weight$|[._]lora(_linear_layer)?\.down\.weight$")
 OLDER_ENCODER = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
@@ -36,16 +38,17 @@ class Checkpoint(dict[str, Any]):
 
     def __init__(self, outs: Mapping[str, int], *names: str) -> None:
         super().__init__()
-        self._outs, self.asked, self._random = outs, {}, torch.Generator().manual_seed(0)
+        self._outs, self._random = outs, torch.Generator().manual_seed(0)
+        self.asked: dict[str, Any] = {}
         for name in names:  # those by which a converter counts layers
             self[name] = self._make(name)
 
-    def _make(self, name: str) -> torch.Tensor:
+    def _make(self, name: str) -> Tensor:
         out = next((out for end, out in self._outs.items() if name.endswith(end)), 24)
         layer = name.endswith(".weight") and not name.endswith("norm.weight")
         return torch.randn((out, 2) if layer else (out,), generator=self._random)
 
-    def __missing__(self, name: str) -> torch.Tensor:
+    def __missing__(self, name: str) -> Tensor:
         self[name] = self._make(name)
         return self[name]
 
@@ -78,15 +81,23 @@ CHECKPOINTS: dict[str, tuple[Callable[..., Tensors], Checkpoint]] = {
 }
 
 
-def weights_of(converted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def weights_of(converted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removesuffix(".weight"): tensor for name, tensor in converted.items() if tensor.ndim == 2}
 
 
-def sizes_of(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+@cache
+def converted(family: str) -> tuple[Tensors, Tensors]:
+    """Return the weights of a checkpoint in the authors' names, and as diffusers converts them."""
+    convert, checkpoint = CHECKPOINTS[family]
+    made = weights_of(convert(checkpoint))
+    return checkpoint.asked, made
+
+
+def sizes_of(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: (tensor.shape[1], len(tensor)) for name, tensor in weights.items()}
 
 
-def read(path: Path, tensors: Mapping[str, torch.Tensor], sizes: Mapping[str, LayerSizes]) -> Adapter:
+def read(path: Path, tensors: Mapping[str, Tensor], sizes: Mapping[str, LayerSizes]) -> Adapter:
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
     return read_adapter(path, sizes, LayerIndex(sizes))
 
@@ -95,11 +106,7 @@ def read(path: Path, tensors: Mapping[str, torch.Tensor], sizes: Mapping[str, La
 @pytest.mark.parametrize("family", CHECKPOINTS)
 def test_layers_of_checkpoints_are_those_of_diffusers(family: str, prefix: str, tmp_path: Path) -> None:
     """A difference of each weight in the authors' names is the one that diffusers makes of a checkpoint's weight."""
-    convert, checkpoint = CHECKPOINTS[family]
-    if not checkpoint.asked:
-        checkpoint.asked["converted"] = convert(checkpoint)
-    own = dict(checkpoint.asked)
-    expected = weights_of(own.pop("converted"))
+    own, expected = converted(family)
     flat = prefix.endswith("_")
     diffs = {f"{prefix}{name.replace('.', '_') if flat else name}.diff": tensor for name, tensor in own.items()}
     made = read(tmp_path / "a.safetensors", diffs, {"transformer": sizes_of(expected)})["transformer"]
@@ -269,7 +276,7 @@ def compare(tmp_path: Path, published: Tensors, theirs: Tensors) -> None:
         np.testing.assert_allclose((a.reshape(-1, 1)[:1] @ b)[0], flat[0] * first, rtol=1e-5, err_msg=name)
 
 
-def theirs_by_layer(tensors: Tensors) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+def theirs_by_layer(tensors: Tensors) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Yield the layers of a file in diffusers' names, with A and B."""
     for name, down in tensors.items():
         if found := DOWN.search(name):

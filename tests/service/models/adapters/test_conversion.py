@@ -12,6 +12,7 @@ from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
 from tintype.service.models.adapters import conversion, reading
 from tintype.service.models.adapters.adapters import Adapters
+from tintype.service.models.safetensors import TensorFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 RANDOM = np.random.default_rng(0)
 LAYER, KEY = "mid_block.attentions.0.proj_in", "unet.mid_block.attentions.0.proj_in"
-UNET = {
+UNET: dict[str, Any] = {
     "unet": {LAYER: (8, 6), "mid_block.resnets.0.conv1": (4, 3, 3, 5), "conv_in": (4, 3, 3, 8)},
     "text_encoder": {"text_model.encoder.layers.0.self_attn.q_proj": (4, 4)},
 }
@@ -68,7 +69,7 @@ def change(adapter: Adapter, component: str, layer: str) -> Any:
 )
 def test_every_name_of_a_layer_is_understood(name: str, metadata: dict[str, str], tmp_path: Path) -> None:
     """Names of kohya, PEFT, diffusers and the authors; alpha / rank comes from a tensor or the metadata."""
-    tensors = pair(name, 8, 6, **({} if metadata else {"alpha": 6.0}))
+    tensors = pair(name, 8, 6) | ({} if metadata else {f"{name}.alpha": np.float32(6)})
     adapter = read(tmp_path, tensors, **metadata)
     expected = 3 * tensors[f"{name}.lora_up.weight"] @ tensors[f"{name}.lora_down.weight"]
     np.testing.assert_allclose(change(adapter, "unet", LAYER), expected, atol=1e-5)
@@ -212,8 +213,13 @@ def test_names_are_resolved_before_numbers_are_read(tmp_path: Path, monkeypatch:
         {name: tensor for n in range(9) for name, tensor in pair(f"unet.layer_{n}", 8, 6).items()} | pair(KEY, 8, 6),
     )
     seen: list[str] = []
-    original = reading.TensorFile.read
-    monkeypatch.setattr(reading.TensorFile, "read", lambda file, name: seen.append(name) or original(file, name))
+    original = TensorFile.read
+
+    def note(file: TensorFile, name: str) -> Any:
+        seen.append(name)
+        return original(file, name)
+
+    monkeypatch.setattr(TensorFile, "read", note)
     with pytest.raises(InvalidField, match=r"changes unet\.layer_0, which this model does not have"):
         Adapters(tmp_path, UNET).check((("ink", 1.0),))
     assert seen == ["unet.layer_0.lora_down.weight", "unet.layer_0.lora_up.weight"]
