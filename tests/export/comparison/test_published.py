@@ -9,6 +9,7 @@ from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,8 @@ from tintype.export.image_comparison import LocalService
 from tintype.export.templates.pipelines import write_templates
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job, Lora
-from tintype.service.models.loading_options import LoadingOptions
+from tintype.service.models.loading_options import LoadingOptions, Precision
+from tintype.service.models.weights import quantizing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,3 +159,16 @@ def test_mapped_weights_give_diffusers_images(published: Published, compare: Any
     with LocalService([published.folder("sd21")], published.options("sd21", mapped=True)) as service:
         ours = service.generate(example)
     compare(ours, images_of_task(published.pipeline("sd21"), example, SIZE))
+
+
+@pytest.mark.parametrize(("precision", "limit"), [(Precision.INT8, 2.0), (Precision.INT4, 12.0)])
+def test_quantized_weights_change_images_little(
+    precision: Precision, limit: float, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By few levels of 255 on average, although layers are quantized that are kept elsewhere because they are small."""
+    monkeypatch.setattr(quantizing, "SMALLEST", 1024)
+    images = []
+    for wanted in (Precision.AUTO, precision):
+        with LocalService([published.folder("sdxl")], published.options("sdxl", precision=wanted)) as service:
+            images.append(service.generate(job("text")))
+    assert 0.05 < 255 * np.abs(images[0] - images[1]).mean() < limit
