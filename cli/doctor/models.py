@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models.folder.names import repository_id
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.graph_source import OnnxFile
+from tintype.service.models.templates.cards import describe_quantization, stored_types
 from tintype.service.models.templates.filled_template import FilledTemplate
-from tintype.service.models.weights.number_formats import itemsize
 
 from ..settings.values import format_size
 from .findings import Finding, Section
@@ -82,32 +81,14 @@ def _components(manifest: Manifest, provider: str) -> Iterator[Finding]:
             continue
         stored, template, card = stored_types(source), source.template.name, source.card(provider)
         formats = ", ".join(f"{format_} {format_size(number)}" for format_, number in stored.items())
-        text = f"{format_size(size)}, template {template}, stored {formats}{_quantization(card)}"
+        quantized = describe_quantization(card)
+        text = f"{format_size(size)}, template {template}, stored {formats}{f'; {quantized}' if quantized else ''}"
         yield Finding(name, {"bytes": size, "stored": stored, "template": template, "card": card}, text)
-
-
-def stored_types(source: FilledTemplate) -> dict[str, int]:
-    """Return the bytes that a component reads of its files, by number format, the largest first."""
-    sizes: Counter[str] = Counter()
-    tensors = source.tensors.tensors
-    for link in source.links:
-        stored = tensors[link.pieces[0].name].dtype
-        sizes[stored] += link.size * itemsize(stored)
-    return dict(sizes.most_common())
 
 
 def bytes_on(source: GraphSource, provider: str) -> int:
     """Return the bytes of a component's weights in memory with a provider."""
     return source.bytes_on(provider) if isinstance(source, FilledTemplate) else source.weights_bytes
-
-
-def _quantization(card: dict[str, Any] | None) -> str:
-    """Return what quantization did, from the card of converted weights; empty without one."""
-    found = (card or {}).get("quantization")
-    if not found:
-        return ""
-    layers = f"{len(found['quantized'])} layers in {found['bits']} bits, {len(found['kept'])} kept"
-    return f"; {layers}, error {found['mean_error']:.2g}, at most {found['worst_error']:.2g} ({found['worst_layer']})"
 
 
 def _memory(manifest: Manifest, provider: str) -> list[Finding]:

@@ -16,6 +16,7 @@ from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
 from ..files import ModelFileError, sha256
 from ..loading_options import DEFAULTS
 from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec
+from ..templates.cards import precision_of
 from .configs import CONFIG_FIELDS, ConfigFiles
 from .distilled import is_distilled
 from .families import FAMILIES, by_pipeline, known_pipelines
@@ -196,7 +197,8 @@ class _ModelReader:
         files = {file for graph in graphs.values() for file in graph.files}
         newest = max(file.stat().st_mtime for file in graphs[family.denoiser.folder].files)
         inpaints = self._inpaints(family, configs)
-        optional = ("precision", "license", "description")
+        precision = self.own.get("precision") or precision_of(graphs[family.denoiser.folder])
+        optional = ("license", "description")
         return ModelSpec(
             name=self.name,
             family=family.name,
@@ -204,6 +206,7 @@ class _ModelReader:
             defaults=defaults,
             batched_timestep=self.own.get("batched_timestep", False),
             inpaints=inpaints,
+            precision=precision,
             weights_bytes=sum(file.stat().st_size for file in files),
             created=datetime.fromtimestamp(newest, UTC),
             capabilities=self._capabilities(family, inpaints=inpaints),

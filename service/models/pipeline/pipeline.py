@@ -13,6 +13,7 @@ from ..files import ModelFileError, label
 from ..model import Prompt
 from ..runtime.provider_options import GraphRole
 from ..runtime.session import Session
+from ..templates.cards import describe_all
 from ..templates.filled_template import changed_files
 from ..text.embeddings import INPUT, Embeddings
 from ..text.encoder import AbsentEncoder, TextEncoder
@@ -203,7 +204,10 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     )
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
-    spec = replace(manifest.spec, provider_options=runtime.options.public(stages.provider))
+    quantized = describe_all(manifest.graphs.values(), stages.provider)
+    description = ". ".join(text for text in (manifest.spec.description, quantized) if text)
+    options = runtime.options.public(stages.provider)
+    spec = replace(manifest.spec, provider_options=options, description=description)
     return DiffusionModel(spec, stages, vae, runtime.stop_flag, tuple(manifest.graphs.values()))
 
 

@@ -171,4 +171,7 @@ def test_quantized_weights_change_images_little(
     for wanted in (Precision.AUTO, precision):
         with LocalService([published.folder("sdxl")], published.options("sdxl", precision=wanted)) as service:
             images.append(service.generate(job("text")))
+            spec = service.spec
+    assert spec.precision == precision
+    assert "layers in" in spec.description
     assert 0.05 < 255 * np.abs(images[0] - images[1]).mean() < limit
