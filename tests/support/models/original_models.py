@@ -155,7 +155,8 @@ def randomize(module: Any, seed: int = 0) -> Any:
     """Give all tensors other numbers, so that no two are equal; return the module."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for tensor in module.state_dict().values():
+        for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
-                tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.1)
+                scale = float(tensor.ndim == 1 and name.endswith("weight"))  # of a norm
+                tensor.copy_(scale + torch.randn(tensor.shape, generator=generator) * 0.1)
     return module
