@@ -95,9 +95,9 @@ class CheckpointLayout:
                         component, kind, found.config, found.weights, self._options, adapters=adapters
                     )
                 except ModelFileError as error:
-                    faults.append(f"{component}: {error}")
+                    faults.append(str(error))
         if faults:
-            raise ModelFileError("; ".join(faults))
+            raise ModelFileError("; ".join(dict.fromkeys(faults)))
         return graphs
 
     def tokenizer(self, encoder: TextEncoderSpec) -> Path:

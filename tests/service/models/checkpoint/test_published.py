@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 models = pytest.importorskip("tests.support.models.original_models")
+configurations = pytest.importorskip("tintype.export.templates.configurations")
 files = pytest.importorskip("tests.support.models.original_files")
 
 pytestmark = pytest.mark.torch
@@ -39,6 +40,37 @@ ARCHITECTURES = {
 @pytest.fixture(params=ARCHITECTURES, scope="module")
 def published(request: pytest.FixtureRequest) -> tuple[str, Checkpoint]:
     return request.param, recognize(files.header_of(files.full_size_state(request.param)))
+
+
+# The templates of denoisers, in the order of ARCHITECTURES.
+DENOISERS = dict(
+    zip(
+        ARCHITECTURES,
+        (
+            *("sd1-unet", "sd2-unet", "sdxl-unet", "ssd-1b-unet", "segmind-vega-unet", "sdxl-refiner-unet"),
+            *("flux1-dev", "flux1-schnell", "sd3-medium", "sd35-medium", "sd35-large"),
+        ),
+        strict=True,
+    )
+)
+
+
+def test_templates(published: tuple[str, Checkpoint]) -> None:
+    """Every component has the configuration of a template that is made for its architecture."""
+    name, checkpoint = published
+    parts = [denoiser(checkpoint, "epsilon")]
+    parts += [text_encoder(checkpoint, part, model_index(checkpoint)[part][1]) for part in checkpoint.encoders]
+    found = {template_of(kind_of(part.class_name, ""), part.config) for part in parts}
+    whole = vae(checkpoint.header, str(checkpoint.vae), VAE_VALUES[checkpoint.architecture])
+    found |= {template_of(f"kl_{half}", whole.config) for half in ("encoder", "decoder")}
+    assert DENOISERS[name] in found
+    assert "" not in found
+
+
+def template_of(kind: str, config: Mapping[str, Any]) -> str:
+    fields = shaping(kind, config)
+    known = configurations.published().items()
+    return next((name for name, made in known if (made.kind, made.fields) == (kind, fields)), "")
 
 
 def test_architecture(published: tuple[str, Checkpoint]) -> None:
