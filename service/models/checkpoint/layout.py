@@ -60,7 +60,7 @@ class CheckpointLayout:
             return dict(self._components[folder].config)
         if folder in self._tokenizers:
             return read_json(self._tokenizers[folder] / name, optional=optional)
-        if optional:
+        if optional or folder in (*self._index, *VAE_HALVES):  # `missing` names what is required and absent
             return {}
         raise ModelFileError(f"{label(self._file.path)} has no {folder or path}")
 

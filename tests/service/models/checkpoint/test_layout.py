@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.models import header_shapes as shapes
+from tintype.service.errors import ModelBroken
 from tintype.service.models.checkpoint import layout as layout_module
 from tintype.service.models.checkpoint.elsewhere import TOKENIZERS
 from tintype.service.models.checkpoint.layout import CheckpointLayout
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.folder.families import FAMILIES, by_pipeline
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.loading_options import LoadingOptions
 
 if TYPE_CHECKING:
@@ -138,6 +140,14 @@ def test_everything_missing(tmp_path: Path, options: LoadingOptions) -> None:
     (message,) = missing(CheckpointLayout(write(tmp_path, "flux"), options))
     assert "flux.safetensors has no text_encoder, text_encoder_2, vae_decoder: set --text-encoders" in message
     assert "--vae" in message
+
+
+def test_missing_parts_are_named_once(tmp_path: Path, options: LoadingOptions) -> None:
+    """The reader repeats nothing of that message."""
+    with pytest.raises(ModelBroken) as raised:
+        read_manifest(write(tmp_path, "sdxl unet"), options)
+    (message,) = raised.value.faults
+    assert "has no text_encoder, text_encoder_2, vae_decoder: set --text-encoders to" in message
 
 
 def test_from_other_folders(tmp_path: Path, options: LoadingOptions, monkeypatch: pytest.MonkeyPatch) -> None:
