@@ -56,7 +56,7 @@ def _memory(model: PublishedModel) -> list[str]:
     return [
         f"  CPU        {amounts(FULL)}, in float32 ({calculated})",
         f"  GPU        {amounts(HALF)}, in float16 ({calculated})",
-        "  less       --precision int8 stores linear layers in a quarter of float32's memory",
+        "  less       --precision int8 stores linear layers in 0.27 of float32's memory",
     ]
 
 

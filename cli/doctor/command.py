@@ -22,8 +22,8 @@ from ..settings.file import resolve_paths
 from ..settings.sources import Sources
 from ..settings.values import HubModel, parse_model
 from . import machine, places
-from .findings import Section, format_json, format_text
-from .models import cached_models, describe_model
+from .findings import Finding, Section, format_json, format_text
+from .models import cached_models, describe_model, not_cached
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -61,7 +61,9 @@ def _sections(sources: Sources, models: Sequence[str]) -> Iterator[Section]:
     yield Section("disk", "disk space", places.disks(folders))
     yield Section("ports", "ports", places.ports({"rest": gateway.rest, "grpc": config.grpc}))
     yield Section("access", "access", places.access(config))
-    yield Section("settings", "settings in force", places.settings(sources))
+    missing = [found[name].value for name, path in local.items() if found[name].value and path is None]
+    absent = [Finding("missing", str(model), problem=not_cached(model)) for model in missing]
+    yield Section("settings", "settings in force", [*places.settings(sources), *absent])
     yield Section("hub", "models in the hub's cache", cached_models(hub_cache()))
     for model in [resolve_paths(parse_model(text), Path()) for text in models] or _configured(found["models"].value):
         title = "built in" if model == BUILTIN else model

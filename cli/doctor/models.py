@@ -31,8 +31,7 @@ GPUS = ("cuda", "tensorrt", "rocm", "migraphx", "directml")  # weights are in th
 def describe_model(model: object, options: LoadingOptions, path: Path | None, provider: str) -> Section:
     """Return what a model is and needs. `path` is where it is, None for one on the hub that is not in its cache."""
     if path is None:
-        problem = f"{model} is not in the hub's cache; download it with `tintype pull {model}`"
-        return _section(model, [Finding("source", "the hub", problem=problem)])
+        return _section(model, [Finding("source", "the hub", problem=not_cached(model))])
     try:
         manifest = read_manifest(path, options)
     except ModelBroken as error:
@@ -40,6 +39,11 @@ def describe_model(model: object, options: LoadingOptions, path: Path | None, pr
         return _section(model, [Finding("source", _kind(path, None), problem="\n".join(faults))])
     findings = [*_summary(path, manifest, options), *_components(manifest, provider), *_memory(manifest, provider)]
     return _section(model, findings)
+
+
+def not_cached(model: object) -> str:
+    """Return the problem of a model on the hub that is not in the hub's cache."""
+    return f"{model} is not in the hub's cache; download it with `tintype pull {model}`"
 
 
 def _section(model: object, findings: Sequence[Finding]) -> Section:
@@ -55,7 +59,7 @@ def _summary(path: Path, manifest: Manifest, options: LoadingOptions) -> list[Fi
         Finding("family", spec.family),
         Finding("precision", str(options.precision)),
         Finding("default size", size),
-        Finding("default steps", defaults.steps, f"{defaults.steps} steps of {defaults.sampler}"),
+        Finding("default steps", defaults.steps, f"{defaults.steps} by {defaults.sampler}"),
         Finding("can", sorted(spec.capabilities), ", ".join(sorted(spec.capabilities))),
         *([Finding("license", spec.license)] if spec.license else []),
     ]

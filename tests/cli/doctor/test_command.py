@@ -138,3 +138,14 @@ def test_misspelled_variable_is_listed(capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setenv("TINTYPE_MODEL", "x")
     _, found, _ = doctor(capsys)
     assert found["settings"]["variable"] == "unknown variable TINTYPE_MODEL; did you mean TINTYPE_MODELS?"
+
+
+def test_vae_that_is_not_here_is_a_problem(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    """A VAE on the hub must be in the cache, like a model; a path that exists is accepted."""
+    code, found, errors = doctor(capsys, "--vae", "owner/tiny-vae")
+    assert code == 2
+    (problem,) = found["settings"]["problems"]
+    assert problem == "owner/tiny-vae is not in the hub's cache; download it with `tintype pull owner/tiny-vae`"
+    assert problem in errors
+    (home / "vae").mkdir()
+    assert doctor(capsys, "--vae", str(home / "vae"))[0] == 0
