@@ -1,6 +1,6 @@
 # `make up` and `make test` need only python3 (3.11 to 3.13) and make. `make help` lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast test-export test-gpu test-wheel coverage lint format types protos protos-check check training demo clean
+.PHONY: help up test test-fast test-export test-gpu test-wheel coverage lint format types protos protos-check templates templates-check check training demo clean
 
 # Arguments for the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
@@ -77,6 +77,12 @@ protos-check: .venv-protos/stamp .venv/stamp ## Check that stubs match the contr
 	$(PROTOS_BIN)/python protos/generate.py --check
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/image_service.binpb
+
+templates: .venv-export/stamp ## Make the templates of published architectures again; ARGS: their names
+	$(EXPORT_BIN)/python -m tintype.export.templates $(ARGS)
+
+templates-check: .venv-export/stamp ## Check that all templates can be made again, byte for byte
+	$(EXPORT_BIN)/python -m tintype.export.templates --check $(ARGS)
 
 check: lint types protos-check test ## Run all checks that need no torch
 

@@ -38,7 +38,7 @@ REFINER_UNET = SDXL_UNET | {
     "attention_head_dim": [6, 12, 24, 24],
     "projection_class_embeddings_input_dim": 2560,
 }
-# SSD-1B and Segmind-Vega: depths as in ComfyUI's comfy/model_detection.py (unet_config_from_diffusers_unet).
+# SSD-1B and Segmind-Vega: depths as ComfyUI's comfy/model_detection.py states them; their middle has one layer.
 SSD_1B_UNET = SDXL_UNET | {
     "mid_block_type": "UNetMidBlock2D",
     "transformer_layers_per_block": [0, [2, 2], [4, 4]],
@@ -126,6 +126,7 @@ TEMPLATES: dict[str, tuple[str, dict[str, Any]]] = {
     "sd35-large": ("sd3", SD35_LARGE),
     "flux1-dev": ("flux", {"guidance_embeds": True}),
     "flux1-schnell": ("flux", {}),
+    "pixart-sigma-256": ("pixart", PIXART_SIGMA | {"sample_size": 32, "interpolation_scale": 0.5}),
     "pixart-sigma-512": ("pixart", PIXART_SIGMA | {"sample_size": 64}),
     "pixart-sigma-1024": ("pixart", PIXART_SIGMA | {"sample_size": 128}),
     "pixart-sigma-2k": ("pixart", PIXART_SIGMA | {"sample_size": 256}),

@@ -24,7 +24,7 @@ from ..graph.tracing import float16_weights
 from . import weightless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..components.component import Component
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SMALL = ExampleSize(rows=2, height=8, width=12, tokens=5)
 FOR_UNETS = ExampleSize(rows=2, height=16, width=24, tokens=5)
 FOR_DC = ExampleSize(rows=2, height=3, width=5, tokens=7)
-# Two numbers for all weights. A graph that depends on them holds a value that came from a weight.
+# Numbers that all weights have, one after the other. A graph that depends on them holds a value of a weight.
 NUMBERS = (0.01, 0.02)
 LOCATION = "weights"
 
@@ -127,8 +127,8 @@ class MadeTemplate:
     tensors: int
 
 
-def make(config: GraphConfig) -> MadeTemplate:
-    """Make a template.
+def make(config: GraphConfig, numbers: Sequence[float] = NUMBERS) -> MadeTemplate:
+    """Make a template; all of `numbers` must give the same graph.
 
     Raises:
         ExportRefusal: the configuration is not supported.
@@ -138,7 +138,7 @@ def make(config: GraphConfig) -> MadeTemplate:
     component = component_of(config)
     variants: list[tuple[Variant, bytes]] = []
     for half in (False, True) if kind.halves else (False,):
-        graph = _trace(component, kind.size, half=half)
+        graph = _trace(component, kind.size, numbers, half=half)
         for adapters in (False, True) if component.takes_adapters else (False,):
             model = graph.with_inputs(adapters=adapters)
             make_weights_external(model, component)
@@ -157,11 +157,12 @@ def component_of(config: GraphConfig) -> Component:
     return made[kind.position] if isinstance(made, tuple) else made
 
 
-def _trace(component: Component, size: ExampleSize, *, half: bool) -> ComponentGraph:
-    """Trace a component twice, with different numbers as weights, and compare the graphs."""
-    first, second = (_trace_once(component, size, number, half=half) for number in NUMBERS)
-    check_equal(component.folder, first.model, second.model)
-    return first
+def _trace(component: Component, size: ExampleSize, numbers: Sequence[float], *, half: bool) -> ComponentGraph:
+    """Trace a component once with each number as its weights, and compare the graphs."""
+    graph, *others = (_trace_once(component, size, number, half=half) for number in numbers)
+    for other in others:
+        check_equal(component.folder, graph.model, other.model)
+    return graph
 
 
 def _trace_once(component: Component, size: ExampleSize, number: float, *, half: bool) -> ComponentGraph:

@@ -14,9 +14,12 @@ from ..console import format_bytes
 from .making import make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .making import GraphConfig, MadeTemplate
+
+# Templates that take longest; they are made first, so that no process works alone at the end.
+LARGEST = ("flux", "sd3", "sdxl")
 
 
 class Result(NamedTuple):
@@ -34,19 +37,25 @@ class Result(NamedTuple):
         return f"{self.name}: {numbers}, {sizes}, {self.seconds:.1f} s, {format_bytes(self.memory)} of memory"
 
 
-def make_all(configs: Mapping[str, GraphConfig], workers: int) -> Iterator[Result]:
-    """Make templates in parallel, the largest first; yield each when it is done."""
-    names = sorted(configs, key=lambda name: name.startswith(("flux", "sd3")), reverse=True)
+def make_all(configs: Mapping[str, GraphConfig], numbers: Sequence[float], workers: int) -> Iterator[Result]:
+    """Make templates, the largest first, and yield each when it is done; see `making.make`.
+
+    One worker is this process. More are processes of their own, each of which needs some seconds to start.
+    """
+    names = sorted(configs, key=lambda name: name.startswith(LARGEST), reverse=True)
+    if workers == 1:
+        yield from (_make(name, configs[name], numbers) for name in names)
+        return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(_make, name, configs[name]) for name in names]
+        running = [pool.submit(_make, name, configs[name], numbers) for name in names]
         for finished in as_completed(running):
             yield finished.result()
 
 
-def _make(name: str, config: GraphConfig) -> Result:
+def _make(name: str, config: GraphConfig, numbers: Sequence[float]) -> Result:
     torch.set_num_threads(1)  # each process has one core
     start = perf_counter()
-    made = make(config)
+    made = make(config, numbers)
     return Result(name, made, perf_counter() - start, _peak_memory())
 
 

@@ -31,11 +31,13 @@ def write_templates(pipeline_folder: Path, out: Path) -> None:
         ExportRefusal: a configuration is missing or not supported.
         VerificationError: a graph depends on the values of weights.
     """
-    write(out, {name: make(config) for name, config in graph_configs(pipeline_folder).items()})
+    write(out, {name: make(config) for name, (_, config) in graph_configs(pipeline_folder).items()})
 
 
-def graph_configs(folder: Path) -> dict[str, GraphConfig]:
-    """Return what the templates of a pipeline are made from, by name; equal configurations have one name.
+def graph_configs(folder: Path) -> dict[str, tuple[str, GraphConfig]]:
+    """Return the components of a pipeline, and what their templates are made from, by the templates' names.
+
+    Components with equal configurations have one template.
 
     Raises:
         ExportRefusal: a configuration is missing or not supported.
@@ -45,10 +47,10 @@ def graph_configs(folder: Path) -> dict[str, GraphConfig]:
         configs = list(_configs(folder, index))
     except ModelFileError as error:
         raise ExportRefusal(f"{folder}: {error}") from None
-    return {_name(config): config for config in configs}
+    return {_name(config): (component, config) for component, config in configs}
 
 
-def _configs(folder: Path, index: Mapping[str, Any]) -> Iterator[GraphConfig]:
+def _configs(folder: Path, index: Mapping[str, Any]) -> Iterator[tuple[str, GraphConfig]]:
     family = family_of(index)
     second = read_json(folder / "text_encoder_2" / "config.json", optional=True)
     width = {"pooled_width": second["projection_dim"]} if "projection_dim" in second else {}
@@ -58,7 +60,7 @@ def _configs(folder: Path, index: Mapping[str, Any]) -> Iterator[GraphConfig]:
         masked = family.classes.get(class_name, "").endswith("with a mask")
         for component in VAE_COMPONENTS if class_name in PAIRS else (part,):
             kind = kind_of(class_name, component, masked=masked)
-            yield GraphConfig(kind=kind, fields=_fields(kind, part, config), **width)
+            yield component, GraphConfig(kind=kind, fields=_fields(kind, part, config), **width)
 
 
 def _fields(kind: str, part: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The fields of published configurations, by kind of graph: which ones shape the graph, and their defaults.
 
 The defaults are those of diffusers' and transformers' classes, because published files lack fields that were added
-later. A field that is in neither table is refused unless it is null or false (`keys`).
+later. A field that is in neither table is refused unless it is null, false or empty (`keys`).
 """
 
 from __future__ import annotations

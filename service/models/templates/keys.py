@@ -29,6 +29,19 @@ CLASSES = {
 PAIRS = {"AutoencoderKL": "kl", "AutoencoderDC": "dc", "AutoencoderTiny": "tiny"}
 # Kinds with a version whose padding is masked.
 MASKED = {"t5": "masked_t5"}
+# Fields that hold a value for each level, or one value for all levels.
+SPREAD = frozenset(
+    {
+        "only_cross_attention",
+        "layers_per_block",
+        "cross_attention_dim",
+        "attention_head_dim",
+        "encoder_block_types",
+        "decoder_block_types",
+        "decoder_norm_types",
+        "decoder_act_fns",
+    }
+)
 CROSS_ATTENTION = "CrossAttn"
 # Characters of a field's value in a message.
 MAX_SHOWN = 80
@@ -61,15 +74,14 @@ def shaping(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     Fields that the configuration lacks have the default of their class.
 
     Raises:
-        ModelFileError: a field is neither known nor null or false, or has a value of the wrong type.
+        ModelFileError: a field is neither known nor null, false or empty, or has a value of the wrong type.
     """
     known, ignored = SHAPING[kind], IGNORED[kind]
     for field, value in config.items():
-        if field not in known and field not in ignored and not field.startswith("_") and value not in (None, False):
+        if value and field not in known and field not in ignored and not field.startswith("_"):
             raise ModelFileError(f"{_shown(field)} is not known for graphs of kind {kind}; got {_shown(value)}")
     fields = {field: _listed(config.get(field, default)) for field, default in known.items()}
-    for field in _SPREAD.keys() & fields.keys():
-        fields[field] = _collapsed(fields[field])
+    fields |= {field: _collapsed(fields[field]) for field in SPREAD & fields.keys()}
     fields = _NORMALISE.get(kind, dict)(fields)
     return dict(sorted(fields.items()))
 
@@ -90,21 +102,6 @@ def _collapsed(value: Any) -> Any:
     if isinstance(value, list) and value and all(each == value[0] for each in value):
         return value[0]
     return value
-
-
-# Fields that hold a value for each level, or one value for all levels.
-_SPREAD = dict.fromkeys(
-    (
-        "only_cross_attention",
-        "layers_per_block",
-        "cross_attention_dim",
-        "attention_head_dim",
-        "encoder_block_types",
-        "decoder_block_types",
-        "decoder_norm_types",
-        "decoder_act_fns",
-    )
-)
 
 
 def _unet(fields: dict[str, Any]) -> dict[str, Any]:
@@ -154,6 +151,12 @@ def _depths(depth: Any, count: Any, *, reads: bool) -> list[Any]:
     return depth if isinstance(depth, list) else [depth] * count
 
 
+def _dc_encoder(fields: dict[str, Any]) -> dict[str, Any]:
+    """Name the way to shrink an image as `conv`, unless it is the only other one: the class takes any name."""
+    other = fields["downsample_block_type"] != "pixel_unshuffle"
+    return fields | ({"downsample_block_type": "conv"} if other else {})
+
+
 def _flux(fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {"out_channels": fields["out_channels"] or fields["in_channels"]}
 
@@ -187,6 +190,7 @@ def _gemma(fields: dict[str, Any]) -> dict[str, Any]:
 
 _NORMALISE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "unet": _unet,
+    "dc_encoder": _dc_encoder,
     "flux": _flux,
     "pixart": _pixart,
     "sana": _sana,

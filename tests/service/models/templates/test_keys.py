@@ -1,0 +1,167 @@
+"""The keys of templates: which spellings of a configuration are equal, and which configurations are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tintype.service.models.files import ModelFileError
+from tintype.service.models.templates.fields import IGNORED, SHAPING
+from tintype.service.models.templates.keys import kind_of, shaping
+
+SDXL = {
+    "block_out_channels": [320, 640, 1280],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "transformer_layers_per_block": [1, 2, 10],
+}
+
+
+@pytest.mark.parametrize(
+    ("class_name", "component", "kind"),
+    [
+        ("CLIPTextModel", "text_encoder", "clip"),
+        ("CLIPTextModelWithProjection", "text_encoder_2", "clip_projected"),
+        ("T5EncoderModel", "text_encoder_3", "t5"),
+        ("Gemma2Model", "text_encoder", "gemma"),
+        ("UNet2DConditionModel", "unet", "unet"),
+        ("SD3Transformer2DModel", "transformer", "sd3"),
+        ("AutoencoderKL", "vae_encoder", "kl_encoder"),
+        ("AutoencoderDC", "vae_decoder", "dc_decoder"),
+        ("AutoencoderTiny", "vae_decoder", "tiny_decoder"),
+    ],
+)
+def test_kinds(class_name: str, component: str, kind: str) -> None:
+    """Each supported class has a kind of graph, and autoencoders have two."""
+    assert kind_of(class_name, component) == kind
+    assert kind in SHAPING
+
+
+def test_masked_kinds() -> None:
+    """T5 has another graph where its padding is masked; other encoders have one graph."""
+    assert kind_of("T5EncoderModel", "text_encoder", masked=True) == "masked_t5"
+    assert kind_of("Gemma2Model", "text_encoder", masked=True) == "gemma"
+
+
+def test_unknown_classes() -> None:
+    """A class without templates is refused with its name, in one printable line, and with those that have some."""
+    with pytest.raises(
+        ModelFileError, match=r"^transformer is a Newest\\nModel, which has no template; supported: CLIP"
+    ):
+        kind_of("Newest\nModel", "transformer")
+    with pytest.raises(ModelFileError, match="vae must be vae_encoder or vae_decoder"):
+        kind_of("AutoencoderKL", "vae")
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("unet", {}, {"sample_size": 64, "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.2"}),
+        ("unet", {"attention_head_dim": 8}, {"attention_head_dim": [8, 8, 8, 8]}),
+        ("unet", {"attention_head_dim": (5, 10, 20, 20)}, {"attention_head_dim": [5, 10, 20, 20]}),
+        ("unet", {"cross_attention_dim": 768}, {"cross_attention_dim": [768] * 4}),
+        ("unet", {}, {"transformer_layers_per_block": [1, 1, 1, 1]}),
+        ("unet", {}, {"upcast_attention": True, "dropout": 0.1, "layers_per_block": [2, 2, 2, 2]}),
+        ("unet", SDXL, SDXL | {"transformer_layers_per_block": [0, 2, 10]}),
+        ("unet", SDXL, SDXL | {"reverse_transformer_layers_per_block": [10, 2, 1]}),
+        ("unet", SDXL, SDXL | {"reverse_transformer_layers_per_block": [[10, 10, 10], [2, 2, 2], 0]}),
+        ("kl_decoder", {"act_fn": "silu"}, {"scaling_factor": 0.13, "force_upcast": True, "shift_factor": None}),
+        ("kl_decoder", {}, {"down_block_types": ["DownEncoderBlock2D"] * 4, "use_quant_conv": False}),
+        ("clip", {}, {"projection_dim": 768, "architectures": ["CLIPTextModel"], "torch_dtype": "float16"}),
+        ("t5", {}, {"dense_act_fn": "relu", "is_gated_act": False, "num_decoder_layers": 24}),
+        ("gemma", {}, {"layer_types": ["sliding_attention", "full_attention"] * 13, "hidden_act": "gelu"}),
+        ("flux", {}, {"out_channels": 64}),
+        ("sd3", {}, {"sample_size": 64, "dual_attention_layers": ()}),
+        ("pixart", {"sample_size": 64}, {"sample_size": 64, "interpolation_scale": 1}),
+        ("sana", {}, {"sample_size": 16}),
+        ("dc_encoder", {"downsample_block_type": "Conv"}, {"downsample_block_type": "conv"}),
+        ("dc_decoder", {}, {"decoder_block_types": ["ResBlock"] * 6}),
+        ("tiny_encoder", {}, {"latent_magnitude": 3, "latent_shift": 0.5, "num_decoder_blocks": [1]}),
+    ],
+)
+def test_equal_configurations(kind: str, one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Configurations of the same graph have one key."""
+    assert shaping(kind, one) == shaping(kind, other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("unet", "in_channels", 9),
+        ("unet", "time_cond_proj_dim", 256),
+        ("unet", "attention_head_dim", [5, 10, 20, 20]),
+        ("unet", "transformer_layers_per_block", [1, 1, 2, 1]),
+        ("unet", "transformer_layers_per_block", [1, 1, 1, 2]),  # of the middle block
+        ("unet", "mid_block_type", "UNetMidBlock2D"),
+        ("clip", "eos_token_id", 2),
+        ("clip_projected", "projection_dim", 768),
+        ("kl_decoder", "use_post_quant_conv", False),
+        ("kl_encoder", "latents_mean", [0.0]),
+        ("sd3", "pos_embed_max_size", 192),
+        ("pixart", "sample_size", 64),
+        ("sana", "interpolation_scale", 2.0),
+    ],
+)
+def test_different_configurations(kind: str, field: str, value: Any) -> None:
+    """A field that shapes the graph, or only its declared shapes or constants, changes the key."""
+    assert shaping(kind, {field: value}) != shaping(kind, {})
+
+
+def test_sorted_plain_values() -> None:
+    """A key is sorted and has lists in place of tuples, as the index does."""
+    key = shaping("flux", {"axes_dims_rope": (16, 56, 56)})
+    assert list(key) == sorted(key)
+    assert key["axes_dims_rope"] == [16, 56, 56]
+
+
+@pytest.mark.parametrize("kind", SHAPING)
+def test_unknown_fields(kind: str) -> None:
+    """A field that no table has is refused by name, unless it is null or false."""
+    assert shaping(kind, {"new": None, "newer": False}) == shaping(kind, {})
+    with pytest.raises(ModelFileError, match=f"^quantization_config is not known for graphs of kind {kind}; got "):
+        shaping(kind, {"quantization_config": {"bits": 4}})
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"down_block_types": "DownBlock2D"}, "down_block_types must be a list of names; got DownBlock2D"),
+        ({"up_block_types": ["UpBlock2D"]}, "up_block_types must have 4 entries; got 1"),
+        ({"layers_per_block": [2, 3]}, r"layers_per_block must have 4 entries, as the blocks; got \[2, 3\]"),
+        ({"layers_per_block": 10**9}, "layers_per_block must be 1 to 99; got 1000000000"),
+        ({"transformer_layers_per_block": [1]}, "transformer_layers_per_block must have 4 entries"),
+    ],
+)
+def test_wrong_types(config: dict[str, Any], problem: str) -> None:
+    """A field of the wrong type is refused with its name and its value."""
+    with pytest.raises(ModelFileError, match=f"^{problem}"):
+        shaping("unet", config)
+
+
+def test_no_field_is_both() -> None:
+    """No field both shapes a graph and is ignored."""
+    assert {
+        kind: SHAPING[kind].keys() & IGNORED[kind] for kind in SHAPING if SHAPING[kind].keys() & IGNORED[kind]
+    } == {}
+    assert SHAPING.keys() == IGNORED.keys()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=3), values, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+def test_any_json(data: st.DataObject) -> None:
+    """Whatever values a file has, there is a key or one clear error."""
+    kind = data.draw(st.sampled_from(sorted(SHAPING)))
+    config = data.draw(st.dictionaries(st.sampled_from(sorted(SHAPING[kind])), JSON, max_size=5))
+    try:
+        assert shaping(kind, config).keys() == SHAPING[kind].keys()
+    except ModelFileError as error:
+        assert str(error).isprintable()  # noqa: PT017 - most draws raise nothing
