@@ -59,6 +59,17 @@ def _text_encoder(model: Any, config: Any) -> Callable[..., torch.nn.Module]:
     return lambda **fields: model(config(**fields))
 
 
+def _without_buffers(model: Any) -> Callable[..., torch.nn.Module]:
+    """Return a function that builds a model whose buffers are all stored: SD3's table of positions takes 4 GB."""
+
+    def build(**fields: Any) -> torch.nn.Module:
+        with torch.device("meta"):
+            module: torch.nn.Module = model(**fields)
+        return module
+
+    return build
+
+
 def _pair(name: str, build: Any, components: Any, **options: Any) -> dict[str, GraphKind]:
     """Return the kinds of an autoencoder's two graphs."""
     names = (f"{name}_encoder", f"{name}_decoder")
@@ -95,7 +106,9 @@ KINDS: dict[str, GraphKind] = {
         components=text_encoders.gemma,
     ),
     "unet": GraphKind(part="unet", build=diffusers.UNet2DConditionModel, components=denoisers.unet, size=FOR_UNETS),
-    "sd3": GraphKind(part="transformer", build=diffusers.SD3Transformer2DModel, components=denoisers.sd3),
+    "sd3": GraphKind(
+        part="transformer", build=_without_buffers(diffusers.SD3Transformer2DModel), components=denoisers.sd3
+    ),
     "flux": GraphKind(part="transformer", build=diffusers.FluxTransformer2DModel, components=denoisers.flux),
     "pixart": GraphKind(part="transformer", build=diffusers.PixArtTransformer2DModel, components=denoisers.pixart),
     "sana": GraphKind(part="transformer", build=diffusers.SanaTransformer2DModel, components=denoisers.sana),

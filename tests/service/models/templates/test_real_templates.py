@@ -55,7 +55,8 @@ def test_nothing_is_copied(tmp_path: Path, template: Template) -> None:
     wanted = shapes(template)
     assert sum(math.prod(shape) for shape in wanted.values()) == template.parameters
     ways = [("F32", "cpu", True)]
-    if any(each.variant.half for each in template.variants):
+    # T5 keeps one matrix of each layer in float32, which is cast.
+    if any(each.variant.half for each in template.variants) and not template.kind.endswith("t5"):
         ways.append(("F16", "cuda", False))
     for dtype, provider, adapters in ways:
         weights = write_empty(tmp_path / f"{dtype}.safetensors", wanted, dtype)
