@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAX_HEADER = 2**26  # bytes; a file that claims more is damaged
 MAX_BYTES = 2**33  # of one file; the largest published adapters have half of that
 MAX_TENSORS = 100_000  # of one file; the largest published models have a few thousand
+MAX_AXES = 64  # of one tensor, as in PyTorch; the product of more takes time that grows with their square
 MAX_NAME = 120  # characters of a name in a message
 METADATA = "__metadata__"
 OFFSETS = "data_offsets"
@@ -166,6 +167,8 @@ def _entry(name: str, fields: Mapping[str, Any]) -> TensorEntry:
     dtype, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields[OFFSETS]
     if dtype not in DTYPES and dtype not in OPAQUE:
         raise ModelFileError(_wrong_dtype(name, dtype))
+    if len(shape) > MAX_AXES:
+        raise ModelFileError(f"{printable(name)} must have at most {MAX_AXES} axes, not {len(shape)}")
     if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
         raise ModelFileError(f"{printable(name)} must have a shape and offsets of whole numbers, at least 0")
     if end - begin != math.prod(shape) * itemsize(dtype):

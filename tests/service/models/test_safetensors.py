@@ -72,6 +72,14 @@ def test_damaged_entries_are_rejected(tmp_path: Path, entry: object) -> None:
         read_tensors(tmp_path / "a.safetensors")
 
 
+def test_the_number_of_axes_is_limited(tmp_path: Path) -> None:
+    """The product of millions of axes, which a header may have, would take hours."""
+    header = json.dumps({"x": {"dtype": "F32", "shape": [2] + [1] * 64, "data_offsets": [0, 8]}}).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(ModelFileError, match="x must have at most 64 axes, not 65"):
+        TensorFile(tmp_path / "a.safetensors")
+
+
 def test_overlapping_tensors_are_rejected(tmp_path: Path) -> None:
     """Otherwise a small file could hold as many numbers as its header claims."""
     entries = {name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in "ab"}
