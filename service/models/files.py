@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+MAX_TEXT = 2**27  # bytes; the largest published tokenizer.json has 34 million
 
 
 class ModelFileError(ValueError):
@@ -15,12 +19,17 @@ class ModelFileError(ValueError):
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file.
+    """Return the text of a UTF-8 file of at most MAX_TEXT bytes.
 
     Raises:
-        ModelFileError: it is missing, or not UTF-8.
+        ModelFileError: it is missing, too large or not UTF-8, or not a regular file.
     """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may have no end
+            raise ModelFileError(f"{label(path)} must be a file")
+        if status.st_size > MAX_TEXT:
+            raise ModelFileError(f"{label(path)} must have at most {MAX_TEXT} bytes, not {status.st_size}")
         return path.read_text("utf-8")
     except FileNotFoundError:
         raise ModelFileError(f"{label(path)} is missing") from None
@@ -36,9 +45,10 @@ def read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
     """
     if optional and not path.exists():
         return {}
+    text = read_text(path)
     try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{label(path)} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ModelFileError(f"{label(path)} must hold a JSON object, not {type(value).__name__}")
