@@ -58,5 +58,7 @@ def identity_file(cache: Path, width: int) -> Path:
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise ModelFileError(f"{label(path)} cannot be written: {error.strerror or error}; set `cache`") from error
+        raise ModelFileError(
+            f"{label(path)} cannot be written: {error.strerror or error}; choose another folder with --weights-cache"
+        ) from error
     return path

@@ -69,15 +69,15 @@ class WeightCache:
         Raises:
             OSError: as `temporary`.
         """
-        _remove(self.root / key)  # without a card it is damaged
         with self.temporary(size, what) as folder:
             card = {"tintype": KIND, **write(folder)}
             (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
             try:
                 folder.rename(self.root / key)
             except OSError:
-                if self.card(key) is None:  # otherwise another process was faster
-                    raise
+                if self.card(key) is None:  # damaged; otherwise another process was faster, and may be using its entry
+                    _remove(self.root / key)
+                    folder.rename(self.root / key)
 
     def use(self, key: str) -> Path:
         """Return the folder of an entry, and record its use."""
@@ -151,10 +151,13 @@ def _locked_folder(root: Path) -> tuple[Path, int | None]:
     """Return a new folder below `root`, and the descriptor that holds its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=root))
-        lock = _lock(folder)
-        if folder.exists():  # another process may have taken it for a leftover before it was locked
-            return folder, lock
-        _unlock(lock)
+        with suppress(
+            BlockingIOError, FileNotFoundError
+        ):  # another process took it for a leftover before it was locked
+            lock = _lock(folder)
+            if folder.exists():
+                return folder, lock
+            _unlock(lock)
 
 
 def _lock(folder: Path) -> int | None:

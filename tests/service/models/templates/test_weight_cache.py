@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tintype.service.models.templates import weight_cache
 from tintype.service.models.templates.weight_cache import CARD, MARGIN, PARTIAL, WeightCache
 from tintype.service.models.weights.tensor_files import FileIdentity
 
@@ -111,6 +112,35 @@ def test_the_faster_process_wins(cache: WeightCache) -> None:
     cache.make("unet-1", 7, "x", write)
     assert (cache.use("unet-1") / "weights").read_text() == "first"
     assert names(cache) == ["unet-1"]
+
+
+def test_an_entry_that_another_process_has_just_made_stays(cache: WeightCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has seen no entry a moment ago does not remove it from under a session that is reading it."""
+    cache.make("unet-1", 7, "x", writes("first"))
+    removed = []
+    monkeypatch.setattr(weight_cache, "_remove", removed.append)
+    cache.make("unet-1", 7, "x", writes("second"))
+    assert (cache.use("unet-1") / "weights").read_text() == "first"
+    assert [folder.name.startswith(PARTIAL) for folder in removed] == [True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
+@pytest.mark.parametrize("error", [BlockingIOError, FileNotFoundError])
+def test_a_folder_that_is_taken_for_a_leftover(
+    cache: WeightCache, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    """Another process may lock or remove a new folder before it is locked; then another one is made."""
+    lock, attempts = weight_cache._lock, []
+
+    def contended(folder: Path) -> int | None:
+        attempts.append(folder)
+        if len(attempts) == 1:
+            raise error
+        return lock(folder)
+
+    monkeypatch.setattr(weight_cache, "_lock", contended)
+    with cache.temporary(1, "x") as folder:
+        assert folder == attempts[1] != attempts[0]
 
 
 def test_an_entry_that_is_being_made_stays(cache: WeightCache, monkeypatch: pytest.MonkeyPatch) -> None:
