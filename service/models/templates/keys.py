@@ -24,6 +24,7 @@ CLASSES = {
     "SD3Transformer2DModel": "sd3",
     "FluxTransformer2DModel": "flux",
     "PixArtTransformer2DModel": "pixart",
+    "Transformer2DModel": "pixart",  # as the configurations of PixArt-Sigma name it; others have another `norm_type`
     "SanaTransformer2DModel": "sana",
 }
 PAIRS = {"AutoencoderKL": "kl", "AutoencoderDC": "dc", "AutoencoderTiny": "tiny"}
