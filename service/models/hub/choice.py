@@ -179,11 +179,13 @@ def _of(matches: Iterable[re.Match[str]]) -> set[str]:
     return {match[0] for match in matches}
 
 
-def _check_shards(folder: str, matches: Iterable[re.Match[str]]) -> None:
+def _check_shards(folder: str, matches: Collection[re.Match[str]]) -> None:
     shards = {int(match["shard"]): int(match["shards"]) for match in matches if match["shard"]}
     missing = sorted(set(range(1, max(shards.values(), default=0) + 1)) - set(shards))
     if missing:
         raise NotServable(f"{folder}/ lacks shard {missing[0]} of {max(shards.values())}")
+    if shards and not any(match["index"] for match in matches):
+        raise NotServable(f"{folder}/ has shards, but no index of them ({WEIGHTS}.index.json)")
 
 
 def _bare_component(folders: Folders, wish: Wish) -> tuple[list[str], str]:

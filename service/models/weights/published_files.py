@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STEMS = ("diffusion_pytorch_model", "model")  # of weights as diffusers and as transformers name them
-FULL, HALF = ("", "bf16", "fp16"), ("fp16", "bf16", "")
-"""Variants in order of preference: without a name the weights are usually float32."""
+FULL, HALF = ("", "fp32", "bf16", "fp16"), ("fp16", "bf16", "", "fp32")
+"""Variants in order of preference: without a name the weights are usually float32. Others, such as fp8, come last."""
+NAMED = re.compile(rf"(?:{'|'.join(STEMS)})\.(\w+)\.safetensors", re.ASCII)
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5")
 MAX_SHARDS = 1000
 
@@ -27,11 +28,17 @@ def weight_files(folder: Path, precision: Precision = Precision.AUTO) -> tuple[P
     Raises:
         ModelFileError: there are none, or an index is damaged.
     """
-    for variant in HALF if precision is Precision.FP16 else FULL:
+    for variant in (*(HALF if precision is Precision.FP16 else FULL), *_named_variants(folder)):
         for stem in STEMS:
             if files := _variant_files(folder, stem, variant):
                 return files
     raise ModelFileError(_reason(folder))
+
+
+def _named_variants(folder: Path) -> list[str]:
+    """Return the variants that single files of a folder name, without averaged weights (`non_ema`)."""
+    found = filter(None, (NAMED.fullmatch(path.name) for path in folder.glob("*.safetensors")))
+    return sorted({match[1] for match in found if "ema" not in match[1]})
 
 
 def _variant_files(folder: Path, stem: str, variant: str) -> tuple[Path, ...]:

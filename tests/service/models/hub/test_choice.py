@@ -78,6 +78,12 @@ def test_missing_shards() -> None:
         picked(weights("unet", "{}-00001-of-00003.safetensors", "{}-00003-of-00003.safetensors"), "unet")
 
 
+def test_shards_without_an_index() -> None:
+    """The service cannot read them, so they are refused before anything is downloaded."""
+    with pytest.raises(NotServable, match=r"unet/ has shards, but no index of them"):
+        picked(weights("unet", "{}-00001-of-00002.safetensors", "{}-00002-of-00002.safetensors"), "unet")
+
+
 def test_graphs_only_without_safetensors() -> None:
     """ONNX graphs are chosen for components without .safetensors, with their data; another VAE is not."""
     graphs = [
