@@ -47,6 +47,16 @@ class Manifest:
         optional = (each.encoder for each in encoders if each.optional and each.encoder in self.graphs)
         return (*optional, *self.family.required_graphs)
 
+    @property
+    def stages(self) -> tuple[Manifest, ...]:
+        """Return this manifest, and that of the second stage."""
+        return (self, self.second) if self.second else (self,)
+
+    @property
+    def sources(self) -> tuple[GraphSource, ...]:
+        """Return the graphs of all stages, those that are loaded later included."""
+        return tuple(graph for stage in self.stages for graph in stage.graphs.values())
+
     def relisted(self) -> Manifest:
         """Return this manifest with the adapters and embeddings that the folder holds now.
 

@@ -14,7 +14,7 @@ from ..model import Prompt
 from ..runtime.provider_options import GraphRole
 from ..runtime.session import Session
 from ..templates.cards import describe_all
-from ..templates.filled_template import changed_files
+from ..templates.filled_template import overwritten_files
 from ..text.embeddings import INPUT, Embeddings
 from ..text.encoder import AbsentEncoder, TextEncoder
 from ..text.encoders import TextEncoders
@@ -77,9 +77,7 @@ class DiffusionModel:
         Raises:
             ModelBroken: a file of weights was overwritten, so that images would be wrong.
         """
-        for path in (path for source in self._sources for path in changed_files(source)):
-            problem = f"{label(path)} was overwritten after it was loaded; unload the model and load it again"
-            raise ModelBroken(self.spec.name, [problem])
+        self._check_files()
         return self._stages.encode(prompts, chunks)
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
@@ -98,10 +96,13 @@ class DiffusionModel:
         """Decode latents [n, c, h, w] to pixels [n, 3, h * downscale, w * downscale] in 0..1.
 
         Raises:
+            ModelBroken: a file of weights was overwritten, so that the image would be wrong.
             GenerationFailed: latents or pixels are not finite.
             OutOfMemory: memory is not sufficient.
         """
-        return self._vae.decode(latents)
+        pixels = self._vae.decode(latents)
+        self._check_files()
+        return pixels
 
     def encode_pixels(self, pixels: Array, noise: Array) -> Array:
         """Draw latents [n, c, h, w] of pixels [n or 1, 3, H, W] in 0..1; noise [n, c, h, w] is standard normal.
@@ -128,6 +129,12 @@ class DiffusionModel:
     def resume(self) -> None:
         """Allow calls again."""
         self._stop_flag.resume()
+
+    def _check_files(self) -> None:
+        """Raise ModelBroken if a file of weights was overwritten since it was loaded."""
+        for path in (path for source in self._sources for path in overwritten_files(source)):
+            problem = f"{label(path)} was overwritten after it was loaded; unload the model and load it again"
+            raise ModelBroken(self.spec.name, [problem])
 
     @cached_property
     def _projection(self) -> LatentToRgb:
@@ -160,8 +167,7 @@ def _graphs(manifest: Manifest) -> list[GraphSource]:
 
 def _onnx_files(manifest: Manifest) -> list[Path]:
     """Return the ONNX files of both stages, those that are loaded later included."""
-    stages = [manifest, *([manifest.second] if manifest.second else [])]
-    files = (file for stage in stages for graph in stage.graphs.values() for file in graph.files)
+    files = (file for graph in manifest.sources for file in graph.files)
     return sorted({file for file in files if file.suffix == ".onnx"})
 
 
@@ -180,8 +186,7 @@ def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], 
 
 def _role(manifest: Manifest, graph: GraphSource) -> GraphRole:
     """Return the role of a graph in either stage."""
-    stages = [manifest, *([manifest.second] if manifest.second else [])]
-    if graph in [stage.graphs[stage.family.denoiser.folder] for stage in stages]:
+    if graph in [stage.graphs[stage.family.denoiser.folder] for stage in manifest.stages]:
         return GraphRole.DENOISER
     return GraphRole.VAE if graph == manifest.graphs[manifest.family.vae.decoder] else GraphRole.TEXT_ENCODER
 
@@ -204,11 +209,11 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     )
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
-    quantized = describe_all(manifest.graphs.values(), stages.provider)
+    quantized = describe_all(manifest.sources, stages.provider)
     description = ". ".join(text for text in (manifest.spec.description, quantized) if text)
     options = runtime.options.public(stages.provider)
     spec = replace(manifest.spec, provider_options=options, description=description)
-    return DiffusionModel(spec, stages, vae, runtime.stop_flag, tuple(manifest.graphs.values()))
+    return DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources)
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:

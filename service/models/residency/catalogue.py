@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import ModelBroken, ModelNotFound
 from ..folder.reader import read_manifest
 from ..loading_options import DEFAULTS
-from ..templates.filled_template import changed_files
+from ..templates.filled_template import is_outdated
 from .slot import ModelState, Slot
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ class Catalogue:
         return slot
 
     def refreshed(self, slot: Slot) -> Manifest:
-        """Return a slot's manifest, read again if files of the model were replaced since.
+        """Return a slot's manifest, read again if files of weights have changed since.
 
         A model that is broken now keeps its manifest; loading it then fails, and names the file.
         """
         manifest = slot.require_manifest()
-        if any(changed_files(graph) for graph in manifest.graphs.values()):
+        if any(map(is_outdated, manifest.sources)):
             with suppress(ModelBroken):
                 slot.manifest = manifest = read_manifest(self._paths[slot.name], self._loading)
         return manifest

@@ -128,7 +128,7 @@ class Slot:
     @property
     def largest(self) -> int:
         """Bytes of its largest component: the least memory that the model can run in."""
-        stages = [stage for stage in (self.manifest, self.manifest.second) if stage] if self.manifest else []
+        stages = self.manifest.stages if self.manifest else ()
         weights = (stage.graphs[component].weights_bytes for stage in stages for component in stage.components)
         return max(weights, default=0)
 

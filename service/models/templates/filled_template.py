@@ -218,12 +218,17 @@ def with_adapters(source: GraphSource, *, enabled: bool) -> GraphSource:
     return source
 
 
-def changed_files(source: GraphSource) -> list[Path]:
+def overwritten_files(source: GraphSource) -> list[Path]:
     """Return the published files of a source that were overwritten since it was made; takes microseconds.
 
     A session that was opened before may read wrong numbers from them.
     """
     return source.tensors.overwritten() if isinstance(source, FilledTemplate) else []
+
+
+def is_outdated(source: GraphSource) -> bool:
+    """Return whether a published file of a source is not the one any more whose header was read."""
+    return isinstance(source, FilledTemplate) and source.tensors.changed() is not None
 
 
 def _base(settings: FillSettings, entry: Path) -> Path:

@@ -92,9 +92,12 @@ class TensorFiles:
         Raises:
             ModelFileError: a file was changed, replaced or removed.
         """
-        for path, now, then in self._compared():
-            if now != then:
-                raise ModelFileError(f"{label(path)} has changed since the model was read; load the model again")
+        if path := self.changed():
+            raise ModelFileError(f"{label(path)} has changed since the model was read; load the model again")
+
+    def changed(self) -> Path | None:
+        """Return the first file that was changed, replaced or removed since its header was read."""
+        return next((path for path, now, then in self._compared() if now != then), None)
 
     def overwritten(self) -> list[Path]:
         """Return the files that were written to where they lie, so that mappings of them have other numbers now.

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from tests.support.models.small_template import SmallTemplate, write_weights
 from tintype.service.errors import ModelBroken
 from tintype.service.models.folder.reader import read_manifest
+from tintype.service.models.loading_options import LoadingOptions
 from tintype.service.models.model import Model, Prompt
 from tintype.service.models.pipeline.denoiser import Denoiser
 from tintype.service.models.pipeline.pipeline import DiffusionModel, load
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.stop_flag import StopFlag
+from tintype.service.models.templates.filling import fill_template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +108,19 @@ def test_a_damaged_image_encoder_is_named_when_it_is_needed(folder: Path, damage
     shape = model.spec.latent_shape(*model.spec.native_sizes[0])
     with pytest.raises(ModelBroken, match=r"vae_encoder/model\.onnx"):
         model.encode_pixels(np.zeros((1, 3, 256, 256), np.float32), np.zeros((1, *shape), np.float32))
+
+
+def test_overwritten_weights_give_no_image(model: DiffusionModel, rows: Any, tmp_path: Path) -> None:
+    """A file that is overwritten before or during a request fails it, instead of a wrong image."""
+    weights = write_weights(tmp_path / "unet" / "m.safetensors")
+    source = fill_template(SmallTemplate(), "unet", weights, LoadingOptions(cache=tmp_path / "cache"), adapters=False)
+    changing = DiffusionModel(model.spec, model._stages, model._vae, StopFlag(), [source])
+    changing.encode([Prompt("")])
+    assert changing.decode(rows[0][:1]).shape[0] == 1
+    os.utime(weights.files[0], ns=(1, 1))
+    for call in (lambda: changing.decode(rows[0][:1]), lambda: changing.encode([Prompt("")])):
+        with pytest.raises(ModelBroken, match=r"unet/m\.safetensors was overwritten after it was loaded"):
+            call()
 
 
 def test_progress_is_counted_in_bytes(folder: Path) -> None:

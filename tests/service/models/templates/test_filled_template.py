@@ -28,7 +28,7 @@ from tests.support.models.small_template import (
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.loading_options import LoadingOptions, Precision
 from tintype.service.models.templates import filled_graph
-from tintype.service.models.templates.filled_template import FilledTemplate, changed_files
+from tintype.service.models.templates.filled_template import FilledTemplate, overwritten_files
 from tintype.service.models.templates.filling import fill_template
 from tintype.service.models.templates.onnx_pb2 import ModelProto
 from tintype.service.models.weights import quantizing
@@ -358,12 +358,12 @@ def test_files_that_changed_are_refused(tmp_path: Path, cache: Path) -> None:
     """A source opens only the files whose headers it has read."""
     weights = write_weights(tmp_path / "m.safetensors")
     source = fill(weights, cache)
-    assert changed_files(source) == []
+    assert overwritten_files(source) == []
     path = weights.files[0]
     with path.open("r+b") as file:
         file.seek(-4, 2)
         file.write(b"\0\0\0\0")
-    assert changed_files(source) == [path]
+    assert overwritten_files(source) == [path]
     with (
         pytest.raises(ModelFileError, match=r"m\.safetensors has changed since the model was read"),
         source.open("cpu"),
@@ -462,7 +462,7 @@ def test_sources_are_equal_by_content(tmp_path: Path, cache: Path) -> None:
     ]
     assert len({*same, *others}) == 4
     assert same[0] != "other"
-    assert changed_files(same[0]) == []
+    assert overwritten_files(same[0]) == []
 
 
 def test_a_graph_keeps_its_other_parts(tmp_path: Path, cache: Path) -> None:
