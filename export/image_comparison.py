@@ -18,6 +18,7 @@ from tintype.service.engine.engine import Engine
 from tintype.service.engine.events import Failed, Finished
 from tintype.service.models import Repository
 from tintype.service.models.loading_options import DEFAULTS
+from tintype.service.models.runtime.provider_options import ProviderOptions
 from tintype.service.prepare import prepare_job
 
 from .console import quiet
@@ -36,10 +37,14 @@ if TYPE_CHECKING:
 
 
 class LocalService:
-    """The service's engine in this process, without a server, with the models at `paths`; a context manager."""
+    """The service's engine in this process, without a server, with the models at `paths`; a context manager.
 
-    def __init__(self, paths: Sequence[Path], loading: LoadingOptions = DEFAULTS) -> None:
-        self._repository = Repository(paths, providers=("cpu",), loading=loading)
+    With `exact`, products with int8 weights are computed in float32.
+    """
+
+    def __init__(self, paths: Sequence[Path], loading: LoadingOptions = DEFAULTS, *, exact: bool = False) -> None:
+        options = ProviderOptions(exact=exact)
+        self._repository = Repository(paths, providers=("cpu",), loading=loading, options=options)
         self._engine = Engine(self._repository)
 
     @property

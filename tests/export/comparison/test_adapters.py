@@ -70,7 +70,7 @@ def made(exported: Callable[..., Path], pipelines: Any, tmp_path_factory: Any) -
         copyfile(files / "clay.safetensors", folder / "loras" / "clay.safetensors")
         for name in ("ink", "clay"):
             pipeline.load_lora_weights(files / f"{name}.safetensors", adapter_name=name)
-        services.append(LocalService([folder]))
+        services.append(LocalService([folder], exact=True))
         return AdapterPair(services[-1], pipeline)
 
     yield give

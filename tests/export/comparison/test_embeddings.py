@@ -69,7 +69,7 @@ def made(
         if options:
             take_weights(pipeline, folder)
         write(pipeline, folder / "embeddings")
-        services.append(LocalService([folder]))
+        services.append(LocalService([folder], exact=True))
         return EmbeddingPair(folder, services[-1], pipeline)
 
     yield give
