@@ -42,7 +42,9 @@ def describe_quantization(card: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     layers = f"{len(found['quantized'])} layers in {found['bits']} bits, {len(found['kept'])} kept"
-    return f"{layers}, error {found['mean_error']:.2g}, at most {found['worst_error']:.2g} ({found['worst_layer']})"
+    sizes = f"{found['bytes_after'] / 1e9:.2f} GB instead of {found['bytes_before'] / 1e9:.2f}"
+    error = f"error {found['mean_error']:.2g}, at most {found['worst_error']:.2g} ({found['worst_layer']})"
+    return f"{layers}, {sizes}, {error}"
 
 
 def describe_all(sources: Iterable[GraphSource], provider: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..files import ModelFileError, label, read_json
 from .archive import MAX_BYTES, SUFFIX, StoredVariant, Variant, unpack
 from .fields import SHAPING
-from .keys import shaping
+from .keys import shaping, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,9 +137,10 @@ def _no_template(kind: str, wanted: Mapping[str, Any], alike: list[Template]) ->
         return f"there is no template of kind {kind}; {advice}"
     nearest = min(alike, key=lambda template: len(_differences(wanted, template.config)))
     found = _differences(wanted, nearest.config)
-    shown = [f"{field} is {wanted[field]!r}, not {nearest.config.get(field)!r}" for field in found[:MAX_FIELDS]]
+    values = ((field, repr(wanted[field]), repr(nearest.config.get(field))) for field in found[:MAX_FIELDS])
+    differing = [f"{field} is {shown(own)}, not {shown(its)}" for field, own, its in values]
     rest = [f"{len(found) - MAX_FIELDS} more fields"] if len(found) > MAX_FIELDS else []
-    return f"no template fits; the nearest is {nearest.name}, but {', '.join([*shown, *rest])}; {advice}"
+    return f"no template fits; the nearest is {nearest.name}, but {', '.join([*differing, *rest])}; {advice}"
 
 
 def _differences(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

@@ -45,7 +45,8 @@ SPREAD = frozenset(
 )
 CROSS_ATTENTION = "CrossAttn"
 # Characters of a field's value in a message.
-MAX_SHOWN = 80
+MAX_SHOWN = 120
+MAX_LEVELS = 100  # of a UNet; the largest published ones have 4
 
 
 def kind_of(class_name: str, component: str, *, masked: bool = False) -> str:
@@ -63,7 +64,7 @@ def kind_of(class_name: str, component: str, *, masked: bool = False) -> str:
         return f"{PAIRS[class_name]}_{half}"
     if class_name not in CLASSES:
         raise ModelFileError(
-            f"{component} is a {_shown(class_name)}, which has no template: export the model with `tintype export`"
+            f"{component} is a {shown(class_name)}, which has no template: export the model with `tintype export`"
         )
     kind = CLASSES[class_name]
     return MASKED.get(kind, kind) if masked else kind
@@ -80,14 +81,15 @@ def shaping(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     known, ignored = SHAPING[kind], IGNORED[kind]
     for field, value in config.items():
         if value and field not in known and field not in ignored and not field.startswith("_"):
-            raise ModelFileError(f"{_shown(field)} is not known for graphs of kind {kind}; got {_shown(value)}")
+            raise ModelFileError(f"{shown(field)} is not known for graphs of kind {kind}; got {shown(value)}")
     fields = {field: _listed(config.get(field, default)) for field, default in known.items()}
     fields |= {field: _collapsed(fields[field]) for field in SPREAD & fields.keys()}
     fields = _NORMALISE.get(kind, dict)(fields)
     return dict(sorted(fields.items()))
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value for a one-line message, shortened."""
     text = value if isinstance(value, str) else repr(value)
     short = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
     return short if short.isprintable() else ascii(short)[1:-1]
@@ -129,7 +131,9 @@ def _names(fields: Mapping[str, Any], field: str) -> list[str]:
     """Return the names of a UNet's blocks."""
     value = fields[field]
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        raise ModelFileError(f"{field} must be a list of names; got {_shown(value)}")
+        raise ModelFileError(f"{field} must be a list of names; got {shown(value)}")
+    if len(value) > MAX_LEVELS:
+        raise ModelFileError(f"{field} must have at most {MAX_LEVELS} entries; got {len(value)}")
     if len(value) != len(fields["down_block_types"]):
         raise ModelFileError(f"{field} must have {len(fields['down_block_types'])} entries; got {len(value)}")
     return value
@@ -139,14 +143,14 @@ def _per_level(value: Any, levels: list[str], field: str) -> list[Any]:
     """Return one value for each level."""
     values = value if isinstance(value, list) else [value] * len(levels)
     if len(values) != len(levels):
-        raise ModelFileError(f"{field} must have {len(levels)} entries, as the blocks; got {_shown(value)}")
+        raise ModelFileError(f"{field} must have {len(levels)} entries, as the blocks; got {shown(value)}")
     return values
 
 
 def _depths(depth: Any, count: Any, *, reads: bool) -> list[Any]:
     """Return the depth of each transformer of a block with `count` layers."""
     if not isinstance(count, int) or not 0 < count < 100:
-        raise ModelFileError(f"layers_per_block must be 1 to 99; got {_shown(count)}")
+        raise ModelFileError(f"layers_per_block must be 1 to 99; got {shown(count)}")
     if not reads:
         return [0] * count
     return depth if isinstance(depth, list) else [depth] * count
@@ -166,7 +170,7 @@ def _pixart(fields: dict[str, Any]) -> dict[str, Any]:
     """Replace null by what the class derives from the size of its training images."""
     size = fields["sample_size"]
     if not isinstance(size, int):
-        raise ModelFileError(f"sample_size must be a whole number; got {_shown(size)}")
+        raise ModelFileError(f"sample_size must be a whole number; got {shown(size)}")
     if fields["use_additional_conditions"] is None:
         fields["use_additional_conditions"] = size == 128
     if fields["interpolation_scale"] is None:

@@ -66,6 +66,13 @@ def test_nearest() -> None:
     assert str(refused.value) == expected
 
 
+def test_long_values() -> None:
+    """A value is shortened, whatever a configuration has."""
+    with pytest.raises(ModelFileError, match=r"but block_out_channels is \[1, 1, .*\.\.\., not \[320, ") as refused:
+        find("unet", SD1 | {"block_out_channels": [1] * 100_000})
+    assert len(str(refused.value)) < 500
+
+
 def test_many_differences() -> None:
     """A configuration that differs everywhere gives a short message."""
     config = dict.fromkeys(shaping("sd3", {}), 7)

@@ -18,6 +18,18 @@ SDXL = {
     "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
     "transformer_layers_per_block": [1, 2, 10],
 }
+# transformer/config.json of PixArt-alpha/PixArt-Sigma-XL-2-1024-MS, without its defaults.
+PIXART_SIGMA = {
+    "_class_name": "Transformer2DModel",
+    "_diffusers_version": "0.28.0.dev0",
+    "caption_channels": 4096,
+    "double_self_attention": False,
+    "num_vector_embeds": None,
+    "norm_type": "ada_norm_single",
+    "only_cross_attention": False,
+    "use_additional_conditions": False,
+    "use_linear_projection": False,
+}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +118,27 @@ def test_equal_configurations(kind: str, one: dict[str, Any], other: dict[str, A
 def test_different_configurations(kind: str, field: str, value: Any) -> None:
     """A field that shapes the graph, or only its declared shapes or constants, changes the key."""
     assert shaping(kind, {field: value}) != shaping(kind, {})
+
+
+def test_pixart_as_published() -> None:
+    """PixArt-Sigma names the class that diffusers has since split; the fields of other models are unset."""
+    assert kind_of("Transformer2DModel", "transformer") == kind_of("PixArtTransformer2DModel", "transformer")
+    newer = {"caption_channels": 4096, "use_additional_conditions": False}
+    assert shaping("pixart", PIXART_SIGMA) == shaping("pixart", newer)
+
+
+def test_other_models_of_that_class() -> None:
+    """DiT has another kind of norm, so another key; a field that PixArt does not have is refused."""
+    assert shaping("pixart", PIXART_SIGMA | {"norm_type": "ada_norm_zero"}) != shaping("pixart", PIXART_SIGMA)
+    with pytest.raises(ModelFileError, match="num_vector_embeds is not known for graphs of kind pixart; got 8"):
+        shaping("pixart", PIXART_SIGMA | {"num_vector_embeds": 8})
+
+
+def test_a_long_list_of_blocks() -> None:
+    """A configuration cannot take more memory than its file."""
+    blocks = {"down_block_types": ["DownBlock2D"] * 101, "up_block_types": ["UpBlock2D"] * 101}
+    with pytest.raises(ModelFileError, match="down_block_types must have at most 100 entries; got 101"):
+        shaping("unet", blocks)
 
 
 def test_sorted_plain_values() -> None:
