@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ..templates.filling import Component
 from ..weights.pieces import ComponentWeights
 from .component_configs import (
     flux_config,
@@ -35,14 +36,6 @@ MARKERS = ("v_pred", "ztsnr", "global_step")
 UNUSED_TEXT = ("position_ids", "logit_scale", "attn_mask")
 UNUSED_VAE = ("loss.", "model_ema.")
 VAE_HALVES = ("vae_encoder", "vae_decoder")
-
-
-class Component(NamedTuple):
-    """A component: the class in diffusers or transformers, its config.json, and its weights."""
-
-    class_name: str
-    config: Mapping[str, Any]
-    weights: ComponentWeights
 
 
 def denoiser(checkpoint: Checkpoint, prediction: str) -> Component:

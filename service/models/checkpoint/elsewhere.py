@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import ModelFileError, label, read_json
+from ..templates.filling import Component
 from ..weights.pieces import ComponentWeights
 from ..weights.published_files import weight_files
-from .components import Component, has_half, vae
+from .components import has_half, vae
 from .header import read_header
 from .recognition import VAE_PREFIXES
 

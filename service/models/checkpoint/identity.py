@@ -15,7 +15,7 @@ from ..weights.pieces import ComponentWeights, Piece
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .components import Component
+    from ..templates.filling import Component
 
 NAME = "identity"
 PROJECTION = "text_projection.weight"

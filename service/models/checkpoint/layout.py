@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapters.adapters import are_enabled
 from ..files import ModelFileError, label, read_json
+from ..folder.layout import ABSENT, INDEX, SCHEDULER
 from ..folder.tintype_json import read_tintype_json
-from ..templates.filling import fill_component
-from ..templates.keys import kind_of
-from .components import VAE_HALVES, Component, denoiser, has_half, has_projection, text_encoder, vae
+from ..templates.filling import fill_components
+from .components import VAE_HALVES, denoiser, has_half, has_projection, text_encoder, vae
 from .elsewhere import TOKENIZERS, find_encoder, folder_component, tokenizer_folder, vae_component
 from .header import read_header
 from .identity import with_projection
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ..family import Family, TextEncoderSpec
     from ..graph_source import GraphSource
     from ..loading_options import LoadingOptions
+    from ..templates.filling import Component
 
 CLIP_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
 OPTIONAL = {(Architecture.SD3, "text_encoder_3")}  # zeros replace its output
-ABSENT = [None, None]
 
 
 class CheckpointLayout:
@@ -52,9 +52,9 @@ class CheckpointLayout:
     def json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
         """Return the configuration that a model's folder would have at a path. Raises ModelFileError."""
         folder, _, name = path.rpartition("/")
-        if path == "model_index.json":
+        if path == INDEX:
             return dict(self._index)
-        if path == "scheduler/scheduler_config.json":
+        if path == SCHEDULER:
             return scheduler_config(self._file, self._prediction, guided=self._guided)
         if name == "config.json" and folder in self._components:
             return dict(self._components[folder].config)
@@ -84,21 +84,7 @@ class CheckpointLayout:
         Raises:
             ModelFileError: components have no template, or their weights do not fit it; each is named.
         """
-        adapters = are_enabled(self.folder)
-        graphs: dict[str, GraphSource] = {}
-        faults: list[str] = []
-        for component in family.graphs:
-            if found := self._components.get(component):
-                try:
-                    kind = kind_of(found.class_name, component)
-                    graphs[component] = fill_component(
-                        component, kind, found.config, found.weights, self._options, adapters=adapters
-                    )
-                except ModelFileError as error:
-                    faults.append(str(error))
-        if faults:
-            raise ModelFileError("; ".join(dict.fromkeys(faults)))
-        return graphs
+        return fill_components(family.graphs, self._components.get, self._options, adapters=are_enabled(self.folder))
 
     def tokenizer(self, encoder: TextEncoderSpec) -> Path:
         """Return the folder of a text encoder's tokenizer."""

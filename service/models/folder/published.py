@@ -6,13 +6,12 @@ in the folder itself; those of a snapshot in a hub cache, which the hub's tools 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..adapters.adapters import are_enabled
 from ..checkpoint.elsewhere import vae_component
 from ..files import ModelFileError, read_json
-from ..templates.filling import fill_component
-from ..templates.keys import kind_of
+from ..templates.filling import Component, fill_components
 from ..weights.pieces import ComponentWeights
 from ..weights.published_files import weight_files
 from .layout import ABSENT, INDEX
@@ -27,14 +26,6 @@ if TYPE_CHECKING:
     from ..loading_options import LoadingOptions
 
 VAE = "vae"
-
-
-class _Published(NamedTuple):
-    """A component: its class, its config.json, and its weights."""
-
-    class_name: str
-    config: Mapping[str, Any]
-    weights: ComponentWeights
 
 
 class PublishedFolder:
@@ -82,44 +73,30 @@ class PublishedFolder:
         Raises:
             ModelFileError: components have no template, or their weights do not fit it; each is named.
         """
-        masked = {encoder.encoder: encoder.masked for encoder in family.text_encoders}
-        adapters = are_enabled(self.folder)
-        graphs: dict[str, GraphSource] = {}
-        faults: list[str] = []
-        for component in family.graphs:
-            if self.has(family, component):
-                try:
-                    found = self._component(component)
-                    kind = kind_of(found.class_name, component, masked=masked.get(component, False))
-                    graphs[component] = fill_component(
-                        component, kind, found.config, found.weights, self._options, adapters=adapters
-                    )
-                except ModelFileError as error:
-                    faults.append(str(error))
-        if faults:
-            raise ModelFileError("; ".join(dict.fromkeys(faults)))
-        return graphs
+        masked = {encoder.encoder for encoder in family.text_encoders if encoder.masked}
+        names = (component for component in family.graphs if self.has(family, component))
+        return fill_components(names, self._component, self._options, adapters=are_enabled(self.folder), masked=masked)
 
     def tokenizer(self, encoder: TextEncoderSpec) -> Path:
         """Return the folder of a text encoder's tokenizer."""
         return self._root / encoder.tokenizer
 
-    def _component(self, component: str) -> _Published:
+    def _component(self, component: str) -> Component:
         return self._vae(component) if component.startswith(f"{VAE}_") else self._read(component)
 
-    def _vae(self, half: str) -> _Published:
+    def _vae(self, half: str) -> Component:
         own = read_json(self._root / VAE / "config.json")
         if self._options.vae is None:
             return self._read(VAE)
         found = vae_component(self._options.vae, half, own)
         if found is None:
             raise ModelFileError(f"--vae {self._options.vae} has no {half.removeprefix(f'{VAE}_')}")
-        return _Published(*found)
+        return found
 
-    def _read(self, part: str) -> _Published:
+    def _read(self, part: str) -> Component:
         named = self._index.get(part, ABSENT)
         if not isinstance(named, list) or len(named) != 2 or not isinstance(named[1], str):
             raise ModelFileError(f"{INDEX}: {part} must be [library, class]; got {named!r}")
         folder = self._root / part
         weights = ComponentWeights(weight_files(folder, self._options.precision))
-        return _Published(named[1], read_json(folder / "config.json"), weights)
+        return Component(named[1], read_json(folder / "config.json"), weights)

@@ -6,7 +6,7 @@ Names, shapes and formats are checked here; `filled_template` reads the numbers 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..files import ModelFileError, label
 from ..weights.linking import link
@@ -15,12 +15,14 @@ from ..weights.tensor_files import TensorFiles
 from .archive import Variant
 from .catalogue import find
 from .filled_template import FilledTemplate
+from .keys import kind_of
 from .layout import WeightUses, external_weights
 from .onnx_pb2 import ModelProto
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
+    from ..graph_source import GraphSource
     from ..loading_options import LoadingOptions
     from ..weights.pieces import ComponentWeights
     from .filled_template import Template
@@ -29,6 +31,43 @@ FLOAT32_KINDS = ("dc_encoder", "dc_decoder")
 """Autoencoders whose linear attention divides by sums that float16 cannot hold."""
 OTHER_HALVES = {"encoder": ("decoder.", "post_quant_conv."), "decoder": ("encoder.", "quant_conv.")}
 """Tensors of the other half of a VAE, which is in the same file, by the end of the kind."""
+
+
+class Component(NamedTuple):
+    """A component: its class in diffusers or transformers, its config.json, and its weights."""
+
+    class_name: str
+    config: Mapping[str, Any]
+    weights: ComponentWeights
+
+
+def fill_components(
+    names: Iterable[str],
+    find_one: Callable[[str], Component | None],
+    options: LoadingOptions,
+    *,
+    adapters: bool,
+    masked: Container[str] = (),
+) -> dict[str, GraphSource]:
+    """Return the graphs of components by name.
+
+    `find_one` returns a component, None if the model lacks it. `masked` are the text encoders whose padding is masked.
+
+    Raises:
+        ModelFileError: components have no template, or their weights do not fit it; each is named.
+    """
+    graphs: dict[str, GraphSource] = {}
+    faults: list[str] = []
+    for name in names:
+        try:
+            if found := find_one(name):
+                kind = kind_of(found.class_name, name, masked=name in masked)
+                graphs[name] = fill_component(name, kind, found.config, found.weights, options, adapters=adapters)
+        except ModelFileError as error:
+            faults.append(str(error))
+    if faults:
+        raise ModelFileError("; ".join(dict.fromkeys(faults)))
+    return graphs
 
 
 def fill_component(

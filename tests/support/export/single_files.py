@@ -73,7 +73,7 @@ class TemplateFolder:
     def add(self, pipeline_folder: Path) -> None:
         """Make the templates of a pipeline that are not there yet."""
         configs = graph_configs(pipeline_folder)
-        write(self.path, {name: _plain_template(configs[name]) for name in configs.keys() - self._names})
+        write(self.path, {name: _plain_template(configs[name][1]) for name in configs.keys() - self._names})
         self._names |= configs.keys()
 
 

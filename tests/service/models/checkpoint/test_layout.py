@@ -10,13 +10,13 @@ import pytest
 
 from tests.support.models import header_shapes as shapes
 from tintype.service.errors import ModelBroken
-from tintype.service.models.checkpoint import layout as layout_module
 from tintype.service.models.checkpoint.elsewhere import TOKENIZERS
 from tintype.service.models.checkpoint.layout import CheckpointLayout
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.folder.families import FAMILIES, by_pipeline
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.loading_options import LoadingOptions
+from tintype.service.models.templates import filling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def missing(layout: CheckpointLayout) -> list[str]:
 
 def filled(layout: CheckpointLayout, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
     """Return the kind, configuration and weights of each graph, without filling a template."""
-    monkeypatch.setattr(layout_module, "fill_component", lambda *given, adapters: (*given, adapters))
+    monkeypatch.setattr(filling, "fill_component", lambda *given, adapters: (*given, adapters))
     graphs: dict[str, Any] = layout.graphs(family_of(layout))
     assert all(component == given[0] for component, given in graphs.items())
     return {component: given[1:] for component, given in graphs.items()}
@@ -246,7 +246,7 @@ def test_all_faults_together(tmp_path: Path, options: LoadingOptions, monkeypatc
     def refuse(component: str, *_: Any, adapters: bool) -> Any:
         raise ModelFileError(f"{component} does not fit {adapters}")
 
-    monkeypatch.setattr(layout_module, "fill_component", refuse)
+    monkeypatch.setattr(filling, "fill_component", refuse)
     layout = CheckpointLayout(write(tmp_path, "sd1"), options)
     with pytest.raises(ModelFileError, match=r"text_encoder .* fit False; unet .*; vae_decoder .*; vae_encoder"):
         layout.graphs(family_of(layout))
