@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..files import ModelFileError, label
 from ..safetensors import TensorFile, printable
+from ..weights.tensor_files import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ..model import Array
     from ..safetensors import TensorEntry
 
-MAX_BYTES = 2**40  # of one file; the largest published ones have 50 GB
 SUFFIXES = (".safetensors", ".sft")
 
 PICKLE = (

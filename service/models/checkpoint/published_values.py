@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..folder.layout import ABSENT
 from .recognition import Architecture
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ _CLIP, _CLIP_TOKENIZER = ["transformers", "CLIPTextModel"], ["transformers", "CL
 _PROJECTED = ["transformers", "CLIPTextModelWithProjection"]
 _T5, _T5_TOKENIZER = ["transformers", "T5EncoderModel"], ["transformers", "T5TokenizerFast"]
 _UNET, _VAE = ["diffusers", "UNet2DConditionModel"], ["diffusers", "AutoencoderKL"]
-_ABSENT = [None, None]
 _SD = {"text_encoder": _CLIP, "tokenizer": _CLIP_TOKENIZER, "unet": _UNET, "vae": _VAE}
 _SECOND = {"text_encoder_2": _PROJECTED, "tokenizer_2": _CLIP_TOKENIZER}
 _INDEXES: dict[Architecture, dict[str, Any]] = {
@@ -86,8 +86,8 @@ _INDEXES: dict[Architecture, dict[str, Any]] = {
         "_class_name": "StableDiffusionXLImg2ImgPipeline",
         "force_zeros_for_empty_prompt": False,
         "requires_aesthetics_score": True,
-        "text_encoder": _ABSENT,
-        "tokenizer": _ABSENT,
+        "text_encoder": ABSENT,
+        "tokenizer": ABSENT,
         "unet": _UNET,
         "vae": _VAE,
         **_SECOND,

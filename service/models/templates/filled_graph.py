@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..weights.number_formats import itemsize
-from ..weights.quantizing import quantized_bytes
+from ..weights.quantizing import FAST, quantized_bytes
 from .layout import Layout, WeightUses, external_weights
 from .onnx_pb2 import ModelProto, TensorProto
 
@@ -57,7 +57,7 @@ class FillSettings:
     base: Path | None = None
     rounded: bool = False
     quantizer: Quantizer | None = None
-    accuracy: int = 4
+    accuracy: int = FAST
 
 
 @dataclass(frozen=True, slots=True)

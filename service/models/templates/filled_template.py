@@ -27,7 +27,7 @@ from ..files import label
 from ..graph_source import GraphContent
 from ..loading_options import Precision
 from ..weights.number_formats import itemsize
-from ..weights.quantizing import Quantizer, quantized_bytes
+from ..weights.quantizing import EXACT, FAST, Quantizer, quantized_bytes
 from .archive import Variant
 from .filled_graph import FillSettings, GraphFilling, WeightWriter, common_folder
 from .layout import Layout, layout_for
@@ -49,7 +49,6 @@ FORMAT = 1  # of kept entries; with another number all of them are made anew
 GRAPH, WEIGHTS = "model.onnx", "weights"  # the files of an entry
 FLOAT32_PROVIDERS = ("cpu", "openvino")
 BITS = {Precision.INT8: 8, Precision.INT4: 4}
-FAST, EXACT = 4, 1  # MatMulNBits' accuracy levels: its inputs become int8, or stay float32
 
 
 class Template(Protocol):
