@@ -117,7 +117,7 @@ def test_the_faster_process_wins(cache: WeightCache) -> None:
 def test_an_entry_that_another_process_has_just_made_stays(cache: WeightCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that has seen no entry a moment ago does not remove it from under a session that is reading it."""
     cache.make("unet-1", 7, "x", writes("first"))
-    removed = []
+    removed: list[Path] = []
     monkeypatch.setattr(weight_cache, "_remove", removed.append)
     cache.make("unet-1", 7, "x", writes("second"))
     assert (cache.use("unet-1") / "weights").read_text() == "first"
