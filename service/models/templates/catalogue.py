@@ -118,9 +118,16 @@ def _template(folder: Path, entry: Mapping[str, Any]) -> Template:
     if not NAME.fullmatch(name) or kind not in SHAPING or not isinstance(config, dict):
         raise ValueError(f"{name!r} of kind {kind!r}")
     variants = tuple(map(_variant, entry["variants"]))
-    if not variants or variants[0].variant != Variant():
-        raise ValueError(f"{name}: the first variant must be float32 without adapters")
+    _check_variants(name, [each.variant for each in variants])
     return Template(folder, name, kind, config, variants, int(entry["parameters"]), int(entry["tensors"]))
+
+
+def _check_variants(name: str, variants: list[Variant]) -> None:
+    """Check that the variants are in order: float32 before float16, each without and with adapters or only without."""
+    halves, adapters = (sorted({each[axis] for each in variants}) for axis in (0, 1))
+    complete = [Variant(half, each) for half in halves for each in adapters]
+    if variants != complete or variants[:1] != [Variant()]:
+        raise ValueError(f"{name}: the variants must be float32, then float16, each without and with adapters")
 
 
 def _variant(entry: Mapping[str, Any]) -> StoredVariant:

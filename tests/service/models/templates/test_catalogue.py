@@ -110,6 +110,7 @@ def test_missing_variants(tmp_path: Path) -> None:
         {"config": []},
         {"variants": []},
         {"variants": [{"half": True, "adapters": False, "bytes": 5, "sha256": "0" * 64}]},
+        {"variants": [{"half": n > 0, "adapters": n > 0, "bytes": 5, "sha256": "0" * 64} for n in range(2)]},
         {"variants": [{"half": False, "adapters": False, "bytes": 2**40, "sha256": "0" * 64}]},
         {"variants": [{"half": False, "adapters": False, "bytes": 5, "sha256": "0"}]},
         {"parameters": None},
