@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..templates.filling import Component
 
 NAME = "identity"
+MAX_WIDTH = 8192  # of published text encoders at most 4,096
 PROJECTION = "text_projection.weight"
 ONE = 0x38  # 1.0 as an 8-bit float, F8_E4M3
 
@@ -43,6 +44,8 @@ def identity_file(cache: Path, width: int) -> Path:
     Raises:
         ModelFileError: it cannot be written.
     """
+    if width > MAX_WIDTH:
+        raise ModelFileError(f"a text encoder must have at most {MAX_WIDTH} numbers for a token; got {width}")
     path = cache / f"identity-{width}.safetensors"
     header = json.dumps({NAME: {"dtype": "F8_E4M3", "shape": [width, width], "data_offsets": [0, width**2]}}).encode()
     size = 8 + len(header) + width**2

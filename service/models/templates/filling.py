@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from ..weights.pieces import ComponentWeights
     from .filled_template import Template
 
-FLOAT32_KINDS = ("dc_encoder", "dc_decoder")
-"""Autoencoders whose linear attention divides by sums that float16 cannot hold."""
+FLOAT32_KINDS = ("dc_encoder", "dc_decoder", "gemma")
+"""Components that overflow in float16: linear attention that divides by sums, and Gemma, which is published in bfloat16
+and whose hidden states grow with each layer."""
 OTHER_HALVES = {"encoder": ("decoder.", "post_quant_conv."), "decoder": ("encoder.", "quant_conv.")}
 """Tensors of the other half of a VAE, which is in the same file, by the end of the kind."""
 

@@ -155,6 +155,8 @@ TEXT_IGNORED: Mapping[str, frozenset[str]] = {
             # `hidden_activation` has replaced it, and the cache is not in the graph.
             "hidden_act",
             "cache_implementation",
+            # `sliding_window` has replaced it.
+            "sliding_window_size",
         }
     ),
 }
