@@ -131,12 +131,15 @@ def _read_header(path: Path, most: int) -> tuple[int, int, dict[str, Any]]:
         raise ModelFileError(f"{label(path)} must have at most {most} bytes, not {size}")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if not 0 < length <= min(size - 8, MAX_HEADER):
+        if not 0 < length <= size - 8:
             raise ModelFileError(f"{label(path)} is not a safetensors file, or is cut off")
+        if length > MAX_HEADER:
+            raise ModelFileError(f"{label(path)} must have a header of at most {MAX_HEADER} bytes, not {length}")
         header = file.read(length)
     if header.count(OFFSETS.encode()) > MAX_TENSORS:  # found before the header's tensors take memory
         raise ModelFileError(f"{label(path)} must have at most {MAX_TENSORS} tensors")
-    return 8 + length, size, json.loads(header, object_pairs_hook=_without_duplicates)
+    fields = json.loads(header, object_pairs_hook=_without_duplicates)
+    return 8 + length, size, _object(fields, "its header")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -149,23 +152,31 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} must be a JSON object, not {type(value).__name__}")  # noqa: TRY004  # as json's errors
+    return value
+
+
 def _wrong_dtype(name: str, dtype: object) -> str:
     return f"{printable(name)} has the dtype {printable(str(dtype))}; supported are {', '.join(DTYPES)}"
 
 
-def _metadata(fields: Mapping[str, Any]) -> dict[str, str]:
-    return {name: text for name, text in fields.items() if isinstance(text, str)}
+def _metadata(fields: object) -> dict[str, str]:
+    return {name: text for name, text in _object(fields, METADATA).items() if isinstance(text, str)}
 
 
 def _entry(name: str, fields: Mapping[str, Any]) -> TensorEntry:
     """Return the entry of a tensor in the header.
 
     Raises:
-        ModelFileError: the dtype is unknown, or the shape does not fit the bytes.
-        ValueError, KeyError, TypeError: a field is missing or of another type.
+        ModelFileError: a field is missing or of another type, or the shape does not fit the bytes.
     """
-    dtype, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields[OFFSETS]
-    if dtype not in DTYPES and dtype not in OPAQUE:
+    try:
+        dtype, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields[OFFSETS]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(f"{printable(name)} must have a dtype, a shape and two {OFFSETS}") from error
+    if not isinstance(dtype, str) or (dtype not in DTYPES and dtype not in OPAQUE):
         raise ModelFileError(_wrong_dtype(name, dtype))
     if len(shape) > MAX_AXES:
         raise ModelFileError(f"{printable(name)} must have at most {MAX_AXES} axes, not {len(shape)}")

@@ -22,14 +22,14 @@ SUFFIXES = (".safetensors", ".sft")
 PICKLE = (
     "a pickle, which can run any code when it is read, so tintype never reads one: use the .safetensors of this model"
 )
+WEB_PAGE = "a web page: the download failed, or needs a login"
 # First bytes of files that are published under the same names.
 MAGICS = (
     (b"GGUF", "a GGUF file: use the .safetensors of this model"),
     (b"PK\x03\x04", PICKLE),
     *((bytes((0x80, protocol)), PICKLE) for protocol in range(6)),
     (b"version https://git-lfs", "a pointer of Git LFS to a file that was not downloaded: run `git lfs pull`"),
-    (b"<!DOCTYPE", "a web page: the download failed, or needs a login"),
-    (b"<html", "a web page: the download failed, or needs a login"),
+    *((start, WEB_PAGE) for start in (b"<!DOCTYPE", b"<!doctype", b"<html")),
     (b"\x7fELF", "a program"),
 )
 

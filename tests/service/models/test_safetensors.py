@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.safetensors import MAX_BYTES, TensorFile, read_tensors
+from tintype.service.models.safetensors import MAX_BYTES, MAX_HEADER, TensorFile, read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +95,34 @@ def test_other_headers_are_rejected(tmp_path: Path, header: bytes) -> None:
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(ModelFileError, match=r"a\.safetensors is not a safetensors file"):
         read_tensors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        (b"[1]", "is not a safetensors file: its header must be a JSON object, not list"),
+        (b'{"__metadata__": [1]}', "is not a safetensors file: __metadata__ must be a JSON object, not list"),
+        (b'{"x": 7}', ": x must have a dtype, a shape and two data_offsets"),
+        (b'{"x": {"dtype": "F32", "shape": 7, "data_offsets": [0, 4]}}', ": x must have a dtype, a shape and two"),
+        (b'{"x": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}', r": x has the dtype \['F32'\]; supported"),
+    ],
+)
+def test_messages_name_the_field_of_a_header(tmp_path: Path, header: bytes, problem: str) -> None:
+    """The message says what is wrong in the file, not which Python operation failed."""
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(ModelFileError, match=rf"a\.safetensors ?{problem}"):
+        TensorFile(tmp_path / "a.safetensors")
+
+
+def test_a_header_of_more_tensors_than_any_model_is_not_read(tmp_path: Path) -> None:
+    """The message names the limit: the file is not cut off."""
+    with (tmp_path / "a.safetensors").open("wb") as file:
+        file.write((MAX_HEADER + 1).to_bytes(8, "little"))
+        file.truncate(MAX_HEADER + 100)
+    with pytest.raises(
+        ModelFileError, match=rf"must have a header of at most {MAX_HEADER} bytes, not {MAX_HEADER + 1}"
+    ):
+        TensorFile(tmp_path / "a.safetensors")
 
 
 def test_a_file_larger_than_an_adapter_is_not_read(tmp_path: Path) -> None:

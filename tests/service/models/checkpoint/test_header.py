@@ -34,6 +34,7 @@ CONTENTS = {
     "a GGUF file": b"GGUF\x03\x00\x00\x00" + bytes(64),
     "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n",
     "a web page": b"<!DOCTYPE html><html></html>",
+    "a web page: the download failed": b"<!doctype html><html></html>",
     "a program": b"\x7fELF" + bytes(64),
     "not a safetensors file": b"\x00\x01",
     "is not a safetensors file, or is cut off": b"",
