@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
-
 
 MAX_TEXT = 2**27  # bytes; the largest published tokenizer.json has 34 million
 
@@ -67,8 +67,8 @@ def component_bytes(folder: Path) -> int:
 
 
 def label(path: Path) -> str:
-    """Return a file's name with that of its folder, to identify it in a message."""
-    return f"{path.parent.name}/{path.name}"
+    """Return a file's name with that of its folder, if the path names one, to identify it in a message."""
+    return PurePath(path.parent.name, path.name).as_posix()
 
 
 def sha256(path: Path) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tintype.service.models import files
-from tintype.service.models.files import ModelFileError, read_json, read_text
+from tintype.service.models.files import ModelFileError, label, read_json, read_text
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+@pytest.mark.parametrize(("path", "name"), [("a/b/c.json", "b/c.json"), ("c.json", "c.json"), ("/c.json", "c.json")])
+def test_a_label_has_the_folder_if_there_is_one(path: str, name: str) -> None:
+    """A file of the working folder is not shown as one of the root."""
+    assert label(Path(path)) == name
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a": ' + "1" * 5000 + "}", '{"a": nul}'])
