@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 HANDSHAKE_FAILED = "the TLS handshake with the image service failed"
 NOT_SERVING = "the image service is loading its model, draining, or has no model that works"
+UNHEALTHY = "backend unhealthy"  # part of gRPC's message if the health check of the service fails
 REFUSED = "nothing listens at the address of the image service"
 # Parts of gRPC's messages for failed connections, and their meanings; the first match counts.
 _REASONS = {
-    "backend unhealthy": NOT_SERVING,
+    UNHEALTHY: NOT_SERVING,
     "Connection refused": REFUSED,
     "Domain name not found": "the host name of the image service is unknown",
     "address lookup failed": "the host name of the image service is unknown",

@@ -17,6 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tintype.v1.reasons import DETAILS, DOMAIN, LASTING, Reason
 
 from ..errors import ServiceError
+from .channel import NOT_SERVING, UNHEALTHY
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ DEFAULT_MESSAGES = {
     503: "The image service can't be reached. Try again in a moment.",
     504: "The image was not done in time.",
 }
+NOT_SERVING_MESSAGE = f"{NOT_SERVING[0].upper()}{NOT_SERVING[1:]}. Try again in a moment."
 RETRY_AFTER = 1.0  # seconds, if a retry may help and the service names no delay
 
 
@@ -67,7 +69,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
     text = error.details() or ""
     if info is None and http_status >= 500:
         log.warning("the image service failed with %s: %s", error.code().name, text)
-        text = KEY_REJECTED if code is grpc.StatusCode.UNAUTHENTICATED else DEFAULT_MESSAGES.get(http_status, text)
+        text = _message(code, http_status, text)
     translated = ServiceError(
         text or code.name,
         status=http_status,
@@ -77,6 +79,13 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
         retry_after=_retry_after(status, http_status, reason),
     )
     return translated.with_client_names({})
+
+
+def _message(code: grpc.StatusCode, http_status: int, text: str) -> str:
+    """Return the message for clients of an error that is not the service's own; `text` is gRPC's."""
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return KEY_REJECTED
+    return NOT_SERVING_MESSAGE if UNHEALTHY in text else DEFAULT_MESSAGES.get(http_status, text)
 
 
 def _status_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
