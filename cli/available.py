@@ -72,6 +72,7 @@ def _find(name: str) -> PublishedModel:
     known = {key: model for model in PUBLISHED for key in (model.id.lower(), model.name.lower())}
     if name.lower() in known:
         return known[name.lower()]
-    close = get_close_matches(name.lower(), known, 1)
-    hint = f"did you mean {known[close[0]].name!r}?" if close else "`tintype models available` lists all"
-    raise UserError(f"{name!r} is not in the list; {hint}. Other models on the hub can be served too")
+    parts = [model.name for model in PUBLISHED if name.lower() in model.id.lower()]
+    close = parts or [known[key].name for key in get_close_matches(name.lower(), known, 1)]
+    hint = f"did you mean {' or '.join(close)}?" if close else "`tintype models available` lists all."
+    raise UserError(f"{name!r} is not in the list; {hint} Other models on the hub can be served too")

@@ -20,7 +20,7 @@ from tintype.service.models.hub.errors import HubRefused, HubUnavailable, NotOnH
 from . import interrupt
 from .errors import UserError
 from .settings.sources import warn_of_unknown_variables
-from .settings.values import format_size, parse_path
+from .settings.values import format_size, parse_model, parse_path
 from .terminal import BLOCKS, choose_display, format_bar
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ STOPPED = "stopped; the same command resumes the download"
 def run(arguments: Namespace) -> int:
     """Pull a model; print its path and the command that serves it."""
     warn_of_unknown_variables()
+    parse_model(arguments.model)  # refuses an address
     try:
         hub_id, settings = HubId.parse(arguments.model), HubSettings.from_environment(os.environ)
         if arguments.cache:

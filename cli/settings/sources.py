@@ -130,6 +130,8 @@ def build_config(config: type[Config], values: Mapping[str, Any]) -> Config:
 def _read_value(where: str, value: V, type_: ValueType[object], read: Callable[[V], object]) -> object:
     try:
         return read(value)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     except ValueError:
         raise UserError(f"{where} must be {type_.expected}; got {value!r}") from None
 

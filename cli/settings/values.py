@@ -42,6 +42,15 @@ class PathTooLong(UserError, ValueError):
         super().__init__(f"path too long: '{path[:40]}…' has {len(path)} characters")
 
 
+class WebAddress(UserError, ValueError):
+    """A model is given by the address of its page."""
+
+    def __init__(self, text: str) -> None:
+        repository = "/".join(text.partition("://")[2].split("/")[1:3])
+        example = f"for {text!r} write {repository!r}" if HUB_MODEL.fullmatch(repository) else f"got {text!r}"
+        super().__init__(f"a model on the Hugging Face hub is written OWNER/NAME, not as an address; {example}")
+
+
 @dataclass(frozen=True, slots=True)
 class HubModel:
     """A model on the Hugging Face hub: OWNER/NAME, with /FILE.safetensors or @REVISION as far as needed."""
@@ -53,7 +62,14 @@ class HubModel:
 
     def or_path(self, folder: Path) -> Path | HubModel:
         """Return the path of this text in `folder` if it exists, otherwise this id."""
-        return folder / self.text if (folder / self.text).exists() else self
+        path = folder / self.text
+        try:
+            path.lstat()  # a link that leads nowhere, or to itself, is meant as a path, too
+        except PermissionError:
+            return path  # it may be there; the server names what may not be read
+        except OSError:
+            return self
+        return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,9 @@ def parse_path(text: str) -> Path:
 
 
 def parse_model(text: str) -> Path | HubModel:
-    """Return the hub id that a text looks like, otherwise a path with `~` expanded."""
+    """Return the hub id that a text looks like, otherwise a path with `~` expanded. Raises UserError."""
+    if "://" in text:
+        raise WebAddress(text)
     return HubModel(text) if HUB_MODEL.fullmatch(text) else parse_path(text)
 
 

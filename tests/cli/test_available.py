@@ -60,9 +60,11 @@ def test_commands_are_valid(model: PublishedModel) -> None:
 
 
 def test_unknown_name_is_an_error() -> None:
-    """A name that is not in the list is an error that suggests a similar one."""
-    with pytest.raises(UserError, match="did you mean 'sd-turbo'"):
+    """A name that is not in the list is an error that suggests similar ones, and those that contain it."""
+    with pytest.raises(UserError, match=r"did you mean sd-turbo\? Other models"):
         describe("sd-turbos")
+    with pytest.raises(UserError, match=r"did you mean FLUX\.1-schnell or FLUX\.1-dev\?"):
+        describe("flux")
     with pytest.raises(UserError, match="lists all"):
         describe("zzzz")
 

@@ -95,6 +95,10 @@ def test_another_cache(hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixtu
     ("arguments", "message"),
     [
         ("nope", "tintype: a model of the hub is OWNER/NAME; got 'nope'\n"),
+        (
+            "https://huggingface.co/a/b",
+            "written OWNER/NAME, not as an address; for 'https://huggingface.co/a/b' write 'a/b'\n",
+        ),
         ("owner/name/x.ckpt", "must be a path that ends in .safetensors; got 'x.ckpt'"),
         ("owner/name@../x", "a revision is a branch, a tag or a commit; got '../x'"),
         ("owner/none", "owner/none: no such repository at http://127"),

@@ -1,12 +1,16 @@
-"""Sizes and addresses as text."""
+"""Sizes, addresses and models as text."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.cli.settings.values import format_size, parse_address, parse_size
+from tintype.cli.settings.values import HubModel, WebAddress, format_size, parse_address, parse_model, parse_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -41,3 +45,27 @@ def test_rejects_invalid_addresses(text: str) -> None:
     """Other texts raise ValueError."""
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_address(text)
+
+
+@pytest.mark.parametrize("page", ["", "/", "/tree/main", "/blob/main/x.safetensors"])
+def test_an_address_of_a_model_is_refused(page: str) -> None:
+    """The message has the text to write instead; a path made of an address would name nothing."""
+    with pytest.raises(WebAddress, match=r"not as an address; for 'https://.*' write 'stabilityai/sd-turbo'$"):
+        parse_model(f"https://huggingface.co/stabilityai/sd-turbo{page}")
+    with pytest.raises(WebAddress, match=r"not as an address; got 'file:///x\.safetensors'$"):
+        parse_model("file:///x.safetensors")
+
+
+def test_a_hub_id_that_may_be_a_path_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link without a target, and what lies in a folder without rights, are not asked of the hub."""
+    model = HubModel("owner/name")
+    assert model.or_path(tmp_path) == model
+    (tmp_path / "owner").mkdir()
+    (tmp_path / "owner/name").symlink_to("name")
+    assert model.or_path(tmp_path) == tmp_path / "owner/name"
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr("pathlib.Path.lstat", refuse)
+    assert model.or_path(tmp_path / "closed") == tmp_path / "closed/owner/name"
