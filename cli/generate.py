@@ -138,7 +138,7 @@ def _is_remote(arguments: Namespace) -> bool:
 
 def _is_source(model: str) -> bool:
     """Whether --model says where a model is, rather than its name: a path, a file's name, or a hub id."""
-    return bool(model) and (parse_path(model).exists() or os.sep in model or "/" in model or model.endswith(SUFFIX))
+    return bool(model) and (os.sep in model or "/" in model or model.endswith(SUFFIX) or parse_path(model).exists())
 
 
 def _local_service(sources: Sources, request: pb.GenerateImagesRequest) -> ServiceConfig:

@@ -16,7 +16,7 @@ from .findings import Finding, Section
 from .machine import available_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tintype.service.models.folder.manifest import Manifest
@@ -67,14 +67,22 @@ def _summary(path: Path, manifest: Manifest, options: LoadingOptions) -> list[Fi
 
 def _kind(path: Path, manifest: Manifest | None) -> str:
     """Return what kind of source a model is."""
-    if path.is_file():
+    if _is(path.is_file):
         kind = "single file"
     elif manifest and all(isinstance(source, OnnxFile) for source in manifest.graphs.values()):
         kind = "folder of ONNX graphs"
     else:
-        kind = "folder of published weights" if path.is_dir() else "nothing"
+        kind = "folder of published weights" if _is(path.is_dir) else "nothing"
     repository = repository_id(path)
     return f"{kind}, {repository} in the hub's cache" if repository else f"{kind}, {path}"
+
+
+def _is(test: Callable[[], bool]) -> bool:
+    """Return the result of a test of a path; False in a folder that may not be entered."""
+    try:
+        return test()
+    except OSError:
+        return False
 
 
 def _components(manifest: Manifest, provider: str) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from io import BytesIO
@@ -12,7 +13,7 @@ from PIL import Image
 
 from tintype.cli import main
 from tintype.cli.commands import build_parser
-from tintype.cli.generate import _local_service, build_request
+from tintype.cli.generate import _is_source, _local_service, build_request
 from tintype.cli.settings.sources import Sources
 from tintype.v1 import image_service_pb2 as pb
 
@@ -77,6 +78,16 @@ def test_file_that_is_missing_is_not_a_name(tmp_path: Path, capsys: pytest.Captu
     assert main(arguments) == 2
     assert "there is no folder or file none.safetensors" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_is_not_looked_at_to_tell_it_from_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lead through a folder without rights; the service names that as the fault of the model."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.exists", refuse)
+    assert _is_source("closed/model.safetensors")
 
 
 def test_model_from_the_hub_is_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

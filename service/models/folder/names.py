@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,9 +18,10 @@ def model_name(path: Path) -> str:
 
     A hub cache holds `models--OWNER--NAME/snapshots/COMMIT`.
     """
-    if path.is_file():
-        return path.stem
-    return repository_id(path).rpartition("/")[2] or path.resolve().name
+    with suppress(OSError):  # the path leads through a folder that may not be entered
+        if path.is_file():
+            return path.stem
+    return repository_id(path).rpartition("/")[2] or PurePath(os.path.realpath(path)).name
 
 
 def repository_id(path: Path) -> str:

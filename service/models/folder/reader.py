@@ -44,10 +44,12 @@ def read_manifest(path: Path, options: LoadingOptions = DEFAULTS, *, is_second: 
         ModelBroken: it cannot be served; `faults` names each problem.
     """
     try:
-        layout = open_layout(path, options)
+        return _ModelReader(open_layout(path, options), options, is_second=is_second).manifest()
     except ModelFileError as error:
         raise ModelBroken(model_name(path), [str(error)]) from error
-    return _ModelReader(layout, options, is_second=is_second).manifest()
+    except OSError as error:  # a folder that may not be entered
+        fault = f"{error.filename or path} cannot be read: {error.strerror or error}"
+        raise ModelBroken(model_name(path), [fault]) from error
 
 
 def verify(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -199,6 +200,24 @@ def test_verify_finds_changed_files(folder: Path, edit: Edit) -> None:
     assert verify(folder) == ["tintype.json lists no sums to compare with"]
     (folder / "unet/model.onnx").unlink()
     assert verify(folder) == ["unet/model.onnx is missing"]
+
+
+def test_a_loop_of_links_is_named(tmp_path: Path) -> None:
+    """Links that lead to each other are no folder; the model has the link's name."""
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ModelBroken, match=r"model 'loop' can't be served: there is no folder or file .*/loop"):
+        read_manifest(tmp_path / "loop")
+
+
+def test_a_folder_without_rights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that may not be entered breaks its own model, not the service."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.stat", refuse)
+    with pytest.raises(ModelBroken, match=r"model 'mine' can't be served: .*/mine cannot be read: Permission denied"):
+        read_manifest(tmp_path / "mine")
 
 
 def test_external_data_is_counted(folder: Path) -> None:
