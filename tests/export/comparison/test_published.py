@@ -17,7 +17,9 @@ from tests.support.export.diffusers_pipelines import images_of_task
 from tests.support.export.input_images import disc, photo, png
 from tests.support.export.random_adapters import load_embedding, write_kohya, write_peft
 from tintype.export.image_comparison import LocalService
-from tintype.export.templates.pipelines import write_templates
+from tintype.export.templates.folder import write
+from tintype.export.templates.making import NUMBERS, make
+from tintype.export.templates.pipelines import graph_configs
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job, Lora
 from tintype.service.models.loading_options import LoadingOptions, Precision
@@ -64,6 +66,7 @@ class Published:
     def __init__(self, pipelines: Callable[[str], Path], root: Path) -> None:
         self._pipelines, self._root = pipelines, root
         self.folder, self.templates = cache(self._folder), cache(self._templates)
+        self._made: set[str] = set()
 
     def options(self, family: str, **settings: Any) -> LoadingOptions:
         """Return options with the templates of a family."""
@@ -75,8 +78,10 @@ class Published:
         return diffusers.DiffusionPipeline.from_pretrained(self._pipelines(family))
 
     def _templates(self, family: str) -> Path:
-        out = self._root / "templates" / family
-        write_templates(self._pipelines(family), out)
+        """Make the templates that no family before has needed, traced once, in one folder for all families."""
+        out, configs = self._root / "templates", graph_configs(self._pipelines(family))
+        write(out, {name: make(configs[name][1], NUMBERS[:1]) for name in configs.keys() - self._made})
+        self._made |= configs.keys()
         return out
 
     def _folder(self, family: str, *, half: bool = False, **saving: Any) -> Path:
