@@ -34,8 +34,8 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(work)
 
     def interrupt() -> None:
-        if task.cancelling():
-            os._exit(INTERRUPTED)
+        # A handler of the event loop would wait for cleanup that blocks the loop, such as the end of a model's loading.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
         task.cancel()
 
     with suppress(NotImplementedError):  # Windows

@@ -46,6 +46,33 @@ def test_ctrl_c_ends_the_command(times: int, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+BLOCKED = """
+import asyncio, time
+from tintype.cli.interrupt import run
+
+async def work():
+    try:
+        print("working", flush=True)
+        await asyncio.sleep(100)
+    finally:
+        print("blocked", flush=True)
+        time.sleep(100)
+
+run(work())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_a_second_ctrl_c_ends_cleanup_that_blocks() -> None:
+    """Freeing a model that is still being loaded blocks the event loop; the second signal does not wait for it."""
+    with subprocess.Popen([sys.executable, "-P", "-c", BLOCKED], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        for line in (b"working\n", b"blocked\n"):
+            assert process.stdout.readline() == line
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=50) == 130
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ending_tasks_are_not_cancelled() -> None:
     """A task that is about to end is not cancelled: gRPC would print a traceback."""
