@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..files import ModelFileError, label, read_json
 from .archive import MAX_BYTES, SUFFIX, StoredVariant, Variant, unpack
 from .fields import SHAPING
-from .keys import shaping, shown
+from .keys import NoTemplate, shaping, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,8 @@ def find(kind: str, config: Mapping[str, Any], extra: Path | None = None) -> Tem
     """Return the template of a component with this `config`; the folder `extra` is searched first.
 
     Raises:
-        ModelFileError: a field of the configuration is unknown, no template fits, or an index is damaged.
+        NoTemplate: a field of the configuration is unknown, or no template fits.
+        ModelFileError: a field has a value of the wrong type, or an index is damaged.
     """
     wanted = shaping(kind, config)
     templates = [*(read_index(extra) if extra else ()), *installed()]
@@ -83,7 +84,7 @@ def find(kind: str, config: Mapping[str, Any], extra: Path | None = None) -> Tem
     fitting = (template for template in alike if template.config == wanted)
     if found := next(fitting, None):
         return found
-    raise ModelFileError(_no_template(kind, wanted, alike))
+    raise NoTemplate(_no_template(kind, wanted, alike))
 
 
 @cache
@@ -139,15 +140,14 @@ def _variant(entry: Mapping[str, Any]) -> StoredVariant:
 
 def _no_template(kind: str, wanted: Mapping[str, Any], alike: list[Template]) -> str:
     """Return the message for a configuration that no template fits, with the nearest one."""
-    advice = "`tintype export` makes a model folder of it, with torch"
     if not alike:
-        return f"there is no template of kind {kind}; {advice}"
+        return f"there is no template of kind {kind}"
     nearest = min(alike, key=lambda template: len(_differences(wanted, template.config)))
     found = _differences(wanted, nearest.config)
     values = ((field, repr(wanted[field]), repr(nearest.config.get(field))) for field in found[:MAX_FIELDS])
     differing = [f"{field} is {shown(own)}, not {shown(its)}" for field, own, its in values]
     rest = [f"{len(found) - MAX_FIELDS} more fields"] if len(found) > MAX_FIELDS else []
-    return f"no template fits; the nearest is {nearest.name}, but {', '.join([*differing, *rest])}; {advice}"
+    return f"no template fits; the nearest is {nearest.name}, but {', '.join([*differing, *rest])}"
 
 
 def _differences(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

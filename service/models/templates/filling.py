@@ -15,7 +15,7 @@ from ..weights.tensor_files import TensorFiles
 from .archive import Variant
 from .catalogue import find
 from .filled_template import FilledTemplate
-from .keys import kind_of
+from .keys import NoTemplate, kind_of
 from .layout import WeightUses, external_weights
 from .onnx_pb2 import ModelProto
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FLOAT32_KINDS = ("dc_encoder", "dc_decoder", "gemma")
 """Components that overflow in float16: linear attention that divides by sums, and Gemma, which is published in bfloat16
 and whose hidden states grow with each layer."""
+ADVICE = "make a model folder with `tintype export`, or templates of your own for --templates (see docs/templates.md)"
 OTHER_HALVES = {"encoder": ("decoder.", "post_quant_conv."), "decoder": ("encoder.", "quant_conv.")}
 """Tensors of the other half of a VAE, which is in the same file, by the end of the kind."""
 
@@ -59,6 +60,7 @@ def fill_components(
     """
     graphs: dict[str, GraphSource] = {}
     faults: list[str] = []
+    advice: list[str] = []
     for name in names:
         try:
             if found := find_one(name):
@@ -66,8 +68,9 @@ def fill_components(
                 graphs[name] = fill_component(name, kind, found.config, found.weights, options, adapters=adapters)
         except ModelFileError as error:
             faults.append(str(error))
+            advice = [ADVICE] if isinstance(error, NoTemplate) else advice
     if faults:
-        raise ModelFileError("; ".join(dict.fromkeys(faults)))
+        raise ModelFileError("; ".join(dict.fromkeys(faults + advice)))
     return graphs
 
 
@@ -85,13 +88,14 @@ def fill_component(
     Only the headers of the weights are read.
 
     Raises:
-        ModelFileError: there is no template for the component, or a tensor is missing, has another shape or format, or
-            is unknown.
+        NoTemplate: there is no template for the component, or a tensor is missing, has another shape or format, or is
+            unknown.
+        ModelFileError: a configuration, a file of weights or an index of templates is damaged.
     """
     try:
         template = find(kind, config, options.templates)
     except ModelFileError as error:
-        raise ModelFileError(f"{component}: {error}") from error
+        raise type(error)(f"{component}: {error}") from error
     has_half = any(each.variant.half for each in template.variants)
     half = has_half and kind not in FLOAT32_KINDS and not config.get("force_upcast")
     return fill_template(template, component, weights, options, adapters=adapters, half=half)
@@ -109,7 +113,8 @@ def fill_template(
     """Return a template with published weights; without `half` it computes in float32 on every provider.
 
     Raises:
-        ModelFileError: a tensor is missing, has another shape or format, or is unknown.
+        NoTemplate: a tensor is missing, has another shape or format, or is unknown.
+        ModelFileError: a file of weights is damaged.
     """
     data = template.read(Variant(half=False, adapters=adapters))
     model = ModelProto.FromString(data)
@@ -119,10 +124,8 @@ def fill_template(
     try:
         links = link(shapes, tensors, weights, tuple(weights.scope + name for name in others))
     except ModelFileError as error:
-        raise ModelFileError(
-            f"{label(weights.files[0])} does not fit the template {template.name}; {error}. "
-            "Export the model with `tintype export` if it has another architecture"
-        ) from error
+        message = f"{label(weights.files[0])} does not fit the template {template.name}; {error}"
+        raise NoTemplate(message) from error
     uses = WeightUses(model, shapes)
     return FilledTemplate(
         component=component,

@@ -13,6 +13,11 @@ from .fields import IGNORED, SHAPING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+
+class NoTemplate(ModelFileError):
+    """A component has no template."""
+
+
 # Class of a module -> kind of its graph. Those in PAIRS have two, by the component's suffix.
 CLASSES = {
     "CLIPTextModel": "clip",
@@ -55,7 +60,8 @@ def kind_of(class_name: str, component: str, *, masked: bool = False) -> str:
     `masked` chooses the graph whose padding is masked, for a text encoder that can have both.
 
     Raises:
-        ModelFileError: the class is not supported.
+        NoTemplate: the class is not supported.
+        ModelFileError: the component is not half of a VAE.
     """
     if class_name in PAIRS:
         half = component.removeprefix("vae_")
@@ -63,9 +69,7 @@ def kind_of(class_name: str, component: str, *, masked: bool = False) -> str:
             raise ModelFileError(f"{component} must be vae_encoder or vae_decoder to be an {class_name}")
         return f"{PAIRS[class_name]}_{half}"
     if class_name not in CLASSES:
-        raise ModelFileError(
-            f"{component} is a {shown(class_name)}, which has no template: export the model with `tintype export`"
-        )
+        raise NoTemplate(f"{component} is a {shown(class_name)}, which has no template")
     kind = CLASSES[class_name]
     return MASKED.get(kind, kind) if masked else kind
 
@@ -76,12 +80,13 @@ def shaping(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     Fields that the configuration lacks have the default of their class.
 
     Raises:
-        ModelFileError: a field is neither known nor null, false or empty, or has a value of the wrong type.
+        NoTemplate: a field is neither known nor null, false or empty.
+        ModelFileError: a field has a value of the wrong type.
     """
     known, ignored = SHAPING[kind], IGNORED[kind]
     for field, value in config.items():
         if value and field not in known and field not in ignored and not field.startswith("_"):
-            raise ModelFileError(f"{shown(field)} is not known for graphs of kind {kind}; got {shown(value)}")
+            raise NoTemplate(f"{shown(field)} is not known for graphs of kind {kind}; got {shown(value)}")
     fields = {field: _listed(config.get(field, default)) for field, default in known.items()}
     fields |= {field: _collapsed(fields[field]) for field in SPREAD & fields.keys()}
     fields = _NORMALISE.get(kind, dict)(fields)

@@ -13,6 +13,7 @@ from tintype.service.models.folder.reader import read_manifest, verify
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.residency.slot import Slot
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
+from tintype.service.models.templates.filling import ADVICE
 from tintype.service.numerics import Prediction
 
 if TYPE_CHECKING:
@@ -171,12 +172,14 @@ def test_all_faults_are_reported_together(foreign: Path) -> None:
 
 
 def test_components_without_a_template_are_named(foreign: Path) -> None:
-    """A folder of weights whose classes have no template gets one message, with what to do."""
+    """A folder of weights whose classes have no template gets one message, which says once what to do."""
     for graph in foreign.glob("*/model.onnx"):
         graph.rename(graph.with_name("model.safetensors"))
     (foreign / "vae_decoder").rename(foreign / "vae")
-    with pytest.raises(ModelBroken, match=r"unet is a .*, which has no template: export the model with"):
+    with pytest.raises(ModelBroken, match=r"unet is a .*, which has no template; ") as caught:
         read_manifest(foreign)
+    assert str(caught.value).count("tintype export") == 1
+    assert str(caught.value).endswith("; " + ADVICE)
 
 
 def test_wrong_paths_take_one_line(tmp_path: Path) -> None:
