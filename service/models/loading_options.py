@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from threading import Event
 
 
 class Precision(StrEnum):
@@ -35,6 +36,7 @@ class LoadingOptions:
     - `cache`: the folder for converted weights.
     - `templates`: a folder with further templates, searched first.
     - `additions`: the folder that has `NAME/loras` and `NAME/embeddings` of models that are not folders of their own.
+    - `stop`: once it is set, no weights are converted any more.
     """
 
     precision: Precision = Precision.AUTO
@@ -45,6 +47,7 @@ class LoadingOptions:
     cache: Path = Path("~/.cache/tintype/weights")
     templates: Path | None = None
     additions: Path | None = None
+    stop: Event = field(default_factory=Event, compare=False, repr=False)
 
 
 DEFAULTS = LoadingOptions()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, ModelNotFound
@@ -31,7 +33,7 @@ class Catalogue:
     def __init__(self, paths: Sequence[Path] = (), loading: LoadingOptions = DEFAULTS) -> None:
         self._slots: dict[str, Slot] = {}
         self._paths: dict[str, Path] = {}
-        self._loading = loading
+        self._loading = replace(loading, stop=Event())
         for path in paths or [BUILTIN]:
             self._add(Path(path))
 
@@ -64,6 +66,10 @@ class Catalogue:
             with suppress(ModelBroken):
                 slot.manifest = manifest = read_manifest(self._paths[slot.name], self._loading)
         return manifest
+
+    def stop_converting(self) -> None:
+        """Let loads fail as soon as they convert another weight."""
+        self._loading.stop.set()
 
     def _add(self, path: Path) -> None:
         try:

@@ -81,8 +81,7 @@ class Repository:
         self._queue = LoadQueue(
             self._catalogue, memory, self._grace, load=lambda s: self._loader.submit(self._load, s), evict=self._evict
         )
-        self._clock = count(1)
-        self._closed = False
+        self._clock, self._closed = count(1), False
 
     @property
     def default(self) -> str:
@@ -227,6 +226,7 @@ class Repository:
 
     def close(self) -> None:
         """Stop loading and unload all models; blocks until they are freed."""
+        self._catalogue.stop_converting()
         with self._freer.locked():
             self._closed = True
             self._queue.close()

@@ -7,6 +7,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...errors import Cancelled
 from ..wire_format import map_file
 from .cuda_graphs import DEVICE_ACCESS
 from .device_buffers import DeviceBuffers
@@ -165,7 +166,7 @@ def _open_session(
                 options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(content.folder))
             session = onnxruntime().InferenceSession(content.model, options, providers, enable_fallback=0)
     except Exception as error:
-        if not graphs:
+        if not graphs or isinstance(error, Cancelled):
             raise
         log.warning("%s runs without CUDA graphs: %s", source.component, error)
         return _open_session(settings, engine, graphs=False)

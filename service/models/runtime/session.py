@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import GenerationFailed, OutOfMemory
+from ...errors import Cancelled, GenerationFailed, OutOfMemory
 from ..files import ModelFileError
 from .array_cache import ArrayCache, freeze
 from .graph import is_out_of_memory
@@ -43,12 +43,13 @@ class Session:
     Raises:
         ModelFileError: the file is not a graph, is damaged, or needs an operator that this onnxruntime lacks.
         OutOfMemory: the graph does not fit into memory.
+        Cancelled: loading was stopped.
     """
 
     def __init__(self, source: GraphSource, runtime: Runtime) -> None:
         try:
             self._session = runtime.open(source)
-        except OutOfMemory:
+        except (Cancelled, OutOfMemory):
             raise
         except Exception as error:
             if is_out_of_memory(error):

@@ -19,7 +19,7 @@ from .layout import Layout, WeightUses, external_weights
 from .onnx_pb2 import ModelProto, TensorProto
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from io import FileIO
 
     from numpy.typing import NDArray
@@ -97,8 +97,10 @@ class GraphFilling:
         """Bytes of the weights that are written, about."""
         return sum(self._written(step) for step in self._steps)
 
-    def fill(self, writer: WeightWriter, base: Path) -> bytes:
+    def fill(self, writer: WeightWriter, base: Path, check: Callable[[], None] = lambda: None) -> bytes:
         """Write what must be written, and return the graph, whose names of files are relative to `base`.
+
+        `check` is called before each weight; an error that it raises ends the filling.
 
         Raises:
             ModelFileError: a number does not fit into the format.
@@ -107,6 +109,7 @@ class GraphFilling:
         with self._files.reader() as reader:
             ends = _Ends(reader, writer, base)
             for step in self._steps:
+                check()
                 if not (step.quantized and self._quantize(step, ends)):
                     self._place(step, ends)
         self._uses.finish()

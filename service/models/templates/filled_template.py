@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ...errors import Cancelled
 from ..files import label
 from ..graph_source import GraphContent
 from ..loading_options import Precision
@@ -119,7 +120,9 @@ class FilledTemplate:
         Raises:
             ModelFileError: a published file has changed, or a number does not fit into float16.
             OSError: a file cannot be read, or the disk is full.
+            Cancelled: `options.stop` is set.
         """
+        self._check()
         self.tensors.check_unchanged()
         template, cache, settings = self._read(provider), self._cache(), self._settings(provider)
         key = self._key(provider, template)
@@ -133,20 +136,25 @@ class FilledTemplate:
             work = "quantizing" if settings.quantizer else "converting"
             log.info("%s: %s weights, %.1f GB", self.component, work, size / 1e9)
         if not size:
-            yield GraphContent(filling.fill(WeightWriter(), base), base)
+            yield GraphContent(filling.fill(WeightWriter(), base, self._check), base)
         elif settings.layout is Layout.KEPT or self.options.mapped or settings.quantizer:
             cache.make(key, size, self.label, lambda folder: self._write_entry(filling, folder, cache.root / key, base))
             yield _content(cache.use(key), base)
         else:
             with cache.temporary(size, self.label) as folder:
                 with closing(WeightWriter(folder / WEIGHTS, split=True)) as writer:
-                    graph = filling.fill(writer, base)
+                    graph = filling.fill(writer, base, self._check)
                 yield GraphContent(graph, base)
+
+    def _check(self) -> None:
+        """Raise Cancelled if loading must stop."""
+        if self.options.stop.is_set():
+            raise Cancelled(f"{self.label} is not loaded: tintype is ending")
 
     def _write_entry(self, filling: GraphFilling, folder: Path, final: Path, base: Path) -> dict[str, Any]:
         """Write graph and weights into `folder`, which will be renamed to `final`; return the entry's card."""
         with closing(WeightWriter(folder / WEIGHTS, final / WEIGHTS)) as writer:
-            graph = filling.fill(writer, base)
+            graph = filling.fill(writer, base, self._check)
             writer.sync()
             size = writer.size
         (folder / GRAPH).write_bytes(graph)

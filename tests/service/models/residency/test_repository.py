@@ -14,6 +14,8 @@ import pytest
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, ModelNotFound, Unavailable
 from tintype.service.models import ModelState, Repository
+from tintype.service.models.loading_options import DEFAULTS, LoadingOptions
+from tintype.service.models.residency import catalogue
 from tintype.service.models.runtime.providers import ProviderUnavailable
 
 if TYPE_CHECKING:
@@ -180,6 +182,17 @@ def test_a_closed_repository_loads_nothing(folders: list[Path]) -> None:
     assert repository.status("a").state is ModelState.UNLOADED
     with pytest.raises(Unavailable):
         repository.load("a")
+
+
+def test_closing_stops_the_converting_of_weights(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`close` sets `stop` for the models of this repository, not for those of another one."""
+    seen: list[LoadingOptions] = []
+    read = catalogue.read_manifest
+    monkeypatch.setattr(catalogue, "read_manifest", lambda path, loading: seen.append(loading) or read(path, loading))
+    with Repository(folders[:1]), Repository(folders[:1]) as other:
+        other.close()
+        assert [loading.stop.is_set() for loading in seen] == [False, True]
+    assert not DEFAULTS.stop.is_set()
 
 
 def test_many_threads_load_one_model_once(folders: list[Path], loader: Loader) -> None:

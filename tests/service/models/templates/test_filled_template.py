@@ -25,6 +25,7 @@ from tests.support.models.small_template import (
     write_stored,
     write_weights,
 )
+from tintype.service.errors import Cancelled
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.loading_options import LoadingOptions, Precision
 from tintype.service.models.templates import filled_graph
@@ -410,6 +411,27 @@ def test_halves_of_a_vae_share_a_file(tmp_path: Path, cache: Path, kind: str) ->
             LoadingOptions(cache=cache),
             adapters=False,
         )
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_converting_stops_between_weights(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, *, mapped: bool
+) -> None:
+    """Once `stop` is set, no further weight is written, nothing is left, and the source opens no more."""
+    source = fill(write_weights(tmp_path / "m.safetensors", "F16"), cache, mapped=mapped)
+    write, written = filled_graph.WeightWriter.write, []
+
+    def write_and_stop(*given: Any) -> filled_graph.Place:
+        source.options.stop.set()
+        written.append(given)
+        return write(*given)
+
+    monkeypatch.setattr(filled_graph.WeightWriter, "write", write_and_stop)
+    for _ in range(2):
+        with pytest.raises(Cancelled, match=r"m\.safetensors is not loaded: tintype is ending"), source.open("cpu"):
+            pass
+    assert len(written) == 1
+    assert files_in(cache) == []
 
 
 @pytest.mark.parametrize("mapped", [False, True])
