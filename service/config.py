@@ -125,6 +125,18 @@ class ServiceConfig(Common):
         if self.precision not in PRECISIONS:
             raise ValueError(f"{flag('precision')} must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
 
+    def check(self) -> None:
+        """Raise ValueError if a number is negative, or a path to read from cannot be read."""
+        for name in ("threads", "grace", "memory", "arena", "lame_duck"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{flag(name)} must be at least 0; got {getattr(self, name):g}")
+        for name in ("text_encoders", "vae", "templates"):
+            path: Path | None = getattr(self, name)
+            try:
+                path.stat() if path else None
+            except OSError as error:
+                raise ValueError(f"{flag(name)} {path} can't be read: {error.strerror}") from error
+
     @property
     def address(self) -> str:
         """The address that the server listens on, HOST:PORT."""

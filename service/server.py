@@ -181,10 +181,8 @@ def _repository(config: ServiceConfig, existing: Repository | None) -> Generator
     if existing is not None:
         yield existing
         return
-    for name in ("threads", "grace", "memory", "arena", "lame_duck"):
-        if getattr(config, name) < 0:
-            raise ServeError(f"--{name.replace('_', '-')} must be at least 0; got {getattr(config, name):g}")
     try:
+        config.check()
         opened = Repository(
             config.models,
             providers=config.providers,

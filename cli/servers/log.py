@@ -56,15 +56,20 @@ class JsonFormatter(logging.Formatter):
 FORMATTERS: dict[str, type[TextFormatter | JsonFormatter]] = {"text": TextFormatter, "json": JsonFormatter}
 
 
+def check(settings: Common) -> None:
+    """Raise UserError if the level or the format is unknown."""
+    for name, choices in (("log_level", LOG_LEVELS), ("log_format", LOG_FORMATS)):
+        if getattr(settings, name) not in choices:
+            raise UserError(f"{flag(name)} must be one of {', '.join(choices)}; got {getattr(settings, name)!r}")
+
+
 def configure(server: str, settings: Common) -> None:
     """Set up the log on stderr, with the name of the server in each line.
 
     Raises:
         UserError: the level or the format is unknown.
     """
-    for name, choices in (("log_level", LOG_LEVELS), ("log_format", LOG_FORMATS)):
-        if getattr(settings, name) not in choices:
-            raise UserError(f"{flag(name)} must be one of {', '.join(choices)}; got {getattr(settings, name)!r}")
+    check(settings)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATTERS[settings.log_format](server))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]

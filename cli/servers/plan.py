@@ -12,6 +12,7 @@ from tintype.service.config import ServiceConfig
 
 from ..errors import UserError
 from ..image_files import mime_type, prepare_folder
+from ..settings.checks import local_service
 from ..settings.sources import Sources
 from ..settings.values import parse_path, split_address
 from .log import configure
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from pathlib import Path
 
-WITHOUT_MODELS: dict[str, Any] = {"models": (), "text_encoders": None, "vae": None}
+MODELS = ("models", "text_encoders", "vae")
 PROMPT = "A serene mountain lake at sunset"
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared with, not bound to
 
@@ -46,7 +47,7 @@ def make_plan(arguments: Namespace) -> UpPlan:
     Models on the hub are downloaded last, after all checks.
     """
     sources = Sources.gather(vars(arguments))
-    service, gateway = sources.config(ServiceConfig, **WITHOUT_MODELS), sources.config(GatewayConfig)
+    service, gateway = local_service(sources), sources.config(GatewayConfig)
     configure("up", service)
     gateway.check_access()
     service.check_access()
@@ -61,7 +62,7 @@ def make_plan(arguments: Namespace) -> UpPlan:
         raise UserError(f"--grpc and --rest are both {gateway.rest}; they need different ports")
     grpc, rest = claim_port(service.grpc, "--grpc"), claim_port(gateway.rest, "--rest")
     prompt, output = _check_prompt(arguments), _prepare_output(arguments)
-    models: dict[str, Any] = sources.values(ServiceConfig, WITHOUT_MODELS)
+    models: dict[str, Any] = sources.values(ServiceConfig, MODELS)
     return UpPlan(
         service=replace(service, grpc=grpc, **models),
         gateway=replace(gateway, rest=rest, grpc=reachable(grpc)),

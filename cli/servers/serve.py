@@ -11,10 +11,11 @@ from tintype.gateway.http.process import raise_open_file_limit
 from tintype.service.config import ServiceConfig
 
 from ..errors import UserError
-from ..settings.definitions import section_of
+from ..settings.checks import local_service
+from ..settings.definitions import SECTIONS, section_of
 from ..settings.printing import find_problems, format_config
 from ..settings.sources import Sources, warn_of_unknown_variables
-from .log import configure
+from .log import check, configure
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -55,6 +56,8 @@ def print_config(sources: Sources, *sections: str) -> int:
     print(format_config(sources, sections), end="")
     for problem in find_problems(sources, sections):
         raise UserError(problem)
+    for config in map(SECTIONS.__getitem__, sections):
+        check(local_service(sources) if config is ServiceConfig else sources.config(config))
     return 0
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -21,6 +21,9 @@ from tintype.service.models import ModelState, ModelStatus
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.transport import KEEPALIVE_OPTIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -330,3 +333,11 @@ def test_invalid_settings_are_refused() -> None:
     assert start_error(make_config(queue=0)) == "--queue must be at least 1; got 0"
     assert start_error(make_config(threads=-1)) == "--threads must be at least 0; got -1"
     assert start_error(make_config(grace=-0.5)) == "--grace must be at least 0; got -0.5"
+
+
+@pytest.mark.parametrize("name", ["vae", "text_encoders", "templates"])
+@pytest.mark.usefixtures("installed_fakes")
+def test_missing_paths_are_refused(tmp_path: Path, name: str) -> None:
+    """A path that does not exist is refused, also if no model would read it."""
+    error = start_error(make_config(**{name: tmp_path / "nope"}))
+    assert error == f"--{name.replace('_', '-')} {tmp_path / 'nope'} can't be read: No such file or directory"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import tintype
+from tintype.cli import main
 from tintype.cli.settings.definitions import SECTIONS
 from tintype.cli.settings.file import read_file
 from tintype.cli.settings.printing import find_problems, format_config
@@ -97,3 +98,24 @@ def test_print_config_starts_nothing(tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert "--memory must be a size" in wrong.stderr
     assert "[gateway]" not in wrong.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--precision", "int7"], "--precision must be one of auto, "),
+        (["--log-level", "loud"], "--log-level must be one of debug, "),
+        (["--threads", "-1"], "--threads must be at least 0; got -1"),
+        (["--vae", "nope"], "nope can't be read: No such file or directory"),
+        (["--templates", "nope"], "nope can't be read: No such file or directory"),
+    ],
+)
+def test_print_config_checks_as_up_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], expected: str
+) -> None:
+    """A value that `up` refuses is refused after the settings are printed, and by `up` itself."""
+    for more in (["--print-config"], []):
+        assert main(["up", *flags, *more, "--data", str(tmp_path)]) == 2
+        printed = capsys.readouterr()
+        assert expected in printed.err
+        assert ("[service]" in printed.out) is bool(more)
