@@ -93,6 +93,8 @@ class TensorFiles:
             ModelFileError: a file was changed, replaced or removed.
         """
         if path := self.changed():
+            if not path.exists():
+                raise ModelFileError(f"{label(path)} is missing")
             raise ModelFileError(f"{label(path)} has changed since the model was read; load the model again")
 
     def changed(self) -> Path | None:
