@@ -14,6 +14,7 @@ import atexit
 import errno
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 PARTIAL = ".tintype-partial-"  # begins the names of folders in use
 CARD = "card.json"  # describes an entry; it is the last file that is written, and its time that of the last use
 KIND = "converted weights"  # marks the cards of entries, since users may choose a folder with other contents
-GIGABYTE = 1e9
+MEBIBYTE = 2**20
 MARGIN = 2**26  # bytes that must stay free
 
 
@@ -91,7 +92,11 @@ class WeightCache:
 
     def _prepare(self, size: int, what: str) -> None:
         """Make the folder, remove what is not used any more, and check the space on the disk."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            raise OSError(f"--weights-cache {self.root} cannot be used as a folder: {reason}") from error
         _remove_leftovers(self.root)
         for folder in _entries(self.root):
             if _is_outdated(folder):
@@ -100,7 +105,8 @@ class WeightCache:
         free = shutil.disk_usage(self.root).free
         if free < size + MARGIN:
             raise OSError(
-                f"{what} needs {size / GIGABYTE:.2f} GB in {self.root}, where {free / GIGABYTE:.2f} GB are free: "
+                f"{what} needs {math.ceil((size + MARGIN) / MEBIBYTE):,} MiB in {self.root}, "
+                f"where {free // MEBIBYTE:,} MiB are free: "
                 f"free some space, or choose a folder on another disk with --weights-cache"
             )
 
