@@ -29,9 +29,23 @@ MAX_HEADER = 2**24  # bytes; those of the largest published files have less than
 MAX_BYTES = 2**33  # of one file; the largest published adapters have half of that
 MAX_TENSORS = 100_000  # of one file; the largest published models have a few thousand
 MAX_AXES = 64  # of one tensor, as in PyTorch; the product of more takes time that grows with their square
+MAX_DIGITS = 20  # of a number in a header, as a file's size has
 MAX_NAME = 120  # characters of a name in a message
 METADATA = "__metadata__"
 OFFSETS = "data_offsets"
+START = 64  # bytes that tell a format
+
+PICKLE = "a pickle, which can run any code when it is read, so tintype never reads one: use the .safetensors version"
+WEB_PAGE = "a web page: the download failed, or needs a login"
+# First bytes of files that are published under the same names.
+MAGICS = (
+    (b"GGUF", "a GGUF file: use the .safetensors version"),
+    (b"PK\x03\x04", PICKLE),
+    *((bytes((0x80, protocol)), PICKLE) for protocol in range(6)),
+    (b"version https://git-lfs", "a pointer of Git LFS to a file that was not downloaded: run `git lfs pull`"),
+    *((start, WEB_PAGE) for start in (b"<!DOCTYPE", b"<!doctype", b"<html")),
+    (b"\x7fELF", "a program"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +144,32 @@ def _read_header(path: Path, most: int) -> tuple[int, int, dict[str, Any]]:
     if size > most:
         raise ModelFileError(f"{label(path)} must have at most {most} bytes, not {size}")
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        start = file.read(START)
+        if other := other_format(start):
+            raise ModelFileError(f"{label(path)} is {other}")
+        length = int.from_bytes(start[:8], "little")
         if not 0 < length <= size - 8:
             raise ModelFileError(f"{label(path)} is not a safetensors file, or is cut off")
         if length > MAX_HEADER:
             raise ModelFileError(f"{label(path)} must have a header of at most {MAX_HEADER} bytes, not {length}")
+        file.seek(8)
         header = file.read(length)
     if header.count(OFFSETS.encode()) > MAX_TENSORS:  # found before the header's tensors take memory
         raise ModelFileError(f"{label(path)} must have at most {MAX_TENSORS} tensors")
-    fields = json.loads(header, object_pairs_hook=_without_duplicates)
+    fields = json.loads(header, object_pairs_hook=_without_duplicates, parse_int=_whole_number)
     return 8 + length, size, _object(fields, "its header")
+
+
+def other_format(start: bytes) -> str | None:
+    """Return what a file with these first bytes is, if it is of another known format."""
+    # The header's length comes first, and may begin like any other format; the header itself begins with a brace.
+    return None if start[8:9] == b"{" else next((what for magic, what in MAGICS if start.startswith(magic)), None)
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"its header is not valid: a number has {len(digits)} digits")
+    return int(digits)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

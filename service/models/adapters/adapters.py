@@ -92,7 +92,9 @@ class Adapters:
         try:
             return self._cache.get(name)
         except ModelFileError as error:
-            raise InvalidField("loras", f"adapter {name!r} {error}") from error
+            # An error of the file begins with its label, one of the adapter is a predicate.
+            colon = ":" * str(error).startswith(f"{FOLDER}/{name}{SUFFIX}")
+            raise InvalidField("loras", f"adapter {name!r}{colon} {error}") from error
 
     def _combined_inputs(self, component: str, rows: tuple[AdapterWeights, ...]) -> dict[str, Array]:
         sums = [self._summed(component, adapters) for adapters in rows]

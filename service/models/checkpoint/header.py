@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from ..files import ModelFileError, label
-from ..safetensors import TensorFile, printable
+from ..safetensors import START, TensorFile, other_format, printable
 from ..weights.tensor_files import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -18,20 +18,6 @@ if TYPE_CHECKING:
     from ..safetensors import TensorEntry
 
 SUFFIXES = (".safetensors", ".sft")
-
-PICKLE = (
-    "a pickle, which can run any code when it is read, so tintype never reads one: use the .safetensors of this model"
-)
-WEB_PAGE = "a web page: the download failed, or needs a login"
-# First bytes of files that are published under the same names.
-MAGICS = (
-    (b"GGUF", "a GGUF file: use the .safetensors of this model"),
-    (b"PK\x03\x04", PICKLE),
-    *((bytes((0x80, protocol)), PICKLE) for protocol in range(6)),
-    (b"version https://git-lfs", "a pointer of Git LFS to a file that was not downloaded: run `git lfs pull`"),
-    *((start, WEB_PAGE) for start in (b"<!DOCTYPE", b"<!doctype", b"<html")),
-    (b"\x7fELF", "a program"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +78,9 @@ def _check_format(path: Path) -> None:
     """Raise ModelFileError if a file is of another known format."""
     try:
         with path.open("rb") as file:
-            start = file.read(64)
+            other = other_format(file.read(START))
     except OSError as error:
         raise ModelFileError(f"{label(path)} cannot be read: {error.strerror or error}") from error
-    # The header's length comes first, and may begin like any other format; the header itself begins with a brace.
-    other = None if start[8:9] == b"{" else next((what for magic, what in MAGICS if start.startswith(magic)), None)
     if other:
         raise ModelFileError(f"{label(path)} is {other}")
     if path.suffix.lower() not in SUFFIXES:

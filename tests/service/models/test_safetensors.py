@@ -102,6 +102,10 @@ def test_other_headers_are_rejected(tmp_path: Path, header: bytes) -> None:
     [
         (b"[1]", "is not a safetensors file: its header must be a JSON object, not list"),
         (b'{"__metadata__": [1]}', "is not a safetensors file: __metadata__ must be a JSON object, not list"),
+        (
+            b'{"x": {"dtype": "F32", "shape": [' + b"1" * 5000 + b'], "data_offsets": [0, 4]}}',
+            "is not a safetensors file: its header is not valid: a number has 5000 digits$",
+        ),
         (b'{"x": 7}', ": x must have a dtype, a shape and two data_offsets"),
         (b'{"x": {"dtype": "F32", "shape": 7, "data_offsets": [0, 4]}}', ": x must have a dtype, a shape and two"),
         (b'{"x": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}', r": x has the dtype \['F32'\]; supported"),

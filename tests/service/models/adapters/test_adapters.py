@@ -120,7 +120,7 @@ def test_adapters_in_use_outlive_their_files(adapters: Adapters, tmp_path: Path)
     assert all(np.array_equal(before[name], after[name]) for name in (*before, *after))
     del held
     adapters.read(others)
-    with pytest.raises(InvalidField, match=r"adapter 'ink' .*ink\.safetensors"):
+    with pytest.raises(InvalidField, match=r"adapter 'ink': loras/ink\.safetensors"):
         adapters.check((("ink", 1.0),))
 
 
@@ -177,7 +177,15 @@ def test_unsuitable_adapters_are_rejected(
 def test_a_damaged_file_fails_its_request(adapters: Adapters, tmp_path: Path) -> None:
     """Only the request that names it fails."""
     (tmp_path / "loras" / "odd.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InvalidField, match=r"loras: adapter 'odd' loras/odd\.safetensors is not a safetensors file"):
+    with pytest.raises(InvalidField, match=r"loras: adapter 'odd': loras/odd\.safetensors is not a safetensors file"):
+        adapters.check((("odd", 1.0),))
+
+
+@pytest.mark.parametrize("start", [b"\x80\x02}q\x00.", b"PK\x03\x04"])
+def test_a_pickle_is_named(adapters: Adapters, tmp_path: Path, start: bytes) -> None:
+    """Pickles and torch's archives of them are recognized by their first bytes."""
+    (tmp_path / "loras" / "odd.safetensors").write_bytes(start + bytes(64))
+    with pytest.raises(InvalidField, match=r"adapter 'odd': loras/odd\.safetensors is a pickle, which can run"):
         adapters.check((("odd", 1.0),))
 
 

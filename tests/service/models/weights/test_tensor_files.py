@@ -160,9 +160,9 @@ def test_a_tensor_twice_in_a_header_is_refused(tmp_path: Path) -> None:
         TensorFiles([path])
 
 
-def test_a_million_tensors_are_refused(tmp_path: Path) -> None:
+def test_too_many_tensors_are_refused(tmp_path: Path) -> None:
     """The number of tensors is limited before they take memory."""
-    header = "{" + ",".join(f'"{n}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for n in range(10**6)) + "}"
+    header = "{" + ",".join(f'"{n}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for n in range(200_000)) + "}"
     path = write_header(tmp_path / "a.safetensors", header)
     with pytest.raises(ModelFileError, match=rf"must have at most {MAX_TENSORS} tensors|is not a safetensors file"):
         TensorFiles([path])
