@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CLIP_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
 OPTIONAL = {(Architecture.SD3, "text_encoder_3")}  # zeros replace its output
+ENCODERS_PLACE = "a model's folder that has the text encoders and tokenizers"
 
 
 class CheckpointLayout:
@@ -76,7 +77,7 @@ class CheckpointLayout:
                 folder = self._tokenizers.get(encoder.tokenizer)
                 lacking += [encoder.tokenizer] * bool(not folder or encoder.tokenizer_kind.missing(folder))
         if lacking:
-            yield f"{label(self._file.path)} has no {', '.join(lacking)}: {_ways(lacking)}"
+            yield f"{label(self._file.path)} has no {', '.join(lacking)}: {self._ways(lacking)}"
 
     def graphs(self, family: Family) -> dict[str, GraphSource]:
         """Return the graphs of all components.
@@ -141,9 +142,21 @@ class CheckpointLayout:
             if found:
                 self._components[half] = found
 
+    def _ways(self, lacking: list[str]) -> str:
+        """Return which settings name folders with what is missing, and what the folders of `options` lack."""
+        vae = [name for name in lacking if name in VAE_HALVES]
+        text = [name for name in lacking if name not in VAE_HALVES]
+        settings = (
+            ("--text-encoders", self._options.text_encoders, text, ENCODERS_PLACE),
+            ("--vae", self._options.vae, vae, "a folder or file that has the VAE"),
+        )
+        ways = []
+        for flag, place, names, what in settings:
+            lack = f"{flag} {place} lacks {', '.join(map(self._described, names))}; " if place else ""
+            ways += [f"{lack}set {flag} to {what}"] * bool(names)
+        return " and ".join(ways)
 
-def _ways(lacking: list[str]) -> str:
-    """Return which settings name folders with components and tokenizers."""
-    vae = [name for name in lacking if name in VAE_HALVES]
-    ways = ["--text-encoders to a model's folder that has the text encoders and tokenizers"] * (len(lacking) > len(vae))
-    return f"set {' and '.join(ways + ['--vae to a folder or file that has the VAE'] * bool(vae))}"
+    def _described(self, component: str) -> str:
+        """Return the name of a component or tokenizer, a text encoder's with its class."""
+        class_name = self._index.get(component, ABSENT)[1]
+        return f"{component} ({class_name})" if class_name and component.startswith("text_encoder") else component

@@ -142,6 +142,16 @@ def test_everything_missing(tmp_path: Path, options: LoadingOptions) -> None:
     assert "--vae" in message
 
 
+def test_a_folder_that_lacks_them_is_named(tmp_path: Path, options: LoadingOptions) -> None:
+    """A setting that is given is not asked for without its folder and what that lacks."""
+    (tmp_path / "empty").mkdir()
+    options = replace(options, text_encoders=tmp_path / "empty")
+    (message,) = missing(CheckpointLayout(write(tmp_path, "flux"), options))
+    lack = "lacks text_encoder (CLIPTextModel), text_encoder_2 (T5EncoderModel); set --text-encoders to a model's"
+    assert f": --text-encoders {tmp_path / 'empty'} {lack}" in message
+    assert " and set --vae to" in message
+
+
 def test_missing_parts_are_named_once(tmp_path: Path, options: LoadingOptions) -> None:
     """The reader repeats nothing of that message."""
     with pytest.raises(ModelBroken) as raised:
