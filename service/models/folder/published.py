@@ -12,6 +12,7 @@ from ..adapters.adapters import are_enabled
 from ..checkpoint.elsewhere import vae_component
 from ..files import ModelFileError, read_json
 from ..templates.filling import Component, fill_components
+from ..templates.keys import CLASSES, shown
 from ..weights.pieces import ComponentWeights
 from ..weights.published_files import weight_files
 from .layout import ABSENT, INDEX
@@ -99,4 +100,14 @@ class PublishedFolder:
             raise ModelFileError(f"{INDEX}: {part} must be [library, class]; got {named!r}")
         folder = self._root / part
         weights = ComponentWeights(weight_files(folder, self._options.precision))
-        return Component(named[1], read_json(folder / "config.json"), weights)
+        config = read_json(folder / "config.json")
+        if named[0] == "diffusers":
+            _check_class(part, named[1], config.get("_class_name"))
+        return Component(named[1], config, weights)
+
+
+def _check_class(part: str, named: str, own: object) -> None:
+    """Raise ModelFileError if a configuration names another class than model_index.json, or than its Flax version."""
+    name = str(own or named).removeprefix("Flax")
+    if CLASSES.get(name, name) != CLASSES.get(named, named):
+        raise ModelFileError(f"{part}/config.json: _class_name must be {named}, as in {INDEX}; got {shown(own)}")
