@@ -1,10 +1,11 @@
 """Measure time and memory from a published single file on disk to the first image, in tintype and in diffusers.
 
-    python bench/single_file.py sd1|sdxl WORK [--dtype F32|F16] [--size 512] [--steps 1] [--rounds 2]
+    python bench/single_file.py sd1|sdxl WORK [--dtype F32|F16] [--size 512] [--steps 1] [--rounds 2] [--load]
 
 The file has the names, shapes and size of a published one and random numbers; it is written to WORK once and kept. Each
 measurement is a new process: `tintype generate --model FILE`, and diffusers' `from_single_file` and one call of the
-pipeline, both with the same size, steps and two rows of guidance, alternately. The operating system reports a process's
+pipeline, both with the same size, steps and two rows of guidance, alternately. With `--load` no image is generated:
+each process ends once the model is loaded. The operating system reports a process's
 peak resident memory, which includes pages of mapped files; its peak of anonymous memory is sampled. The page cache is
 warm. Run it in a clone, with the extra `export`.
 """
@@ -40,16 +41,31 @@ file, config, kind, size, steps, out = sys.argv[1:]
 extra = {"safety_checker": None, "feature_extractor": None} if kind == "StableDiffusionPipeline" else {}
 pipeline = getattr(diffusers, kind).from_single_file(
     file, config=config, local_files_only=True, torch_dtype=torch.float32, **extra)
+if steps == "0":
+    raise SystemExit
 with torch.no_grad():
     pipeline(PROMPT, num_inference_steps=int(steps), width=int(size), height=int(size), guidance_scale=7.5,
              generator=torch.Generator().manual_seed(0)).images[0].save(out)
 """.replace("PROMPT", repr(PROMPT))
 
 
+LOAD = """
+import sys, pathlib
+from tintype.service.models import Repository
+from tintype.service.models.loading_options import LoadingOptions
+from tintype.service.models.runtime.provider_options import ProviderOptions
+file, cache, mapped = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3:] == ["--mapped"]
+loading, options = LoadingOptions(cache=cache, mapped=mapped), ProviderOptions(mapped=mapped)
+with Repository([pathlib.Path(file)], providers=("cpu",), loading=loading, options=options) as repository:
+    repository.wait(timeout=3600)
+"""
+
+
 class Measurement(NamedTuple):
-    """Seconds, peak resident memory and peak anonymous memory in GiB of one process."""
+    """Seconds, CPU seconds, peak resident memory and peak anonymous memory in GiB of one process."""
 
     seconds: float
+    cpu: float
     resident: float
     anonymous: float
 
@@ -126,7 +142,8 @@ def measure(command: Sequence[str]) -> Measurement:
     sampler.join()
     if status:
         raise SystemExit(errors.decode(errors="replace")[-2000:])
-    return Measurement(seconds, usage.ru_maxrss * 1024 / GIGABYTE, peaks[0] * 1024 / GIGABYTE)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Measurement(seconds, cpu, usage.ru_maxrss * 1024 / GIGABYTE, peaks[0] * 1024 / GIGABYTE)
 
 
 def _sample(pid: int, peaks: list[int]) -> None:
@@ -145,9 +162,12 @@ def _sample(pid: int, peaks: list[int]) -> None:
 
 def commands(args: argparse.Namespace, file: Path, config: Path) -> dict[str, list[str]]:
     """Return the command of each way."""
-    out, size, steps = str(args.work / "image.png"), str(args.size), str(args.steps)
+    out, size, steps = str(args.work / "image.png"), str(args.size), "0" if args.load else str(args.steps)
+    cache = str(args.work / "weights")
     ours = [sys.executable, "-m", "tintype.cli", "generate", PROMPT, "--model", str(file), "--seed", "0", "-o", out]
-    ours += ["--size", f"{size}x{size}", "--steps", steps, "--guidance", "7.5"]
+    ours += ["--size", f"{size}x{size}", "--steps", steps, "--guidance", "7.5", "--weights-cache", cache]
+    if args.load:
+        ours = [sys.executable, "-c", LOAD, str(file), cache]
     theirs = [sys.executable, "-c", DIFFUSERS, str(file), str(config), PIPELINES[args.kind], size, steps, out]
     return {"tintype": ours, "tintype, mapped": [*ours, "--mapped"], "diffusers": theirs}
 
@@ -161,6 +181,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--load", action="store_true")
     args = parser.parse_args()
     file, config = args.work / f"{args.kind}-{args.dtype}.safetensors", args.work / f"{args.kind}-config"
     args.work.mkdir(parents=True, exist_ok=True)
@@ -176,8 +197,8 @@ def main() -> None:
     medians = {name: Measurement(*map(statistics.median, zip(*found, strict=True))) for name, found in results.items()}
     for name, found in medians.items():
         ratios = ", ".join(f"{own / peer:.2f}" for own, peer in zip(found, medians["diffusers"], strict=True))
-        print(f"{name}: {found.seconds:.1f} s, {found.resident:.2f} GiB resident, {found.anonymous:.2f} GiB anonymous; "
-              f"ratios to diffusers {ratios}")  # fmt: skip
+        memory = f"{found.resident:.2f} GiB resident, {found.anonymous:.2f} GiB anonymous"
+        print(f"{name}: {found.seconds:.1f} s, {found.cpu:.1f} s of CPU, {memory}; ratios to diffusers {ratios}")
 
 
 if __name__ == "__main__":
