@@ -339,5 +339,6 @@ def test_invalid_settings_are_refused() -> None:
 @pytest.mark.usefixtures("installed_fakes")
 def test_missing_paths_are_refused(tmp_path: Path, name: str) -> None:
     """A path that does not exist is refused, also if no model would read it."""
-    error = start_error(make_config(**{name: tmp_path / "nope"}))
+    settings: dict[str, Any] = {name: tmp_path / "nope"}
+    error = start_error(make_config(**settings))
     assert error == f"--{name.replace('_', '-')} {tmp_path / 'nope'} can't be read: No such file or directory"

@@ -14,12 +14,15 @@ import pytest
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, ModelNotFound, Unavailable
 from tintype.service.models import ModelState, Repository
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.loading_options import DEFAULTS, LoadingOptions
 from tintype.service.models.residency import catalogue
 from tintype.service.models.runtime.providers import ProviderUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tintype.service.models.folder.manifest import Manifest
 
 
 def test_the_built_in_model_is_served_without_a_folder(repository: Repository) -> None:
@@ -187,8 +190,12 @@ def test_a_closed_repository_loads_nothing(folders: list[Path]) -> None:
 def test_closing_stops_the_converting_of_weights(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """`close` sets `stop` for the models of this repository, not for those of another one."""
     seen: list[LoadingOptions] = []
-    read = catalogue.read_manifest
-    monkeypatch.setattr(catalogue, "read_manifest", lambda path, loading: seen.append(loading) or read(path, loading))
+
+    def read(path: Path, loading: LoadingOptions) -> Manifest:
+        seen.append(loading)
+        return read_manifest(path, loading)
+
+    monkeypatch.setattr(catalogue, "read_manifest", read)
     with Repository(folders[:1]), Repository(folders[:1]) as other:
         other.close()
         assert [loading.stop.is_set() for loading in seen] == [False, True]
