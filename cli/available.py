@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from .errors import UserError
 from .published_models import FULL, HALF, PUBLISHED, PublishedModel
 from .settings.values import format_size
 from .terminal import format_table
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WEIGHTS, PICKLES = ".safetensors", (".ckpt", ".pt", ".pth", ".bin")
 HEADINGS = ("MODEL", "LICENCE", "DOWNLOAD", "CPU", "GPU", "STEPS", "SIZE", "FOR")
 FOOTER = """
 CPU and GPU: memory for an image of that size, in float32 and in float16, calculated from the number of parameters
@@ -66,6 +71,21 @@ def _commands(model: PublishedModel) -> list[str]:
     start = f"--model {model.replaces_vae} --vae {model.id}" if model.replaces_vae else f"--model {model.id}"
     head = [terms, ""] if model.gated else []
     return [*head, f"  tintype pull {model.id}", f"  tintype up {start}"]
+
+
+def check_missing(path: Path) -> None:
+    """Raise UserError if a path that does not exist is probably meant as a model of the hub, or is a pickle."""
+    if path.suffix in PICKLES:
+        advice = f"name the {WEIGHTS} file of the repository, as OWNER/NAME/FILE{WEIGHTS}"
+        raise UserError(f"there is no file {path}, and {path.suffix} files are pickles, which are not read; {advice}")
+    known = same_name(path.name) if path.absolute().parent == path.cwd() else ""
+    if known:
+        raise UserError(f"there is no folder or file {path}; did you mean {known}?")
+
+
+def same_name(name: str) -> str:
+    """Return the id of the listed model with this name, empty if there is none."""
+    return next((model.id for model in PUBLISHED if model.name.lower() == name.lower()), "")
 
 
 def _find(name: str) -> PublishedModel:

@@ -1,7 +1,6 @@
 """The commands of `tintype`: their flags, help and examples.
 
-The module that runs a command is imported only when the command runs, so that `tintype --help` is fast. Flag values
-stay text here; `settings` and the commands parse them.
+A command's module is imported only when it runs, so that `tintype --help` is fast. Values of flags stay text here.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from importlib import import_module
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
-from .parser import Parser, VersionAction
+from .parser import OnceAction, Parser, VersionAction
 from .settings.definitions import SECTIONS, settings_of
 from .settings.flags import add_config, add_section, add_setting
 from .settings.values import parse_text
@@ -34,6 +33,7 @@ Every setting is a flag, an environment variable and a line of tintype.toml, in 
   --memory 6GiB          TINTYPE_MEMORY=6GiB          memory = "6GiB"
 """
 EXPORT = "export"  # parses its own flags
+ACTIONS = {"--model": OnceAction}  # of `generate`
 SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gateway"])
 # Settings of models that are read from published weights.
 LOADING = ("precision", "mapped", "exact", "text_encoders", "vae", "templates", "weights_cache", "additions")
@@ -135,7 +135,7 @@ def _add_generate(parser: ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", type=_parse_utf8, help="what the image shows")
     parser.add_argument("-o", "--output", metavar="FILE", default="image.png", help=output)
     for flag, metavar, default, text in GENERATION:
-        parser.add_argument(flag, metavar=metavar, default=default, help=text)
+        parser.add_argument(flag, metavar=metavar, default=default, help=text, action=ACTIONS.get(flag, "store"))
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
     _add_service(parser, "address of a running service, HOST:PORT (default: none, run the model in this process)")
     for name in ("providers", "memory", "threads", *LOADING):

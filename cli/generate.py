@@ -17,6 +17,7 @@ from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.limits import RANGES
 
 from . import interrupt
+from .available import same_name
 from .errors import UserError
 from .image_files import mime_type, numbered_path, prepare_folder, save
 from .service_client import connect
@@ -46,6 +47,8 @@ def run(arguments: Namespace) -> int:
     """Make the images, save them, and print the name of each file."""
     warn_of_unknown_variables()
     sources = Sources.gather(vars(arguments))
+    if arguments.model == "":
+        raise UserError("--model must not be empty")
     request, output = build_request(arguments), parse_path(arguments.output)
     if output == STDOUT:
         _check_stdout(request.count)
@@ -142,12 +145,18 @@ def _is_source(model: str) -> bool:
 
 
 def _local_service(sources: Sources, request: pb.GenerateImagesRequest) -> ServiceConfig:
-    """Return the configuration of the service in this process. Models on the hub are downloaded first."""
+    """Return the configuration of the service in this process. Models on the hub are downloaded first.
+
+    Raises UserError.
+    """
     if _is_source(request.model):
         sources = replace(sources, flags={**sources.flags, "models": [request.model]})
         request.model = ""  # it is the only model
     key = secrets.token_urlsafe(32)  # so that other users of this machine have no access
-    return sources.config(ServiceConfig, grpc=LOCAL, api_key=key)
+    config = sources.config(ServiceConfig, grpc=LOCAL, api_key=key)
+    if request.model and not config.models and (known := same_name(request.model)):
+        raise UserError(f"there is no folder or file {request.model}; did you mean {known}?")
+    return config
 
 
 async def _generate(

@@ -62,6 +62,16 @@ class Parser(ArgumentParser):
             raise UserError(f"invalid {str(action.metavar).lower()} {value!r}; {hint}")
 
 
+class OnceAction(Action):
+    """Store the value of a flag that may be given only once, since a flag of that name is repeated elsewhere."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Any, values: Any, flag: str | None = None) -> None:
+        """Store the value, or reject the second one."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{parser.prog.split()[-1]} takes one {flag}")
+        setattr(namespace, self.dest, values)
+
+
 class VersionAction(Action):
     """`--version`: looks up the version only when it is used."""
 

@@ -27,7 +27,8 @@ Config = TypeVar("Config", bound=Common)
 
 
 DEFAULT = "default"
-PARTS = {"vae": "vae", "text_encoders": "text_encoders"}  # what a setting needs of a model on the hub, if not all
+# Settings that name models, and what they need of a model on the hub; empty for all.
+PARTS = {"models": "", "vae": "vae", "text_encoders": "text_encoders"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,19 @@ class Sources:
     def values(self, config: type[Common], names: Iterable[str]) -> dict[str, object]:
         """Return the values of some settings, models as paths. Raises UserError."""
         section, settings = section_of(config), settings_of(config)
-        return {name: self._as_paths(self._find(section, settings[name]).value, PARTS.get(name, "")) for name in names}
+        found = {name: self._find(section, settings[name]).value for name in names}
+        return found | {name: self._as_paths(found[name], PARTS[name]) for name in found if name in PARTS}
 
     def _as_paths(self, value: object, part: str) -> object:
-        """Replace hub ids by the paths of their snapshots, of which `part` is downloaded if necessary."""
+        """Replace hub ids by the paths of their snapshots, of which `part` is downloaded if necessary.
+
+        Raises:
+            UserError: it cannot be downloaded, or a path that does not exist is probably meant as a hub id.
+        """
         if isinstance(value, tuple):
             return tuple(self._as_paths(item, part) for item in value)
+        if isinstance(value, Path) and not os.path.lexists(value):
+            import_module("tintype.cli.available").check_missing(value)
         if not isinstance(value, HubModel):
             return value
         quiet = bool(self.flags.get("quiet"))

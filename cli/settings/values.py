@@ -51,6 +51,13 @@ class WebAddress(UserError, ValueError):
         super().__init__(f"a model on the Hugging Face hub is written OWNER/NAME, not as an address; {example}")
 
 
+class EmptyModel(UserError, ValueError):
+    """A model is an empty text."""
+
+    def __init__(self) -> None:
+        super().__init__("a model must not be empty; name a path or OWNER/NAME")
+
+
 @dataclass(frozen=True, slots=True)
 class HubModel:
     """A model on the Hugging Face hub: OWNER/NAME, with /FILE.safetensors or @REVISION as far as needed."""
@@ -118,6 +125,8 @@ def parse_path(text: str) -> Path:
 
 def parse_model(text: str) -> Path | HubModel:
     """Return the hub id that a text looks like, otherwise a path with `~` expanded. Raises UserError."""
+    if not text:
+        raise EmptyModel
     if "://" in text:
         raise WebAddress(text)
     return HubModel(text) if HUB_MODEL.fullmatch(text) else parse_path(text)

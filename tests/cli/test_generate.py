@@ -80,6 +80,25 @@ def test_file_that_is_missing_is_not_a_name(tmp_path: Path, capsys: pytest.Captu
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--model", "a", "--model", "b"], "generate takes one --model; see"),
+        (["--model", ""], "--model must not be empty"),
+        (["--model", "sd-turbo"], "did you mean stabilityai/sd-turbo?"),
+        (["--model", "owner/name/model.ckpt"], ".ckpt files are pickles, which are not read"),
+    ],
+)
+def test_models_that_cannot_be_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str], expected: str
+) -> None:
+    """One model makes the images, and it is named as it is on the hub."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "x", *flags]) == 2
+    assert expected in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_path_is_not_looked_at_to_tell_it_from_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may lead through a folder without rights; the service names that as the fault of the model."""
 

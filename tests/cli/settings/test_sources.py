@@ -180,6 +180,25 @@ def test_models_on_the_hub_become_paths(tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(wanted) == [("b/c/d.safetensors", ""), ("o/n@v1", ""), ("o/vae", "vae")]
 
 
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("sd-turbo", r"there is no folder or file .*sd-turbo; did you mean stabilityai/sd-turbo\?$"),
+        ("owner/name/model.ckpt", r"\.ckpt files are pickles, which are not read; name the \.safetensors file of the"),
+        ("", r"^--model: a model must not be empty"),
+    ],
+)
+def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, expected: str) -> None:
+    """The message names what was probably meant; a path that exists, or another setting, is used as it is."""
+    monkeypatch.chdir(tmp_path)
+    found = Sources(flags={"models": [model], "data": "sd-turbo"})
+    with pytest.raises(UserError, match=expected):
+        found.config(ServiceConfig)
+    assert found.config(ServiceConfig, models=()).data == Path("sd-turbo")
+    (tmp_path / "sd-turbo").mkdir()
+    assert Sources(flags={"models": ["sd-turbo"]}).config(ServiceConfig).models == (Path("sd-turbo"),)
+
+
 def test_nothing_is_resolved_for_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings that name no model download nothing, whatever the sources hold."""
     monkeypatch.setattr("tintype.cli.pull.resolve_model", lambda *_, **__: pytest.fail("resolved"))

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.cli.settings.values import HubModel, WebAddress, format_size, parse_address, parse_model, parse_size
+from tintype.cli.settings.values import (
+    EmptyModel,
+    HubModel,
+    WebAddress,
+    format_size,
+    parse_address,
+    parse_model,
+    parse_size,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +62,12 @@ def test_an_address_of_a_model_is_refused(page: str) -> None:
         parse_model(f"https://huggingface.co/stabilityai/sd-turbo{page}")
     with pytest.raises(WebAddress, match=r"not as an address; got 'file:///x\.safetensors'$"):
         parse_model("file:///x.safetensors")
+
+
+def test_an_empty_model_is_refused() -> None:
+    """An empty text is not the current folder."""
+    with pytest.raises(EmptyModel, match=r"^a model must not be empty; "):
+        parse_model("")
 
 
 def test_a_hub_id_that_may_be_a_path_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
