@@ -9,14 +9,13 @@ from PIL import Image
 
 from tests.support.command import tintype
 from tests.support.service.fake_hub import FakeHub
-from tests.support.source import ROOT
+from tintype.service.models.residency.catalogue import BUILTIN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
-BUILTIN = ROOT / "service" / "models" / "builtin"
 FILES = {path.relative_to(BUILTIN).as_posix(): path.read_bytes() for path in BUILTIN.rglob("*") if path.is_file()}
 
 
