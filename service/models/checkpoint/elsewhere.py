@@ -16,6 +16,8 @@ from .recognition import VAE_PREFIXES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..loading_options import Precision
+
 TOKENIZERS = Path(__file__).parent / "tokenizers"  # for files without any: CLIP's, with two ways of padding
 CONFIG = "config.json"
 PLACES = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -40,11 +42,12 @@ def tokenizer_folder(encoder: str) -> str:
     return encoder.replace("text_encoder", "tokenizer")
 
 
-def folder_component(folder: Path, class_name: str | None = None) -> Component:
+def folder_component(folder: Path, precision: Precision, class_name: str | None = None) -> Component:
     """Return a component in a folder of diffusers or transformers.
 
     Args:
         folder: Has `config.json` and the weights.
+        precision: Chooses among several variants of the weights.
         class_name: Its class; None for the one that the configuration names.
 
     Raises:
@@ -52,10 +55,10 @@ def folder_component(folder: Path, class_name: str | None = None) -> Component:
     """
     config = read_json(folder / CONFIG)
     name = class_name or str(config.get("_class_name"))
-    return Component(name, config, ComponentWeights(weight_files(folder)))
+    return Component(name, config, ComponentWeights(weight_files(folder, precision)))
 
 
-def vae_component(source: Path, half: str, values: Mapping[str, Any]) -> Component | None:
+def vae_component(source: Path, half: str, values: Mapping[str, Any], precision: Precision) -> Component | None:
     """Return the encoder or decoder of a VAE that the options name; None if the VAE has no such half.
 
     `source` is a model's folder, a VAE's own folder, or a single file with a VAE in it. `values` are the fields of the
@@ -68,7 +71,7 @@ def vae_component(source: Path, half: str, values: Mapping[str, Any]) -> Compone
         folder = next((place for place in (source / "vae", source) if (place / CONFIG).is_file()), None)
         if folder is None:
             raise ModelFileError(f"{label(source)} has neither vae/{CONFIG} nor {CONFIG}: it is not a VAE's folder")
-        return folder_component(folder)
+        return folder_component(folder, precision)
     header = read_header(source)
     prefix = next((p for p in (*VAE_PREFIXES, "") if p + ANCHOR in header), None)
     if prefix is not None and f"{prefix}decoder.up.0.block.0.norm1.weight" in header:

@@ -128,14 +128,14 @@ class CheckpointLayout:
             return None
         place = find_encoder(folder, component, class_name)
         if place and not inside:
-            self._components[component] = folder_component(folder / place, class_name)
+            self._components[component] = folder_component(folder / place, self._options.precision, class_name)
         return place
 
     def _find_vae(self) -> None:
         header, prefix, values = self._file.header, self._file.vae, VAE_VALUES[self._file.architecture]
         for half in VAE_HALVES:
             if self._options.vae:
-                found = vae_component(self._options.vae, half, values)
+                found = vae_component(self._options.vae, half, values, self._options.precision)
             else:
                 inside = prefix is not None and has_half(header, prefix, half)
                 found = vae(header, str(prefix), values) if inside else None

@@ -54,6 +54,8 @@ class PublishedFolder:
         if component == family.vae.decoder_fp32:
             return False
         part = VAE if component.startswith(f"{VAE}_") else component
+        if part == VAE and self._options.vae:
+            return True
         return self._index.get(part, ABSENT) != ABSENT and (self._root / part).is_dir()
 
     def missing(self, family: Family, listed: Mapping[str, str], index: Mapping[str, Any]) -> Iterator[str]:  # noqa: ARG002
@@ -86,10 +88,10 @@ class PublishedFolder:
         return self._vae(component) if component.startswith(f"{VAE}_") else self._read(component)
 
     def _vae(self, half: str) -> Component:
-        own = read_json(self._root / VAE / "config.json")
         if self._options.vae is None:
             return self._read(VAE)
-        found = vae_component(self._options.vae, half, own)
+        own = read_json(self._root / VAE / "config.json", optional=True)
+        found = vae_component(self._options.vae, half, own, self._options.precision)
         if found is None:
             raise ModelFileError(f"--vae {self._options.vae} has no {half.removeprefix(f'{VAE}_')}")
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.folder.families import FAMILIES
 from tintype.service.models.folder.published import PublishedFolder
-from tintype.service.models.loading_options import DEFAULTS
+from tintype.service.models.loading_options import DEFAULTS, Precision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,3 +53,22 @@ def test_another_class_is_refused(tmp_path: Path) -> None:
 def test_names_of_one_class(tmp_path: Path, family: str, named: str, own: object, library: str) -> None:
     """One class, a former name of it, and classes of other libraries are served; here tensors are missing."""
     assert "_class_name" not in refusal(tmp_path, FAMILIES[family], named, own, library)
+
+
+def test_a_vae_of_the_options_replaces_a_missing_one(tmp_path: Path) -> None:
+    """A folder without a VAE is complete with one of the options, whose configuration it then has."""
+    family, folder, vae = FAMILIES["sd"], tmp_path / "model", tmp_path / "other" / "vae"
+    folder.mkdir()
+    vae.mkdir(parents=True)
+    (folder / "model_index.json").write_text("{}")
+    (vae / "config.json").write_text(json.dumps({"_class_name": "AutoencoderTiny", "scaling_factor": 1.0}))
+    for name in ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"):
+        (vae / name).write_bytes(b"\2" + bytes(7) + b"{}")
+    assert not PublishedFolder(folder, DEFAULTS).has(family, "vae_decoder")
+    layout = PublishedFolder(folder, replace(DEFAULTS, vae=vae.parent, precision=Precision.FP16))
+    assert layout.has(family, "vae_decoder")
+    assert not any("vae" in fault for fault in layout.missing(family, {}, {}))
+    assert layout.json("vae_decoder/config.json")["scaling_factor"] == 1
+    assert [path.name for path in layout._vae("vae_decoder").weights.files] == [
+        "diffusion_pytorch_model.fp16.safetensors"
+    ]
