@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import socket
+import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ class UpPlan:
     """The two servers, the prompt of the first image (empty for none), its file, and whether to stop after it.
 
     `origin` says where the default model comes from: a hub id, a path, or empty for the built-in model.
+    `ports` keeps the ports of both servers from other processes until it is closed.
     """
 
     service: ServiceConfig
@@ -39,6 +42,7 @@ class UpPlan:
     prompt: str
     output: Path | None
     check: bool
+    ports: ExitStack
 
 
 def make_plan(arguments: Namespace) -> UpPlan:
@@ -60,17 +64,19 @@ def make_plan(arguments: Namespace) -> UpPlan:
         gateway = replace(gateway, api_key=gateway.api_key or secrets.token_urlsafe(32))
     if service.grpc == gateway.rest and not service.grpc.endswith(":0"):
         raise UserError(f"--grpc and --rest are both {gateway.rest}; they need different ports")
-    grpc, rest = claim_port(service.grpc, "--grpc"), claim_port(gateway.rest, "--rest")
-    prompt, output = _check_prompt(arguments), _prepare_output(arguments)
-    models: dict[str, Any] = sources.values(ServiceConfig, MODELS)
-    return UpPlan(
-        service=replace(service, grpc=grpc, **models),
-        gateway=replace(gateway, rest=rest, grpc=reachable(grpc)),
-        origin=_origin(sources),
-        prompt=prompt,
-        output=output,
-        check=arguments.check,
-    )
+    with ExitStack() as ports:
+        grpc, rest = claim_port(service.grpc, "--grpc", ports), claim_port(gateway.rest, "--rest", ports)
+        prompt, output = _check_prompt(arguments), _prepare_output(arguments)
+        models: dict[str, Any] = sources.values(ServiceConfig, MODELS)
+        return UpPlan(
+            service=replace(service, grpc=grpc, **models),
+            gateway=replace(gateway, rest=rest, grpc=reachable(grpc)),
+            origin=_origin(sources),
+            prompt=prompt,
+            output=output,
+            check=arguments.check,
+            ports=ports.pop_all(),
+        )
 
 
 def _origin(sources: Sources) -> str:
@@ -110,16 +116,22 @@ def _prepare_output(arguments: Namespace) -> Path | None:
     return path
 
 
-def claim_port(address: str, flag: str) -> str:
-    """Check that a server can listen on HOST:PORT, and replace port 0 by a free port. Raises UserError."""
+def claim_port(address: str, flag: str, ports: ExitStack | None = None) -> str:
+    """Check that a server can listen on HOST:PORT, and replace port 0 by a free port. Raises UserError.
+
+    On Linux the port is kept from connections and from other claims until `ports` is closed; there a server that sets
+    SO_REUSEADDR can listen on a port that is bound but not listened on.
+    """
     host, port = split_address(address)
     try:
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-            probe.listen(1)
-            port = probe.getsockname()[1]
+        with ExitStack() as stack:
+            claim = stack.enter_context(socket.socket(family))
+            claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            claim.bind(place)
+            port = claim.getsockname()[1]
+            if ports is not None and sys.platform == "linux":
+                ports.push(stack.pop_all())
     except OSError as error:
         raise UserError(f"cannot listen on {address}: {error.strerror}; choose another address with {flag}") from error
     return address.rpartition(":")[0] + f":{port}"

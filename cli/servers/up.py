@@ -52,7 +52,7 @@ def run(arguments: Namespace) -> int:
 async def _up(plan: UpPlan) -> int:
     """Start both servers, use them, and stop both, the gateway first."""
     delays = () if plan.check else RESTART_DELAYS
-    with stop_signals() as stop:
+    with plan.ports, stop_signals() as stop:
         async with (
             Supervisor("serve", "service", plan.service, stop, delays=delays) as service,
             Supervisor("gateway", "gateway", plan.gateway, stop, delays=delays) as gateway,

@@ -13,7 +13,7 @@ from tests.support.command import tintype
 from tintype.cli.commands import build_parser
 from tintype.cli.errors import UserError
 from tintype.cli.servers import rest_client
-from tintype.cli.servers.plan import make_plan
+from tintype.cli.servers.plan import UpPlan, make_plan
 from tintype.cli.servers.up import format_examples
 from tintype.v1.keyfile import create
 
@@ -25,22 +25,27 @@ pytestmark = pytest.mark.slow
 HERE = ("--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
 
 
+def plan_of(*arguments: str) -> UpPlan:
+    """Return the plan of a command line, without its ports."""
+    plan = make_plan(build_parser().parse_args(arguments))
+    plan.ports.close()
+    return plan
+
+
 def test_gateway_gets_a_key_if_keys_are_required(tmp_path: Path) -> None:
     """If keys are required, the gateway gets a new key for the first image; otherwise it has none."""
-    arguments = build_parser().parse_args(["up", *HERE, "--data", str(tmp_path)])
-    assert make_plan(arguments).gateway.api_key == ""
+    arguments = ("up", *HERE, "--data", str(tmp_path))
+    assert plan_of(*arguments).gateway.api_key == ""
     create(tmp_path / "keys", "alice")
-    keys = [make_plan(arguments).gateway.api_key for _ in range(2)]
+    keys = [plan_of(*arguments).gateway.api_key for _ in range(2)]
     assert keys[0] != keys[1]
     assert min(map(len, keys)) > 40
-    given = build_parser().parse_args(["up", *HERE, "--data", str(tmp_path), "--api-key", "sesame"])
-    assert make_plan(given).gateway.api_key == "sesame"
+    assert plan_of(*arguments, "--api-key", "sesame").gateway.api_key == "sesame"
 
 
 def test_grace_applies_to_both_servers(tmp_path: Path) -> None:
     """`--grace` is one flag for both servers."""
-    arguments = build_parser().parse_args(["up", *HERE, "--data", str(tmp_path), "--grace", "4"])
-    plan = make_plan(arguments)
+    plan = plan_of("up", *HERE, "--data", str(tmp_path), "--grace", "4")
     assert (plan.service.grace, plan.gateway.grace) == (4, 4)
 
 
@@ -99,10 +104,9 @@ def test_check_works_with_and_without_keys(tmp_path: Path) -> None:
 
 def test_origin_of_the_default_model(tmp_path: Path) -> None:
     """The plan has the default model as the settings name it; the built-in model has no origin."""
-    flags = ["up", *HERE, "--data", str(tmp_path)]
-    assert make_plan(build_parser().parse_args(flags)).origin == ""
-    named = build_parser().parse_args([*flags, "--model", str(tmp_path), "--model", "b"])
-    assert make_plan(named).origin == str(tmp_path)
+    flags = ("up", *HERE, "--data", str(tmp_path))
+    assert plan_of(*flags).origin == ""
+    assert plan_of(*flags, "--model", str(tmp_path), "--model", "b").origin == str(tmp_path)
 
 
 @pytest.mark.anyio
