@@ -25,7 +25,7 @@ MODEL_STATE_LOADED: ModelState
 MODEL_STATE_FAILED: ModelState
 
 class GenerateImagesRequest(_message.Message):
-    __slots__ = ("model", "prompt", "negative_prompt", "count", "width", "height", "steps", "guidance_scale", "guidance_rescale", "sampler", "schedule", "eta", "seed", "image", "mask", "strength", "loras", "output", "priority", "timeout", "caller", "prompt_weighting", "quality", "style", "allow_empty_prompt", "embeddings", "earlier_steps")
+    __slots__ = ("model", "prompt", "negative_prompt", "count", "width", "height", "steps", "guidance_scale", "guidance_rescale", "sampler", "schedule", "eta", "seed", "image", "mask", "strength", "loras", "output", "priority", "timeout", "caller", "prompt_weighting", "quality", "style", "allow_empty_prompt", "embeddings", "earlier_steps", "references", "controls", "image_prompts", "clip_skip")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,10 @@ class GenerateImagesRequest(_message.Message):
     ALLOW_EMPTY_PROMPT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     EARLIER_STEPS_FIELD_NUMBER: _ClassVar[int]
+    REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    CONTROLS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    CLIP_SKIP_FIELD_NUMBER: _ClassVar[int]
     model: str
     prompt: str
     negative_prompt: str
@@ -80,7 +84,37 @@ class GenerateImagesRequest(_message.Message):
     allow_empty_prompt: bool
     embeddings: _containers.RepeatedScalarFieldContainer[str]
     earlier_steps: int
-    def __init__(self, model: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., count: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., guidance_rescale: _Optional[float] = ..., sampler: _Optional[str] = ..., schedule: _Optional[str] = ..., eta: _Optional[float] = ..., seed: _Optional[int] = ..., image: _Optional[bytes] = ..., mask: _Optional[bytes] = ..., strength: _Optional[float] = ..., loras: _Optional[_Iterable[_Union[Lora, _Mapping]]] = ..., output: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., caller: _Optional[str] = ..., prompt_weighting: bool = ..., quality: _Optional[str] = ..., style: _Optional[str] = ..., allow_empty_prompt: bool = ..., embeddings: _Optional[_Iterable[str]] = ..., earlier_steps: _Optional[int] = ...) -> None: ...
+    references: _containers.RepeatedScalarFieldContainer[bytes]
+    controls: _containers.RepeatedCompositeFieldContainer[Control]
+    image_prompts: _containers.RepeatedCompositeFieldContainer[ImagePrompt]
+    clip_skip: int
+    def __init__(self, model: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., count: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., guidance_rescale: _Optional[float] = ..., sampler: _Optional[str] = ..., schedule: _Optional[str] = ..., eta: _Optional[float] = ..., seed: _Optional[int] = ..., image: _Optional[bytes] = ..., mask: _Optional[bytes] = ..., strength: _Optional[float] = ..., loras: _Optional[_Iterable[_Union[Lora, _Mapping]]] = ..., output: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., caller: _Optional[str] = ..., prompt_weighting: bool = ..., quality: _Optional[str] = ..., style: _Optional[str] = ..., allow_empty_prompt: bool = ..., embeddings: _Optional[_Iterable[str]] = ..., earlier_steps: _Optional[int] = ..., references: _Optional[_Iterable[bytes]] = ..., controls: _Optional[_Iterable[_Union[Control, _Mapping]]] = ..., image_prompts: _Optional[_Iterable[_Union[ImagePrompt, _Mapping]]] = ..., clip_skip: _Optional[int] = ...) -> None: ...
+
+class Control(_message.Message):
+    __slots__ = ("name", "image", "weight", "start", "end", "mode")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    image: bytes
+    weight: float
+    start: float
+    end: float
+    mode: int
+    def __init__(self, name: _Optional[str] = ..., image: _Optional[bytes] = ..., weight: _Optional[float] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., mode: _Optional[int] = ...) -> None: ...
+
+class ImagePrompt(_message.Message):
+    __slots__ = ("name", "image", "weight")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    image: bytes
+    weight: float
+    def __init__(self, name: _Optional[str] = ..., image: _Optional[bytes] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class Lora(_message.Message):
     __slots__ = ("name", "weight")
@@ -301,7 +335,7 @@ class UnloadModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "is_default", "family", "state", "load_fraction", "error", "provider", "precision", "weights_bytes", "native_sizes", "size_multiple", "defaults", "samplers", "schedules", "loras", "text_to_image", "image_to_image", "inpainting", "created", "license", "description", "qualities", "styles", "provider_options", "embeddings")
+    __slots__ = ("name", "is_default", "family", "state", "load_fraction", "error", "provider", "precision", "weights_bytes", "native_sizes", "size_multiple", "defaults", "samplers", "schedules", "loras", "text_to_image", "image_to_image", "inpainting", "created", "license", "description", "qualities", "styles", "provider_options", "embeddings", "max_references", "requires_references", "controls", "image_adapters")
     class ProviderOptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -334,6 +368,10 @@ class Model(_message.Message):
     STYLES_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    MAX_REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    REQUIRES_REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    CONTROLS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ADAPTERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     is_default: bool
     family: str
@@ -359,7 +397,11 @@ class Model(_message.Message):
     styles: _containers.RepeatedScalarFieldContainer[str]
     provider_options: _containers.ScalarMap[str, str]
     embeddings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., is_default: bool = ..., family: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., load_fraction: _Optional[float] = ..., error: _Optional[str] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ..., weights_bytes: _Optional[int] = ..., native_sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., size_multiple: _Optional[int] = ..., defaults: _Optional[_Union[ModelDefaults, _Mapping]] = ..., samplers: _Optional[_Iterable[str]] = ..., schedules: _Optional[_Iterable[str]] = ..., loras: _Optional[_Iterable[str]] = ..., text_to_image: bool = ..., image_to_image: bool = ..., inpainting: bool = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., license: _Optional[str] = ..., description: _Optional[str] = ..., qualities: _Optional[_Iterable[str]] = ..., styles: _Optional[_Iterable[str]] = ..., provider_options: _Optional[_Mapping[str, str]] = ..., embeddings: _Optional[_Iterable[str]] = ...) -> None: ...
+    max_references: int
+    requires_references: bool
+    controls: _containers.RepeatedScalarFieldContainer[str]
+    image_adapters: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., is_default: bool = ..., family: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., load_fraction: _Optional[float] = ..., error: _Optional[str] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ..., weights_bytes: _Optional[int] = ..., native_sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., size_multiple: _Optional[int] = ..., defaults: _Optional[_Union[ModelDefaults, _Mapping]] = ..., samplers: _Optional[_Iterable[str]] = ..., schedules: _Optional[_Iterable[str]] = ..., loras: _Optional[_Iterable[str]] = ..., text_to_image: bool = ..., image_to_image: bool = ..., inpainting: bool = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., license: _Optional[str] = ..., description: _Optional[str] = ..., qualities: _Optional[_Iterable[str]] = ..., styles: _Optional[_Iterable[str]] = ..., provider_options: _Optional[_Mapping[str, str]] = ..., embeddings: _Optional[_Iterable[str]] = ..., max_references: _Optional[int] = ..., requires_references: bool = ..., controls: _Optional[_Iterable[str]] = ..., image_adapters: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ModelDefaults(_message.Message):
     __slots__ = ("steps", "guidance_scale", "guidance_rescale", "sampler", "schedule", "width", "height")

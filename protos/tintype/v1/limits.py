@@ -12,7 +12,10 @@ MAX_COUNT = 10  # images of one request
 MAX_SEED = 2**63 - 1
 MAX_LORAS = 8  # adapters of one request
 MAX_EMBEDDINGS = 8  # embedding files of one request
-MAX_FILES = 64_000_000  # bytes of image and mask together: a message has at most 64 MiB
+MAX_FILES = 64_000_000  # bytes of all images of a request together: a message has at most 64 MiB
+MAX_REFERENCES = 16  # images of one request, OpenAI's limit
+MAX_CONTROLS = 4  # ControlNets of one request
+MAX_IMAGE_PROMPTS = 4  # IP-Adapters of one request
 
 MAX_UPLOAD_BYTES = 50_000_000  # of one file, OpenAI's limit
 MAX_UPLOAD_SIDE = 8192  # pixels
@@ -35,6 +38,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "strength": (0, 1),
     "priority": (-100, 100),
     "earlier_steps": (0, MAX_STEPS),
+    "clip_skip": (0, 11),
 }
 """Minimum and maximum by field."""
 
