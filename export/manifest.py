@@ -7,64 +7,75 @@ The key `tintype` holds `MANIFEST_VERSION`. Sizes are [width, height] in pixels;
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
+from tintype.service.models.families.distilled import ModelFacts
 from tintype.service.models.files import sha256
 from tintype.service.numerics import Diffusion, InvalidChoice
 
 from .errors import ExportRefusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from .families import Family, RequestDefaults
+    from tintype.service.models.family import Family as ServedFamily
+
+    from .families import Family
 
 MANIFEST = "tintype.json"
 # The record of an unfinished export (`export.resume`), which is not a file of the model.
 STATE = "export.json"
 MANIFEST_VERSION = 1
-# The word that marks one-step UNets in names of repositories: stabilityai/sd-turbo, stabilityai/sdxl-turbo.
-TURBO = "turbo"
 ENCODER, CLIP = "text_encoder", "CLIP"
-# Latent cells: FLUX.1 was trained at 1,024 pixels, which are 128 cells, and packs cells two by two.
-FLUX_SIDE, FLUX_PATCH = 128, 2
 
 
-def describe(pipeline: Any, family: Family, source: str, **facts: Any) -> dict[str, Any]:
-    """Return the manifest of a diffusers `pipeline` with further `facts`, but without the hashes of its files.
+def describe(pipeline: Any, family: Family, source: str, **others: Any) -> dict[str, Any]:
+    """Return the manifest of a diffusers `pipeline` with `others`, but without the hashes of its files.
 
     `source` is the name of the source folder or repository. Raises ExportRefusal if no sampler supports the
     scheduler's configuration.
     """
     denoiser, vae, noise = getattr(pipeline, family.denoiser).config, pipeline.vae.config, pipeline.scheduler
-    downscale = 2 ** (len(vae.get("block_out_channels") or vae.encoder_block_out_channels) - 1)
+    served = family.served
+    downscale = _halvings(vae) * served.vae.patch
     names = (source, *(str(config.get("_name_or_path") or "") for config in (pipeline.config, denoiser)))
-    defaults = _defaults(family, denoiser, noise.config, names)
-    side = _native_side(denoiser) * downscale
+    facts = ModelFacts(denoiser=denoiser, scheduler=noise.config, index=pipeline.config, names=names)
+    defaults = served.distilled_for(facts) or served
+    side = denoiser["sample_size"] * downscale if denoiser.get("sample_size") else served.native_side
     return {
         "tintype": MANIFEST_VERSION,
         "family": family.name,
         "prediction": _prediction(noise),
         "native_sizes": [[side, side]],
-        "size_multiple": downscale * _size_multiple(denoiser),
-        "latent_channels": vae.latent_channels,
+        "size_multiple": downscale * _size_multiple(denoiser, served),
+        "latent_channels": (vae.get("latent_channels") or vae.z_dim) * served.vae.patch**2,
         "downscale": downscale,
-        "scaling_factor": vae.scaling_factor,
-        "shift_factor": vae.get("shift_factor") or 0.0,
-        "max_tokens": _max_tokens(pipeline, family, defaults),
+        **_latent_factors(vae, served),
+        "max_tokens": _max_tokens(pipeline, family, getattr(defaults, "max_tokens", 0) or served.max_tokens),
         "batched_timestep": True,
         "defaults": {
             "steps": defaults.steps,
             "guidance_scale": defaults.guidance_scale,
             "guidance_rescale": 0.0,
         },
-        **facts,
+        **others,
     }
 
 
-def _max_tokens(pipeline: Any, family: Family, defaults: RequestDefaults) -> int:
+def _halvings(vae: Any) -> int:
+    """Return the width of a latent in pixels: an autoencoder halves the image between its levels."""
+    levels = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or vae.dim_mult
+    return int(2 ** (len(levels) - 1))
+
+
+def _latent_factors(vae: Any, served: ServedFamily) -> dict[str, float]:
+    """Return the factors of latents, unless the graphs apply them."""
+    if served.vae.normalized:
+        return {"scaling_factor": 1.0, "shift_factor": 0.0}
+    return {"scaling_factor": vae.scaling_factor, "shift_factor": vae.get("shift_factor") or 0.0}
+
+
+def _max_tokens(pipeline: Any, family: Family, longest: int) -> int:
     """Return the longest input of the text encoders, in tokens.
 
     CLIP's limit is that of its tokenizer; other encoders have the limit that diffusers' pipelines use. Raises
@@ -77,7 +88,7 @@ def _max_tokens(pipeline: Any, family: Family, defaults: RequestDefaults) -> int
     if len(set(lengths.values())) > 1:
         limits = " and ".join(f"{part} reads {length} tokens" for part, length in lengths.items())
         raise ExportRefusal(f"{limits}: the numbers must be equal, because the embeddings are concatenated")
-    return max(lengths.values()) if len(lengths) == len(encoders) else defaults.max_tokens
+    return max(lengths.values()) if len(lengths) == len(encoders) else longest
 
 
 def _clip_tokens(pipeline: Any, part: str) -> int:
@@ -91,33 +102,11 @@ def _clip_tokens(pipeline: Any, part: str) -> int:
     return int(length)
 
 
-def _native_side(denoiser: Any) -> int:
-    """Return the side that the denoiser was trained on, in latent cells; FLUX's configuration does not contain it."""
-    return denoiser.get("sample_size") or FLUX_SIDE
-
-
-def _size_multiple(denoiser: Any) -> int:
+def _size_multiple(denoiser: Any, served: ServedFamily) -> int:
     """Return the number of cells that must divide every side: UNets halve sides between blocks, others make patches."""
     if blocks := denoiser.get("down_block_types"):
-        return 2 ** (len(blocks) - 1)
-    return max(denoiser.patch_size, 1 if denoiser.get("sample_size") else FLUX_PATCH)
-
-
-def _defaults(family: Family, denoiser: Any, noise: Any, names: Iterable[str]) -> RequestDefaults:
-    """Return the family's defaults, or those for models distilled to few steps.
-
-    FLUX.1 schnell has no guidance input, and its noise levels do not depend on the size; those of a de-distilled model
-    do. A distilled UNet (SD-Turbo, SDXL-Turbo) has the architecture and settings of an ordinary one. It is recognised
-    by its name, if it also predicts epsilon from `trailing` timesteps.
-    """
-    if family.distilled is None:
-        return family.defaults
-    if "guidance_embeds" in denoiser:
-        fixed = not denoiser.guidance_embeds and not noise.get("use_dynamic_shifting")
-        return family.distilled if fixed else family.defaults
-    trailing = noise.get("timestep_spacing") == "trailing" and noise.get("prediction_type") == "epsilon"
-    named = any(TURBO in re.split(r"[^a-z0-9]+", name.lower().rsplit("/", 1)[-1]) for name in names)
-    return family.distilled if trailing and named else family.defaults
+        return int(2 ** (len(blocks) - 1))
+    return max(int(denoiser.get("patch_size") or 1), served.denoiser.patch)
 
 
 def write(folder: Path, description: dict[str, Any]) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from tintype.service.job import Job
+from tintype.service.models.families.table import by_pipeline
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.folder.families import by_pipeline
 from tintype.service.models.spec import TEXT_TO_IMAGE
 from tintype.service.models.text.added_tokens import ROLES
 

@@ -15,6 +15,7 @@ from .images.encode import Output
 
 if TYPE_CHECKING:
     from .images.upload import Source
+    from .models.model import Reference
     from .models.text.prompt_editing import PromptParts
 
 
@@ -58,7 +59,8 @@ class Job:
     """The images to generate, and how. None is the model's default. Sizes are pixels.
 
     `deadline` is a time of `time.monotonic`, in seconds; `caller` is the unit of fair queueing. `image` and `mask` are
-    files. `prepare` sets `source` from them, and `prompts` from both prompts if they are weighted.
+    files, like `references`. `prepare` sets `source` from them, `edited` from `references`, and `prompts` from both
+    prompts if they are weighted.
 
     Raises InvalidField with the contract's name of the field.
     """
@@ -82,6 +84,9 @@ class Job:
     source: Source | None = field(default=None, repr=False)
     loras: tuple[Lora, ...] = ()
     embeddings: tuple[str, ...] = ()
+    references: tuple[bytes, ...] = field(default=(), repr=False)
+    edited: tuple[Reference, ...] = field(default=(), repr=False)
+    clip_skip: int | None = None
     prompt_weighting: bool = False
     earlier_steps: int = 0
     prompts: tuple[PromptParts, PromptParts] | None = field(default=None, repr=False)

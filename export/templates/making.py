@@ -7,115 +7,28 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import diffusers
 import onnx
 import torch
-import transformers
 from onnx import TensorProto
 
 from tintype.service.models.templates.archive import Variant
 
-from ..components import autoencoders, denoisers, text_encoders
-from ..components.tensor_specs import ExampleSize
 from ..console import quiet
 from ..errors import VerificationError
 from ..graph.component_graph import ComponentGraph
 from ..graph.tracing import float16_weights
 from . import weightless
+from .kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..components.component import Component
+    from ..components.tensor_specs import ExampleSize
 
-# Lengths as in `tracing.TRACED_SIZE`, but shorter. UNets halve their sides three times. An AutoencoderDC enlarges
-# latents 32 times.
-SMALL = ExampleSize(rows=2, height=8, width=12, tokens=5)
-FOR_UNETS = ExampleSize(rows=2, height=16, width=24, tokens=5)
-FOR_DC = ExampleSize(rows=2, height=3, width=5, tokens=7)
 # Numbers that all weights have, one after the other. A graph that depends on them holds a value of a weight.
 NUMBERS = (0.01, 0.02)
 LOCATION = "weights"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraphKind:
-    """How the graphs of one kind are made.
-
-    - `part` is the attribute of a pipeline that holds the module, `build` makes the module of a configuration.
-    - `components` returns the module's component or components, of which `position` is the wanted one.
-    - `halves`: there is a float16 variant.
-    """
-
-    part: str
-    build: Callable[..., torch.nn.Module]
-    components: Callable[[Any, str], Component | tuple[Component, Component]]
-    position: int = 0
-    size: ExampleSize = SMALL
-    halves: bool = True
-
-
-def _text_encoder(model: Any, config: Any) -> Callable[..., torch.nn.Module]:
-    return lambda **fields: model(config(**fields))
-
-
-def _without_buffers(model: Any) -> Callable[..., torch.nn.Module]:
-    """Return a function that builds a model whose buffers are all stored: SD3's table of positions takes 4 GB."""
-
-    def build(**fields: Any) -> torch.nn.Module:
-        with torch.device("meta"):
-            module: torch.nn.Module = model(**fields)
-        return module
-
-    return build
-
-
-def _pair(name: str, build: Any, components: Any, **options: Any) -> dict[str, GraphKind]:
-    """Return the kinds of an autoencoder's two graphs."""
-    names = (f"{name}_encoder", f"{name}_decoder")
-    return {
-        each: GraphKind(part="vae", build=build, components=components, position=position, **options)
-        for position, each in enumerate(names)
-    }
-
-
-KINDS: dict[str, GraphKind] = {
-    "clip": GraphKind(
-        part="text_encoder",
-        build=_text_encoder(transformers.CLIPTextModel, transformers.CLIPTextConfig),
-        components=text_encoders.clip,
-    ),
-    "clip_projected": GraphKind(
-        part="text_encoder",
-        build=_text_encoder(transformers.CLIPTextModelWithProjection, transformers.CLIPTextConfig),
-        components=text_encoders.clip,
-    ),
-    "t5": GraphKind(
-        part="text_encoder",
-        build=_text_encoder(transformers.T5EncoderModel, transformers.T5Config),
-        components=text_encoders.t5,
-    ),
-    "masked_t5": GraphKind(
-        part="text_encoder",
-        build=_text_encoder(transformers.T5EncoderModel, transformers.T5Config),
-        components=text_encoders.masked_t5,
-    ),
-    "gemma": GraphKind(
-        part="text_encoder",
-        build=_text_encoder(transformers.Gemma2Model, transformers.Gemma2Config),
-        components=text_encoders.gemma,
-    ),
-    "unet": GraphKind(part="unet", build=diffusers.UNet2DConditionModel, components=denoisers.unet, size=FOR_UNETS),
-    "sd3": GraphKind(
-        part="transformer", build=_without_buffers(diffusers.SD3Transformer2DModel), components=denoisers.sd3
-    ),
-    "flux": GraphKind(part="transformer", build=diffusers.FluxTransformer2DModel, components=denoisers.flux),
-    "pixart": GraphKind(part="transformer", build=diffusers.PixArtTransformer2DModel, components=denoisers.pixart),
-    "sana": GraphKind(part="transformer", build=diffusers.SanaTransformer2DModel, components=denoisers.sana),
-    **_pair("kl", diffusers.AutoencoderKL, autoencoders.kl),
-    **_pair("dc", diffusers.AutoencoderDC, autoencoders.dc, size=FOR_DC, halves=False),
-    **_pair("tiny", diffusers.AutoencoderTiny, autoencoders.tiny),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,7 +170,7 @@ class Engine:
             task = row.task
             task.encode += outcome.seconds
             task.chunks = outcome.chunks
-            task.add_conditionings(outcome.conditionings, outcome.starts)
+            task.add_conditionings(outcome.conditionings, outcome.starts, outcome.references)
             self._queue.charge(task, task.cost.encode)
             self._estimates.record_encode(task.plan, outcome.seconds)
 

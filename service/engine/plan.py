@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.v1.limits import MAX_SEED
 
-from ..errors import InvalidField, Unsupported
+from ..capabilities import check_supported
+from ..errors import InvalidField
 from ..models.model import Prompt
-from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
+from ..models.spec import Guidance
 from ..models.text import prompt_editing, prompt_weights
-from ..models.text.embeddings import pickle_advice
 from ..models.text.prompt_weights import PromptSyntaxError
+from ..numerics import PLAIN, GuidanceRule
 from .sampling import effective_strength, make_sampling
 from .sizes import native_size
 
@@ -27,15 +28,14 @@ if TYPE_CHECKING:
 
     from ..images.upload import Source
     from ..job import Job
+    from ..models.model import Reference
     from ..models.spec import ModelSpec, Preset
     from ..models.text.prompt_editing import PromptParts, StepTexts
     from ..numerics import Table
 
 LatentShape = tuple[int, int, int]
-BatchKey = tuple[str, LatentShape]  # model and latent shape, which images of one batch share
-
-# Fields of a job, and the capabilities of a model of which each field needs one.
-REQUIRED_CAPABILITIES = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
+# Model, latent shape and shapes of the images to edit, which images of one batch share.
+BatchKey = tuple[str, LatentShape, tuple[tuple[int, ...], ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,7 @@ class Plan:
         skipped: number of `steps` skipped at the noisy end. All are skipped only at strength 0: the result is then
             `source`, and `table` has no meaning.
         source: the image to start from, if any; `strength` is None without it.
+        references: images to edit; `sees_references`: the text encoder reads them too.
     """
 
     model: str
@@ -79,18 +80,23 @@ class Plan:
     embeddings: tuple[str, ...] = ()
     batched_timestep: bool
     inpaints: bool = False
+    references: tuple[Reference, ...] = ()
+    guidance_rule: GuidanceRule = PLAIN
+    clip_skip: int = 0
+    sees_references: bool = False
 
     @property
     def guided(self) -> bool:
         """Whether each call also evaluates the negative prompt."""
-        return self.guidance is Guidance.CLASSIFIER_FREE and self.guidance_scale > 1
+        return self.guidance is Guidance.CLASSIFIER_FREE and self.guidance_scale + self.guidance_rule.offset > 1
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
         """All prompts to encode: the texts of the prompt and, with guidance, those of the negative prompt."""
         both = self.texts if self.guided else self.texts[:1]
+        seen = self.references if self.sees_references else ()
         return tuple(
-            Prompt(text, negative, self.prompt_weighting, self.loras, self.embeddings)
+            Prompt(text, negative, self.prompt_weighting, self.loras, self.embeddings, seen, self.clip_skip)
             for negative, own in zip((False, True), both, strict=False)
             for text in own.texts
         )
@@ -113,8 +119,8 @@ class Plan:
 
     @property
     def batch_key(self) -> BatchKey:
-        """Model and latent shape, which images of one batch share."""
-        return self.model, self.shape
+        """Model, latent shape and shapes of the images to edit, which images of one batch share."""
+        return self.model, self.shape, tuple(reference.levels.shape for reference in self.references)
 
 
 def random_seed() -> int:
@@ -130,7 +136,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         Unsupported: a field that this model does not support.
         ModelBroken: the model's scheduler settings are wrong.
     """
-    _check_supported(job, spec)
+    check_supported(job, spec)
     presets = _presets(job, spec)
     output_size = job.width or spec.defaults.width, job.height or spec.defaults.height
     width, height = native_size(*output_size, spec)
@@ -158,6 +164,9 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         embeddings=job.embeddings,
         batched_timestep=spec.batched_timestep,
         inpaints=spec.inpaints,
+        references=job.edited,
+        sees_references=bool(spec.references and spec.references.seen),
+        clip_skip=job.clip_skip or 0,
     )
 
 
@@ -176,27 +185,7 @@ def _prompt_fields(job: Job, presets: list[Preset | None], steps: int) -> dict[s
 def _guidance_fields(job: Job, presets: list[Preset | None], spec: ModelSpec) -> dict[str, Any]:
     """Return the fields of a plan for guidance."""
     numbers = {name: _first_value(name, job, presets, spec) for name in ("guidance_scale", "guidance_rescale")}
-    return {"guidance": spec.guidance, **numbers}
-
-
-def _check_supported(job: Job, spec: ModelSpec) -> None:
-    """Raise InvalidField or Unsupported for a field that the model does not support."""
-    for lora in job.loras:
-        if lora.name not in spec.loras:
-            known = f"its adapters are {', '.join(spec.loras)}" if spec.loras else "it has no adapters"
-            raise InvalidField("loras", f"{lora.name!r} is not an adapter of model {spec.name!r}: {known}")
-    for name in job.embeddings:
-        if name not in spec.embeddings:
-            known = f"its embeddings are {', '.join(spec.embeddings)}" if spec.embeddings else "it has no embeddings"
-            reason = pickle_advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {known}"
-            raise InvalidField("embeddings", f"{name!r} cannot be used: {reason}")
-    for name, capabilities in REQUIRED_CAPABILITIES.items():
-        if getattr(job, name) and not capabilities & spec.capabilities:
-            raise Unsupported(name, f"model {spec.name!r} does not support it: it has no image encoder (vae_encoder)")
-    if not job.image and not job.source and TEXT_TO_IMAGE not in spec.capabilities:
-        raise InvalidField("image", f"is required: model {spec.name!r} does not generate images from text alone")
-    if spec.inpaints and not job.mask and (job.source is None or job.source.repaint is None):
-        raise InvalidField("mask", f"is required: model {spec.name!r} only repaints parts of images")
+    return {"guidance": spec.guidance, "guidance_rule": spec.guidance_rule, **numbers}
 
 
 def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None:

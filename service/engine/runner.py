@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Conditionings of the next prompts, of `chunks` each; after the last prompt, the image starts of all rows."""
+    """Conditionings of the next prompts, of `chunks` each.
+
+    After the last prompt come the image starts of all rows, and the latents [c, h, w] of images to edit.
+    """
 
     seconds: float
     chunks: int
     conditionings: tuple[Conditioning, ...]
     starts: list[ImageStart] | None
+    references: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ def _run_encode(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> En
     conditionings = encode(model, task.plan, len(task.conditionings), chunks)
     last = len(task.conditionings) + len(conditionings) >= task.prompt_count
     starts = encode_image(model, task.rows) if last else None
-    return Encoding(clock() - began, chunks, conditionings, starts)
+    references = encode_references(model, task.plan) if last else ()
+    return Encoding(clock() - began, chunks, conditionings, starts, references)
 
 
 def _run_denoise(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> Denoising:
@@ -141,6 +146,19 @@ def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
     ]
 
 
+def encode_references(model: Model, plan: Plan) -> tuple[Array, ...]:
+    """Return the latents [c, h, w] of each image to edit: the mode of the posterior, so no noise is drawn."""
+    if not plan.calls:
+        return ()
+    shapes = [model.spec.latent_shape(*each.levels.shape[:0:-1]) for each in plan.references]
+    return tuple(
+        model.encode_pixels(
+            each.levels[np.newaxis].astype(np.float32) / np.float32(255), np.zeros((1, *shape), np.float32)
+        )[0]
+        for each, shape in zip(plan.references, shapes, strict=True)
+    )
+
+
 def _encode_pixels(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
     """Return latents [n, c, h, w] of pixels [3, H, W], each with its row's noise."""
     noise = np.stack([_posterior_noise(model, row) for row in rows])
@@ -168,7 +186,8 @@ def denoise(model: Model, rows: Sequence[Row], width: int) -> None:
     if guided:
         scales = [rows[i].task.plan.guidance_scale for i in guided]
         rescales = [rows[i].task.plan.guidance_rescale for i in guided]
-        out[guided] = guide(out[len(rows) :], out[guided], scales, rescales)
+        rule = rows[guided[0]].task.plan.guidance_rule  # of the model, which all rows share
+        out[guided] = guide(out[len(rows) :], out[guided], scales, rescales, rule)
     for row, own in zip(rows, out, strict=False):
         row.advance(own)
 

@@ -5,9 +5,9 @@ A row owns the arrays of its image: noise, latents, and the image that it starts
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .estimates import Cost, Estimates
     from .image_start import ImageStart
     from .plan import BatchKey, Plan
+
+    Arrays: TypeAlias = tuple[Array, ...]
+    Conditionings: TypeAlias = tuple[Conditioning, ...]
 
 PROMPTS_PER_UNIT = 2  # prompts that one unit of work encodes
 MAX_ENCODES_TO_JOIN = 4  # units of encoding that a running batch waits for, so that a task can join it
@@ -61,7 +64,7 @@ class Row:
         self.denoise = 0.0
         self.decode = 0.0
         self.noise = TorchNoise(self.seed)
-        self._start: ImageStart | None = None
+        self.image_start: ImageStart | None = None
         self._trajectory: Trajectory | None = None
 
     @property
@@ -69,8 +72,8 @@ class Row:
         """The trajectory from noise or from an image. Noise is drawn on first use, so waiting rows need no memory."""
         if self._trajectory is None:
             plan = self.task.plan
-            if self._start:
-                self._trajectory = self._start.trajectory(plan, self.noise)
+            if self.image_start:
+                self._trajectory = self.image_start.trajectory(plan, self.noise)
             else:
                 self._trajectory = Trajectory.from_noise(plan.table, plan.shape, self.noise)
         return self._trajectory
@@ -109,16 +112,12 @@ class Row:
     def model_input(self) -> tuple[Array, float]:
         """Return the inputs of the next call: latents, with an inpainting model's extra channels, and the timestep."""
         x, timestep = self.trajectory.model_input()
-        extra_channels = self._start.extra_channels if self._start else None
+        extra_channels = self.image_start.extra_channels if self.image_start else None
         return x if extra_channels is None else np.concatenate([x, extra_channels]), timestep
 
     def reset_noise(self) -> None:
         """Restart the noise stream after a failed encoding, which may have drawn from it."""
         self.noise = TorchNoise(self.seed)
-
-    def start_from(self, start: ImageStart) -> None:
-        """Set the image to start from."""
-        self._start = start
 
     def start(self) -> None:
         """Enter the phase after the encoding of prompts and image."""
@@ -127,8 +126,8 @@ class Row:
     def advance(self, out: Array) -> None:
         """Apply the guided output [c, h, w] of one denoiser call."""
         self.trajectory.advance(out)
-        if self._start:
-            self._start.restore(self.trajectory)
+        if self.image_start:
+            self.image_start.restore(self.trajectory)
         if self.trajectory.done:
             self.phase = Phase.DECODE
 
@@ -140,7 +139,7 @@ class Row:
     def finish(self) -> None:
         """Free the arrays: the image is finished or no longer needed."""
         self.phase = Phase.DONE
-        self._start = self._trajectory = None
+        self.image_start = self._trajectory = None
 
 
 class Task:
@@ -236,7 +235,7 @@ class Task:
     @property
     def started(self) -> bool:
         """Whether a unit of it has started."""
-        return self.lease.state is LeaseState.RUNNING
+        return self.state is LeaseState.RUNNING
 
     @property
     def model(self) -> Model | None:
@@ -261,9 +260,8 @@ class Task:
 
     def seconds_left(self, estimates: Estimates) -> float | None:
         """Estimate the remaining seconds without waiting; None while nothing was measured."""
-        rows = [row for row in self.unfinished if row.calls_left]
+        rows, limit = [row for row in self.unfinished if row.calls_left], self.batch_limit
         model_rows = 2 if self.plan.guided else 1
-        limit = self.batch_limit
         batch = max(min(limit.images, limit.model_rows // model_rows, len(rows)), 1)
         call = estimates.call_seconds(self.batch_key, batch * model_rows)
         if call is None:
@@ -275,15 +273,19 @@ class Task:
     def timings(self, now: float, row: Row | None = None) -> Timings:
         """Return how the time since arrival was spent, of one row or of all; time without work counts as waiting."""
         timed = row or self
-        worked = self.encode + timed.denoise + timed.decode
-        return Timings(max(now - self.arrived - worked, 0.0), self.encode, timed.denoise, timed.decode)
+        waited = now - self.arrived - self.encode - timed.denoise - timed.decode
+        return Timings(max(waited, 0.0), self.encode, timed.denoise, timed.decode)
 
-    def add_conditionings(self, conditionings: tuple[Conditioning, ...], starts: list[ImageStart] | None) -> None:
-        """Add the conditionings of the next prompts; the last ones come with `starts`, if rows start from an image."""
-        self.conditionings += conditionings
-        for row in self.rows if not self.encodes_left else ():
+    def add_conditionings(self, new: Conditionings, starts: list[ImageStart] | None, edited: Arrays = ()) -> None:
+        """Add the conditionings of the next prompts; the last ones come with all that rows start from."""
+        self.conditionings += new
+        if self.encodes_left:
+            return
+        if edited:
+            self.conditionings = tuple(replace(each, references=edited) for each in self.conditionings)
+        for row in self.rows:
             if starts is not None:
-                row.start_from(starts[row.index])
+                row.image_start = starts[row.index]
             row.start()
 
     def completion(self, now: float) -> Completed:

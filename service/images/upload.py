@@ -63,10 +63,10 @@ class Upload:
         Raises:
             InvalidField: a file is unreadable, or the mask has another size.
         """
-        image = _decode(self.image, "image").on_white()
+        image = decode(self.image, "image").on_white()
         if not self.mask:
             return image, None
-        mask = _mask_levels(_decode(self.mask, "mask"))
+        mask = _mask_levels(decode(self.mask, "mask"))
         if mask.size != image.size:
             sizes = [f"{width}x{height}" for width, height in (image.size, mask.size)]
             raise InvalidField("mask", f"must have the size of image, {sizes[0]} pixels, not {sizes[1]}")
@@ -90,7 +90,7 @@ def make_source(image: Image.Image, mask: Image.Image | None, size: tuple[int, i
     return Source(levels, np.asarray(resample(mask, size)) >= REPAINTED if mask else None)
 
 
-def _decode(data: bytes, field: str) -> DecodedImage:
+def decode(data: bytes, field: str) -> DecodedImage:
     """Return an upload's image, upright, and in sRGB unless it is a mask. Raises InvalidField."""
     try:
         return image_file.decode(data, mask=field == "mask")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..numerics import PLAIN, GuidanceRule
+from .position_ids import flux_ids
 from .spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from .text.combine import single_embeds
 from .text.tokenizers import CLIP, TokenizerKind
@@ -12,10 +14,33 @@ from .text.tokenizers import CLIP, TokenizerKind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .families.distilled import ModelFacts
+    from .position_ids import PositionIds
+    from .spec import ReferenceRule
     from .text.combine import CombineFunction
 
 PENULTIMATE = "hidden_states.-2"
 """Name for the output of the last layer but one; graphs number their layers from 0."""
+
+
+class ChatTemplate(NamedTuple):
+    """What stands before and after a prompt; control tokens are spelled out, as in `<|im_start|>user`."""
+
+    before: str
+    after: str
+
+
+class Padding(NamedTuple):
+    """How the ids of a prompt are padded: to a multiple of `block`, 0 for the full length, on one side.
+
+    With 1 there is no padding.
+    """
+
+    block: int = 0
+    left: bool = False
+
+
+TO_LENGTH = Padding()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +53,8 @@ class TextEncoderSpec:
     - `optional`: zeros replace the output of an encoder that is missing.
     - `masked`: padding is masked in the encoder too, if it can be called with or without a mask (T5).
     - `expands`: an added token of several vectors stands for all of them, as in pipelines that load textual inversions.
+    - `template` frames every prompt; its first `drop` tokens are left out of the result.
+    - `empty_negative` replaces an empty negative prompt.
     """
 
     tokenizer: str = "tokenizer"
@@ -41,6 +68,10 @@ class TextEncoderSpec:
     optional: bool = False
     expands: bool = True
     masked: bool = False
+    template: ChatTemplate | None = None
+    drop: int = 0
+    padding: Padding = TO_LENGTH
+    empty_negative: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +79,8 @@ class DenoiserSpec:
     """The denoiser: its folder, the names of its latents [n, c, h, w] and its output, and their layout.
 
     `patch` is the width of a token in latents. With `packed`, latents are fed as tokens [n, h w / patch^2, c patch^2].
-    A sampler's timestep is multiplied by `timestep_scale`.
+    A sampler's timestep is multiplied by `timestep_scale`. `position_ids` gives the places of all tokens, for
+    graphs that take them.
     """
 
     folder: str = "unet"
@@ -57,13 +89,16 @@ class DenoiserSpec:
     patch: int = 1
     packed: bool = False
     timestep_scale: float = 1.0
+    position_ids: PositionIds = flux_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VaeSpec:
     """The VAE: the folders of its graphs and the names of their inputs; the first output of each graph is used.
 
-    `decoder_fp32` is an optional copy of the decoder in float32, for images that overflow in float16.
+    `decoder_fp32` is an optional copy of the decoder in float32, for images that overflow in float16. The graphs fold
+    `patch` x `patch` latents into channels, so that the denoiser sees fewer and deeper ones. `normalized`: the graphs
+    scale and shift the latents themselves.
     """
 
     decoder: str = "vae_decoder"
@@ -71,11 +106,14 @@ class VaeSpec:
     encoder: str = "vae_encoder"
     latents: str = "latent_sample"
     pixels: str = "sample"
+    patch: int = 1
+    normalized: bool = False
 
 
 class Distilled(NamedTuple):
-    """Defaults of a model that is distilled to few steps; `max_tokens` 0 keeps the family's."""
+    """How few-step models are recognised, and their defaults; `max_tokens` 0 keeps the family's."""
 
+    when: Callable[[ModelFacts], bool]
     steps: int
     guidance_scale: float
     max_tokens: int = 0
@@ -90,6 +128,8 @@ class Family:
     `zero_negative`: an empty negative prompt gives zeros, unless model_index.json says otherwise.
     `distilled` replaces the defaults of models that are distilled to few steps.
     `respaced`: from an image, all steps are taken, on the distilled levels that the strength leaves.
+    `references`: how it takes images to edit; None if it takes none.
+    `shift_by_steps`: a flow's levels are shifted by the number of steps too, as FLUX.2's.
     """
 
     name: str
@@ -106,6 +146,9 @@ class Family:
     steps: int
     guidance_scale: float
     guidance: Guidance = Guidance.CLASSIFIER_FREE
+    guidance_rule: GuidanceRule = PLAIN
+    references: ReferenceRule | None = None
+    shift_by_steps: bool = False
     distilled: Distilled | None = None
     even_levels: bool = False
     zero_negative: bool = False
@@ -116,6 +159,10 @@ class Family:
     def max_tokens(self) -> int:
         """Return the length of its longest prompt in tokens."""
         return max(encoder.max_tokens for encoder in self.text_encoders)
+
+    def distilled_for(self, facts: ModelFacts) -> Distilled | None:
+        """Return the defaults of few-step models if the model is one of them."""
+        return self.distilled if self.distilled and self.distilled.when(facts) else None
 
     @property
     def required_graphs(self) -> tuple[str, ...]:

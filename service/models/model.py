@@ -21,12 +21,26 @@ Array = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """An image to edit, as the model reads it: levels [3, h, w], 0..255, for the image encoder.
+
+    `seen` are the levels [3, h', w'] for a text encoder that reads images; None for others. `digest` identifies the
+    content.
+    """
+
+    levels: npt.NDArray[np.uint8] = field(repr=False)
+    seen: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    digest: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A text to encode.
 
     `negative` marks a prompt of what must not be shown. With `weighted`, `(word:1.3)` is a prompt weight. `loras` are
-    names and weights of adapters. `embeddings` are files whose names in the text stand for their vectors.
+    names and weights of adapters. `embeddings` are files whose names in the text stand for their vectors. `images` are
+    those that the text encoder reads with the text. `clip_skip` is the number of CLIP's last layers to leave out.
     """
 
     text: str
@@ -34,6 +48,8 @@ class Prompt:
     weighted: bool = False
     loras: tuple[tuple[str, float], ...] = ()
     embeddings: tuple[str, ...] = ()
+    images: tuple[Reference, ...] = ()
+    clip_skip: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +59,8 @@ class Conditioning:
     `pooled` is [dim], `mask` [tokens] int64, 0 for padding; None if the model has none. Other arrays are float32; all
     are read-only. `tokens` counts the prompt's own tokens that are read, without padding and control tokens.
     `guidance_scale` is for models that take it as an input. `later` is the conditioning of a second stage, if there is
-    one. `loras` are those of the prompt; `held` keeps them in memory.
+    one. `loras` are those of the prompt; `held` keeps them in memory. `references` are the latents [c, h, w] of images
+    to edit.
     """
 
     prompt_embeds: Array = field(repr=False)
@@ -55,6 +72,7 @@ class Conditioning:
     later: Conditioning | None = field(default=None, repr=False)
     loras: tuple[tuple[str, float], ...] = ()
     held: tuple[object, ...] = field(default=(), repr=False)
+    references: tuple[Array, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for array in self.arrays:
@@ -63,7 +81,8 @@ class Conditioning:
     @property
     def arrays(self) -> list[npt.NDArray[np.generic]]:
         """Return all arrays that are not None."""
-        return [array for array in (self.prompt_embeds, self.pooled, self.mask) if array is not None]
+        own = (self.prompt_embeds, self.pooled, self.mask, *self.references)
+        return [array for array in own if array is not None]
 
     @property
     def key(self) -> tuple[Shape, ...]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken
+from ..numerics import PLAIN, GuidanceRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,27 @@ class Guidance(StrEnum):
     CLASSIFIER_FREE = "classifier_free"
     EMBEDDED = "embedded"
     NONE = "none"
+
+
+class ReferenceFit(StrEnum):
+    """How an image to edit is resized, by diffusers' pipeline that does it; see `images.references`."""
+
+    KONTEXT = "kontext"
+    FLUX2 = "flux2"
+    QWEN = "qwen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceRule:
+    """How a model takes images to edit: at most `most`, resized by `fit`.
+
+    `required`: it needs at least one. `seen`: the text encoder reads them too.
+    """
+
+    most: int
+    fit: ReferenceFit
+    required: bool = False
+    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +105,8 @@ class ModelSpec:
     - `even_levels`: the noise levels of a flow are evenly spaced, 1 to 1/steps.
     - `draws_posterior`: the image encoder gives a distribution, and latents are drawn from it.
     - `respaced`: from an image, all steps are taken below the strength, on the remaining distilled levels.
+    - `references`: how it takes images to edit; None if it takes none.
+    - `controls`, `image_adapters`: the ControlNets and IP-Adapters in its folder.
     - `loras`, `embeddings`: the adapters and embeddings in its folder; `pickled`: embedding files that are not read.
     - `provider`: short name of the onnxruntime provider; empty, like its options, until the model is loaded.
 
@@ -101,6 +125,10 @@ class ModelSpec:
     max_tokens: int
     batched_timestep: bool
     guidance: Guidance = Guidance.CLASSIFIER_FREE
+    guidance_rule: GuidanceRule = PLAIN
+    references: ReferenceRule | None = None
+    controls: tuple[str, ...] = ()
+    image_adapters: tuple[str, ...] = ()
     inpaints: bool = False
     patch: int = 1
     even_levels: bool = False
@@ -125,6 +153,11 @@ class ModelSpec:
         faults = [*self._size_faults(), *self._preview_faults()]
         if faults:
             raise ModelBroken(self.name, faults)
+
+    @property
+    def max_references(self) -> int:
+        """The largest number of images to edit."""
+        return self.references.most if self.references else 0
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return [c, h, w] of the latents of an image; width and height must be multiples of `size_multiple`."""

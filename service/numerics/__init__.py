@@ -25,15 +25,18 @@ from .resolve import make_table, max_steps, resolve
 from .samplers import SAMPLERS, samplers_for
 from .schedules import SCHEDULES, Shift
 from .table import Table
-from .trajectory import Noise, Trajectory, guide
+from .trajectory import PLAIN, GuidanceRule, KeptNorm, Noise, Trajectory, guide
 
 __all__ = [
+    "PLAIN",
     "SAMPLERS",
     "SCHEDULES",
     "Diffusion",
+    "GuidanceRule",
     "Incompatible",
     "InvalidChoice",
     "InvalidSetting",
+    "KeptNorm",
     "Noise",
     "OutOfRange",
     "Prediction",

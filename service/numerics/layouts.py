@@ -140,7 +140,7 @@ def deis_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
 
 def flow_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
     """Return the path of flow matching: levels evenly spaced over the trained ones, then shifted."""
-    model_levels = diffusion.shift(_flow_levels(diffusion, options), options.image_tokens)
+    model_levels = diffusion.shift(_flow_levels(diffusion, options), options.image_tokens, options.steps)
     levels = _scheduled_levels(diffusion, options, model_levels, model_levels[-1], model_levels[0])
     return _flow_path(diffusion, levels[:-1] * diffusion.train_steps, levels)
 
@@ -150,7 +150,8 @@ def flow_lambda_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
     if options.sigmas is not None or options.schedule != "normal":
         return _with_finite_lambda(diffusion, flow_layout(diffusion, options))
     span = diffusion.train_steps
-    model_levels = diffusion.shift(1 - np.linspace(1, 1 / span, options.steps + 1)[::-1], options.image_tokens)[:-1]
+    levels = 1 - np.linspace(1, 1 / span, options.steps + 1)[::-1]
+    model_levels = diffusion.shift(levels, options.image_tokens, options.steps)[:-1]
     return _flow_lambda_path(diffusion, model_levels)
 
 
@@ -161,7 +162,7 @@ def flow_unipc_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
     span = diffusion.train_steps
     own = options.sigmas
     levels = np.linspace(1, 1 / span, options.steps + 1)[:-1] if own is None else np.asarray(own, float)
-    model_levels = diffusion.shift(levels, options.image_tokens)
+    model_levels = diffusion.shift(levels, options.image_tokens, options.steps)
     model_levels[0] = min(model_levels[0], MAX_FLOW_SIGMA)
     return _flow_lambda_path(diffusion, model_levels)
 

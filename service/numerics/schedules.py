@@ -145,23 +145,36 @@ class Shift:
     """Whether k is exp(mu) or mu itself."""
     terminal: float | None = None
     """Stretch the levels so that the last one has this value."""
+    by_steps: bool = False
+    """Compute k = exp(mu) with FLUX.2's mu, from the number of image tokens and the number of steps."""
 
-    def __call__(self, s: Floats, image_tokens: int | None = None) -> Floats:
-        """Shift levels [n] in 0..1."""
-        k = self._factor_for(image_tokens)
+    def __call__(self, s: Floats, image_tokens: int | None = None, steps: int = 1) -> Floats:
+        """Shift levels [n] in 0..1 of a run of `steps` steps."""
+        k = self._factor_for(image_tokens, steps)
         s = k * s / (1 + (k - 1) * s)
         if self.terminal and s[-1] < 1:  # a single level at 1 can't be stretched
             s = 1 - (1 - s) / ((1 - s[-1]) / (1 - self.terminal))
         return s
 
-    def _factor_for(self, image_tokens: int | None) -> float:
+    def _factor_for(self, image_tokens: int | None, steps: int) -> float:
         if not self.dynamic:
             return self.factor
         if image_tokens is None:
             raise Incompatible("image_tokens", None, "must be given: this model's schedule depends on the image size")
+        if self.by_steps:
+            return math.exp(_empirical_mu(image_tokens, steps))
         slope = (self.mu[1] - self.mu[0]) / (self.tokens[1] - self.tokens[0])
         mu = self.mu[0] + slope * (image_tokens - self.tokens[0])
         return math.exp(mu) if self.exponential else mu
+
+
+def _empirical_mu(image_tokens: int, steps: int) -> float:
+    """Return FLUX.2's mu: linear in the tokens, and up to 4,300 tokens in the steps between 10 and 200 too."""
+    many = 0.00016927 * image_tokens + 0.45666666  # at 200 steps
+    if image_tokens > 4300:
+        return many
+    few = 8.73809524e-05 * image_tokens + 1.89833333  # at 10 steps
+    return many + (many - few) / 190 * (steps - 200)
 
 
 Betas = NDArray[np.float32]

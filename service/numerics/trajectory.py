@@ -1,5 +1,7 @@
 """The float32 arithmetic of a run: classifier-free guidance, and one row's trajectory along its table."""
 
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, Self
 
 import numpy as np
@@ -10,7 +12,33 @@ from .table import Table
 Latents = NDArray[np.float32]
 
 
-def guide(uncond: Latents, cond: Latents, scale: ArrayLike, rescale: ArrayLike = 0.0) -> Latents:
+class KeptNorm(StrEnum):
+    """Over what the length of the guided output is limited to that of the conditional one."""
+
+    NONE = ""
+    BLOCK = "block"
+    """All channels of a block of 2 by 2 latents: Qwen-Image."""
+    WIDTH = "width"
+    """The last axis: Lumina-Image 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuidanceRule:
+    """How a model's guidance differs from `uncond + scale * (cond - uncond)`.
+
+    `offset` is added to the scale. `norm`: the guided output gets the length of the conditional one over these axes.
+    """
+
+    offset: float = 0.0
+    norm: KeptNorm = KeptNorm.NONE
+
+
+PLAIN = GuidanceRule()
+
+
+def guide(
+    uncond: Latents, cond: Latents, scale: ArrayLike, rescale: ArrayLike = 0.0, rule: GuidanceRule = PLAIN
+) -> Latents:
     """Return the guided network output [n, ...], float32: uncond + scale * (cond - uncond).
 
     Classifier-free guidance, Ho & Salimans 2207.12598, with one scale per row.
@@ -21,8 +49,11 @@ def guide(uncond: Latents, cond: Latents, scale: ArrayLike, rescale: ArrayLike =
         scale: guidance_scale, [n] or one number; 1 returns `cond`.
         rescale: [n] or one number in 0..1: how far each row's standard deviation is moved back to that of `cond`
             (Lin et al. 2305.08891, section 3.4, eq. 15 and 16).
+        rule: What the model does differently.
     """
-    guided = uncond + _per_row(scale, cond) * (cond - uncond)
+    guided: Latents = uncond + _per_row(np.asarray(scale) + rule.offset, cond) * (cond - uncond)
+    if rule.norm:
+        guided *= _length(cond, rule.norm) / np.maximum(_length(guided, rule.norm), np.float32(1e-12))
     share = _per_row(rescale, cond)
     if not share.any():
         return np.asarray(guided)
@@ -30,6 +61,16 @@ def guide(uncond: Latents, cond: Latents, scale: ArrayLike, rescale: ArrayLike =
     # torch's std, which diffusers uses, divides by n - 1; in this ratio the divisor cancels.
     ratio = cond.std(axis=axes, keepdims=True) / np.maximum(guided.std(axis=axes, keepdims=True), 1e-12)
     return np.asarray(guided * (share * ratio + (1 - share)))
+
+
+def _length(out: Latents, norm: KeptNorm) -> Latents:
+    """Return Euclidean lengths of outputs [n, c, h, w], broadcastable to them."""
+    squares = np.square(out)
+    if norm is KeptNorm.WIDTH:
+        return np.asarray(np.sqrt(squares.sum(axis=-1, keepdims=True)))
+    n, c, h, w = out.shape
+    blocks = np.sqrt(squares.reshape(n, c, h // 2, 2, w // 2, 2).sum(axis=(1, 3, 5), keepdims=True))
+    return np.broadcast_to(blocks, (n, 1, h // 2, 2, w // 2, 2)).reshape(n, 1, h, w)
 
 
 def _per_row(value: ArrayLike, like: Latents) -> Latents:

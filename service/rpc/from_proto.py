@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tintype.v1.limits import MAX_EMBEDDINGS, MAX_LORAS, MAX_NAME
+from tintype.v1.limits import MAX_EMBEDDINGS, MAX_LORAS, MAX_NAME, MAX_REFERENCES
 
 from ..errors import InvalidField, InvalidRequest, Violation
 from ..images.encode import Output
@@ -31,7 +31,7 @@ UNCHANGED = (
     *("prompt", "negative_prompt", "image", "mask", "priority"),
     *("prompt_weighting", "allow_empty_prompt", "earlier_steps"),
 )
-OPTIONAL = ("steps", "guidance_scale", "guidance_rescale", "eta", "seed", "strength")
+OPTIONAL = ("steps", "guidance_scale", "guidance_rescale", "eta", "seed", "strength", "clip_skip")
 
 
 def job_from_pb(
@@ -55,6 +55,7 @@ def job_from_pb(
             "previews": _previews(previews, faults),
             "loras": _loras(request, faults),
             "embeddings": _embeddings(request, faults),
+            "references": _references(request, faults),
             "caller": _caller(request, faults) or caller,
             "deadline": _deadline(request, deadline, faults),
         },
@@ -113,6 +114,15 @@ def _embeddings(request: pb.GenerateImagesRequest, faults: list[Violation]) -> t
             problem = f"must be 1 to {MAX_EMBEDDING_NAME} characters, not {len(name)}"
             faults.append(Violation(f"embeddings[{i}]", problem))
     return tuple(dict.fromkeys(request.embeddings[:MAX_EMBEDDINGS]))
+
+
+def _references(request: pb.GenerateImagesRequest, faults: list[Violation]) -> tuple[bytes, ...]:
+    if len(request.references) > MAX_REFERENCES:
+        faults.append(Violation("references", f"takes at most {MAX_REFERENCES}, not {len(request.references)}"))
+    for i, data in enumerate(request.references[:MAX_REFERENCES]):
+        if not data:
+            faults.append(Violation(f"references[{i}]", "must not be empty"))
+    return tuple(request.references[:MAX_REFERENCES])
 
 
 def _caller(request: pb.GenerateImagesRequest, faults: list[Violation]) -> str:

@@ -38,4 +38,4 @@ def test_paths_exist(path: str) -> None:
 def test_example_is_the_row() -> None:
     """The example is a row of the table."""
     (example,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert textwrap.indent(example.rstrip(), " " * 8) in (ROOT / "service/models/folder/families.py").read_text("utf-8")
+    assert textwrap.indent(example.rstrip(), " " * 4) in (ROOT / "service/models/families/pixart.py").read_text("utf-8")

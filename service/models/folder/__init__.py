@@ -1,1 +1,1 @@
-"""Model folders on disk: manifest, configurations, families and presets, read without loading a model."""
+"""Model folders on disk: manifest, configurations and presets, read without loading a model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..files import ModelFileError
 from ..spec import Guidance
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..family import Distilled, Family, TextEncoderSpec
     from ..spec import Size
 
+Factor: TypeAlias = float | tuple[float, ...]
+
 # transformers writes 10^30 for a tokenizer without a limit.
 UNBOUNDED = 10**6
 
@@ -24,7 +26,8 @@ class PipelineConfig:
     """Values that the graphs do not contain and that loading needs in addition to the spec.
 
     Args:
-        scaling_factor: Latents of the denoiser are (latents of the VAE - shift_factor) * scaling_factor.
+        scaling_factor: Latents of the denoiser are (latents of the VAE - shift_factor) * scaling_factor; one number, or
+            one for each channel.
         shift_factor: See above.
         lengths: For each text encoder, the tokens of a prompt.
         vocabularies: For each text encoder, the rows of its table of embeddings; 0 if no file says.
@@ -36,8 +39,8 @@ class PipelineConfig:
         aesthetic_scores: Whether the denoiser gets an aesthetic score in place of the image's size.
     """
 
-    scaling_factor: float = 1.0
-    shift_factor: float = 0.0
+    scaling_factor: Factor = 1.0
+    shift_factor: Factor = 0.0
     lengths: tuple[int, ...] = (77,)
     vocabularies: tuple[int, ...] = (0,)
     fast_tokenizers: tuple[bool, ...] = (False,)
@@ -66,7 +69,8 @@ class ConfigFiles:
 
     def latent_channels(self, family: Family) -> int:
         """Return the number of channels of latents."""
-        return self.own.get("latent_channels") or self.vae.get("latent_channels") or family.latent_channels
+        channels = self.vae.get("latent_channels") or self.vae.get("z_dim") or 0
+        return self.own.get("latent_channels") or channels * family.vae.patch**2 or family.latent_channels
 
     def inpaints(self, family: Family) -> bool:
         """Return whether the denoiser takes a mask and a masked image with the latents.
@@ -87,8 +91,9 @@ class ConfigFiles:
 
     def downscale(self, family: Family) -> int:
         """Return the width of a latent in pixels: the VAE halves the image between its blocks."""
-        blocks = self.vae.get("block_out_channels") or self.vae.get("encoder_block_out_channels")
-        return self.own.get("downscale") or _halvings(blocks) or family.downscale
+        levels = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
+        blocks = next((self.vae[level] for level in levels if level in self.vae), None)
+        return self.own.get("downscale") or _halvings(blocks) * family.vae.patch or family.downscale
 
     def size_multiple(self, family: Family) -> int:
         """Return the number that sizes are multiples of: the denoiser halves the latents between its blocks."""
@@ -139,6 +144,8 @@ class ConfigFiles:
             "downscale": self.downscale(family),
             "max_tokens": max(self.lengths(family)),
             "guidance": self.guidance(family),
+            "guidance_rule": family.guidance_rule,
+            "references": family.references,
             "patch": self.patch(family),
             "even_levels": family.even_levels,
             "respaced": family.respaced,
@@ -147,9 +154,10 @@ class ConfigFiles:
 
     def pipeline_config(self, family: Family) -> PipelineConfig:
         """Return the values that loading needs in addition to the spec."""
+        scaling_factor, shift_factor = self._latent_factors(family)
         return PipelineConfig(
-            scaling_factor=self._factor("scaling_factor", family.scaling_factor),
-            shift_factor=self._factor("shift_factor", family.shift_factor),
+            scaling_factor=scaling_factor,
+            shift_factor=shift_factor,
             lengths=self.lengths(family),
             vocabularies=tuple(int(config.get("vocab_size", 0)) for config in self.text_encoders),
             absent_dim=self.denoiser.get("joint_attention_dim", 0),
@@ -159,8 +167,28 @@ class ConfigFiles:
             aesthetic_scores=self.index.get("requires_aesthetics_score", False),
         )
 
-    def _factor(self, key: str, usual: float) -> float:
-        return float(self.own.get(key, self.vae.get(key, usual)))
+    def _latent_factors(self, family: Family) -> tuple[Factor, Factor]:
+        """Return scale and shift of latents, of each channel if the VAE has means and deviations."""
+        if family.vae.normalized:
+            return 1.0, 0.0
+        scale, shift = (
+            float(self.own.get(key, self.vae.get(key, usual)))
+            for key, usual in (("scaling_factor", family.scaling_factor), ("shift_factor", family.shift_factor))
+        )
+        mean, deviation = (self.own.get(key, self.vae.get(key)) for key in ("latents_mean", "latents_std"))
+        if not mean or not deviation:
+            return scale, shift
+        return tuple(scale / each for each in deviation), tuple(mean)
+
+    def factor_faults(self, family: Family) -> list[str]:
+        """Return faults in the mean and the deviation of latents, one number for each channel of both or of neither."""
+        if family.vae.normalized:
+            return []
+        lengths = [len(self.vae.get(key) or ()) for key in ("latents_mean", "latents_std")]
+        if lengths[0] == lengths[1] and lengths[0] in (0, self.latent_channels(family)):
+            return []
+        wanted = self.latent_channels(family)
+        return [f"{family.vae.decoder}/config.json: latents_mean and latents_std must have {wanted} numbers each"]
 
 
 def _length(encoder: TextEncoderSpec, config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int:
@@ -185,15 +213,15 @@ def _blocks(value: Any) -> int:
     return len(value)
 
 
+def _numbers(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, int | float) for each in value):
+        raise ModelFileError(f"must be a list of numbers, not {value!r}")
+    return tuple(map(float, value))
+
+
 def _unmasked(value: Any) -> None:
     if value:
         raise ModelFileError(f"must be false, not {value!r}: CLIP's graphs have no mask input")
-
-
-def _null(value: Any) -> None:
-    raise ModelFileError(
-        f"must be null, not {value!r}: only diffusers' SDXL pipelines use it, and tintype does not support it"
-    )
 
 
 # The fields of diffusers' and transformers' configurations that are read; each key has one meaning in all files.
@@ -211,8 +239,10 @@ CONFIG_FIELDS: dict[str, Callable[[Any], Any]] = {
     "latent_channels": count,
     "scaling_factor": number,
     "shift_factor": number,
-    "latents_mean": _null,
-    "latents_std": _null,
+    "z_dim": count,
+    "dim_mult": _blocks,
+    "latents_mean": _numbers,
+    "latents_std": _numbers,
     "max_position_embeddings": count,
     "model_max_length": count,
     "vocab_size": count,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..families.table import FAMILIES
 from ..files import ModelFileError
-from .families import FAMILIES
 from .layout import ABSENT
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..families.table import FAMILIES, by_pipeline
 from ..files import read_json
 from ..graph_source import OnnxFile
-from .families import FAMILIES, by_pipeline
 from .graph_config import decoder_config, denoiser_config, encoder_config, index_of
 from .graph_facts import read_facts
 from .layout import ABSENT, INDEX, SCHEDULER

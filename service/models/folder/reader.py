@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelBroken
 from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
+from ..families.distilled import ModelFacts
+from ..families.table import FAMILIES, by_pipeline, known_pipelines
 from ..files import ModelFileError, sha256
 from ..loading_options import DEFAULTS
 from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec
 from ..templates.cards import precision_of
 from .configs import CONFIG_FIELDS, ConfigFiles
-from .distilled import is_distilled
-from .families import FAMILIES, by_pipeline, known_pipelines
 from .layout import ABSENT, INDEX, SCHEDULER
 from .layouts import open_layout
 from .manifest import Manifest, list_additions
@@ -74,8 +74,8 @@ class _ModelReader:
     def manifest(self) -> Manifest:
         family, listed = self._family(), self.own.get("files", {})
         self.faults += self.layout.missing(family, listed, self._json(INDEX, optional=True))
-        configs, diffusion = self._config_files(family), self._diffusion()
-        self.faults += configs.length_faults(family)
+        configs, diffusion = self._config_files(family), self._diffusion(family)
+        self.faults += [*configs.length_faults(family), *configs.factor_faults(family)]
         defaults = self._defaults(family, diffusion, configs) if diffusion else None
         if self.faults or not diffusion or not defaults:
             raise ModelBroken(self.name, list(dict.fromkeys(self.faults)))
@@ -136,12 +136,10 @@ class _ModelReader:
     def _distilled(self, family: Family) -> Distilled | None:
         """Return the defaults of a model that is distilled to few steps; None for others."""
         denoiser = self._json(f"{family.denoiser.folder}/config.json", optional=True)
-        names = (
-            self.name,
-            *(str(each.get("_name_or_path", "")) for each in (self._json(INDEX, optional=True), denoiser)),
-        )
-        distilled = is_distilled(family, denoiser, self._json(SCHEDULER, optional=True), names)
-        return family.distilled if distilled else None
+        index = self._json(INDEX, optional=True)
+        names = (self.name, *(str(each.get("_name_or_path", "")) for each in (index, denoiser)))
+        scheduler = self._json(SCHEDULER, optional=True)
+        return family.distilled_for(ModelFacts(denoiser=denoiser, scheduler=scheduler, index=index, names=names))
 
     def _fast_tokenizers(self, family: Family) -> tuple[bool, ...]:
         """Return for each text encoder whether model_index.json names a fast tokenizer class."""
@@ -156,14 +154,15 @@ class _ModelReader:
         self.faults += faults
         return values
 
-    def _diffusion(self) -> Diffusion | None:
+    def _diffusion(self, family: Family) -> Diffusion | None:
         earlier, config = len(self.faults), self._json(SCHEDULER)
         if len(self.faults) > earlier:
             return None
         if "prediction" in self.own:
             config["prediction_type"] = self.own["prediction"]
         try:
-            return Diffusion.from_config(config)
+            diffusion = Diffusion.from_config(config)
+            return replace(diffusion, shift=replace(diffusion.shift, by_steps=family.shift_by_steps))
         except (InvalidChoice, TypeError, ValueError) as error:
             self.faults.append(f"{SCHEDULER}: {error}")
             return None

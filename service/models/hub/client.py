@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from ..folder.families import by_pipeline, known_pipelines
+from ..families.table import by_pipeline, known_pipelines
 from .cache import CachedRepository
 from .card import LONGEST_README, Card
 from .choice import INDEX, OWN_INDEX, Choice, adapter_advice, choose

@@ -82,5 +82,8 @@ class Denoiser:
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")
             inputs[TIMESTEP] = inputs[TIMESTEP][:1] if self._session.inputs[TIMESTEP][1] else inputs[TIMESTEP][0]
         out = self._session.run(self._spec.out, **inputs)
-        out = unpack(out, latents.shape[2:], self._spec.patch) if self._spec.packed else out
+        if self._spec.packed:
+            height, width = latents.shape[2:]
+            own = height * width // self._spec.patch**2  # tokens; those of the references follow
+            out = unpack(out[:, :own], (height, width), self._spec.patch)
         return out[:, : self._channels]

@@ -41,6 +41,18 @@ class DenoiserCall:
         return height * self.downscale, width * self.downscale
 
     @property
+    def references(self) -> list[Array]:
+        """Return the latents [n, c, h, w] of each image to edit, of all rows."""
+        return [self.stack(list(each)) for each in zip(*(row.references for row in self.rows), strict=True)]
+
+    @property
+    def position_ids(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the places of the tokens of images and text."""
+        shapes = [self.latents.shape[2:], *(each.shape[1:] for each in self.rows[0].references)]
+        grids = [(height // self.spec.patch, width // self.spec.patch) for height, width in shapes]
+        return self.spec.position_ids(grids, len(self.rows[0].prompt_embeds))
+
+    @property
     def guidance_scales(self) -> npt.NDArray[np.float32]:
         """Return the guidance scales [n]."""
         return np.array([row.guidance_scale for row in self.rows], np.float32)
@@ -61,7 +73,11 @@ def unpack(tokens: Array, size: tuple[int, int], patch: int) -> Array:
 
 
 def _latents(call: DenoiserCall) -> Array:
-    return pack(call.latents, call.spec.patch) if call.spec.packed else call.latents
+    """Return the latents, and as tokens with those of the references after them."""
+    if not call.spec.packed:
+        return call.latents
+    tokens = pack(call.latents, call.spec.patch)
+    return np.concatenate([tokens, *(pack(each, call.spec.patch) for each in call.references)], axis=1)
 
 
 def _time_ids(call: DenoiserCall) -> Array:
@@ -76,15 +92,6 @@ def _guidance_embedding(call: DenoiserCall) -> Array:
     frequencies = np.exp(np.arange(half, dtype=np.float32) * np.float32(-log(1e4) / (half - 1)))
     angles = (call.guidance_scales - 1)[:, None] * np.float32(1000) * frequencies
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-
-
-def _image_ids(call: DenoiserCall) -> npt.NDArray[np.int64]:
-    """Return 0, row and column of each token [h w / patch^2, 3]."""
-    height, width = (side // call.spec.patch for side in call.latents.shape[2:])
-    ids = np.zeros((height, width, 3), np.int64)
-    ids[..., 1] += np.arange(height)[:, None]
-    ids[..., 2] += np.arange(width)
-    return ids.reshape(-1, 3)
 
 
 def _stacked(name: str) -> Callable[[DenoiserCall], Any]:
@@ -102,6 +109,6 @@ GRAPH_INPUTS: dict[str, Callable[[DenoiserCall], npt.NDArray[Any]]] = {
     "time_ids": _time_ids,
     "timestep_cond": _guidance_embedding,
     "guidance": lambda call: call.guidance_scales,
-    "img_ids": _image_ids,
-    "txt_ids": lambda call: np.zeros((len(call.rows[0].prompt_embeds), 3), np.int64),
+    "img_ids": lambda call: call.position_ids[0],
+    "txt_ids": lambda call: call.position_ids[1],
 }

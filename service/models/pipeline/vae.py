@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..family import VaeSpec
+    from ..folder.configs import Factor
     from ..model import Array
     from ..runtime.session import Session
 
@@ -48,8 +49,8 @@ class Vae:
         open_encoder: Loads the encoder; None if the folder has none.
         spec: The names of the graphs' inputs.
         open_decoder_fp32: Loads the decoder in float32; None if the folder has none.
-        scaling_factor: Factor of the latents.
-        shift_factor: Subtracted from the graph's latents before they are multiplied.
+        scaling_factor: Factor of the latents, of all channels or of each.
+        shift_factor: Subtracted from the graph's latents before they are multiplied; of all channels or of each.
         downscale: Width of a latent in pixels.
         clock: Returns seconds that never decrease.
     """
@@ -61,15 +62,15 @@ class Vae:
         spec: VaeSpec,
         *,
         open_decoder_fp32: Callable[[], Session] | None = None,
-        scaling_factor: float = 1.0,
-        shift_factor: float = 0.0,
+        scaling_factor: Factor = 1.0,
+        shift_factor: Factor = 0.0,
         downscale: int = 8,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         decoder.require(inputs=(spec.latents,), output=decoder.outputs[0])
         self._decoder, self._spec = decoder, spec
         self._open_encoder, self._open_decoder_fp32 = open_encoder, open_decoder_fp32
-        self._scaling, self._shift = np.float32(scaling_factor), np.float32(shift_factor)
+        self._scaling, self._shift = _per_channel(scaling_factor), _per_channel(shift_factor)
         self._downscale = downscale
         self._encoder: Session | None = None
         self._decoder_fp32: Session | None = None
@@ -152,6 +153,11 @@ class Vae:
             del self._too_large[verb]
             return MAX_WHOLE + 1
         return size
+
+
+def _per_channel(factor: Factor) -> Array:
+    """Return a factor as an array that broadcasts over latents [n, c, h, w]."""
+    return np.asarray(factor, np.float32).reshape(-1, 1, 1)
 
 
 def _posterior(parameters: Array, noise: Array) -> Array:

@@ -21,7 +21,7 @@ from tintype.export.graph.session import GraphSession
 from tintype.export.graph.tracing import float16_weights
 from tintype.export.pipeline import PipelineReader
 from tintype.export.source import find_source
-from tintype.export.templates import making, weightless
+from tintype.export.templates import kinds, making, weightless
 from tintype.export.templates.folder import write
 from tintype.export.templates.making import GraphConfig, make
 from tintype.export.templates.pipelines import graph_configs
@@ -112,7 +112,7 @@ def test_graphs_do_not_depend_on_how_they_are_traced(half: bool, pipelines: Call
 def test_variants(templates: Path) -> None:
     """There are float16 variants, and variants with adapters, where they apply; the inputs say so."""
     found = {template.kind: template for template in read_index(templates)}
-    assert set(found) == making.KINDS.keys() - {"tiny_encoder", "tiny_decoder"}
+    assert set(found) == kinds.KINDS.keys() - {"tiny_encoder", "tiny_decoder"}
     for kind, template in found.items():
         variants = [each.variant for each in template.variants]
         takes_adapters = kind in ("clip", "clip_projected", "unet", "sd3", "flux", "pixart", "sana")
@@ -161,7 +161,7 @@ def test_a_value_that_leaks_is_found() -> None:
         outputs={"out": TensorSpec(("batch_size", 4))},
     )
     with pytest.raises(VerificationError, match="leaking: the graph holds a value of a weight: /module/Constant"):
-        making._trace(component, making.SMALL, making.NUMBERS, half=False)
+        making._trace(component, kinds.SMALL, making.NUMBERS, half=False)
 
 
 def test_torch_is_as_before() -> None:

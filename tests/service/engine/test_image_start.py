@@ -207,7 +207,7 @@ def test_a_task_can_be_cancelled_while_its_image_is_encoded() -> None:
     bench.model.on_call = lambda name, _: bench.engine.cancel(leaving) if name == "encode_pixels" else None
     bench.run()
     assert isinstance(bench.error(leaving), Cancelled)
-    assert (task.rows[0]._start, task.rows[0]._trajectory) == (None, None)
+    assert (task.rows[0].image_start, task.rows[0]._trajectory) == (None, None)
     assert np.array_equal(bench.of(staying, Finished)[0].pixels, run({"source": image(), "seed": 2})[0])
     assert bench.shelf.holds == []
 

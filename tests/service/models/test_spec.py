@@ -9,7 +9,7 @@ import pytest
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models import LatentToRgb
-from tintype.service.models.folder.families import FAMILIES, by_pipeline, known_pipelines
+from tintype.service.models.families.table import FAMILIES, by_pipeline, known_pipelines
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.residency.catalogue import BUILTIN
 

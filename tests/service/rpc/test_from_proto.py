@@ -31,7 +31,7 @@ def violations(*args: Any, **kwargs: Any) -> dict[str, str]:
 def test_every_field_of_the_contract_is_read() -> None:
     """The conversion reads each field of GenerateImagesRequest."""
     known = {*from_proto.DEFAULT_WHEN_ZERO, *from_proto.UNCHANGED, *from_proto.OPTIONAL}
-    apart = {"loras", "embeddings", "output", "timeout", "caller"}
+    apart = {"loras", "embeddings", "references", "controls", "image_prompts", "output", "timeout", "caller"}
     assert known | apart == set(pb.GenerateImagesRequest.DESCRIPTOR.fields_by_name)
 
 

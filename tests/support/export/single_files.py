@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from tests.support.models import original_files as files
 from tests.support.models import original_models as models
-from tintype.export.templates import making
+from tintype.export.templates import kinds, making
 from tintype.export.templates.folder import write
 from tintype.export.templates.pipelines import graph_configs
 from tintype.export.tiny import tokenizers
@@ -79,7 +79,7 @@ class TemplateFolder:
 
 def _plain_template(config: making.GraphConfig) -> making.MadeTemplate:
     component = making.component_of(config)
-    graph = making._trace_once(component, making.KINDS[config.kind].size, making.NUMBERS[0], half=False)
+    graph = making._trace_once(component, kinds.KINDS[config.kind].size, making.NUMBERS[0], half=False)
     model = graph.with_inputs(adapters=False)
     making.make_weights_external(model, component)
     return making.MadeTemplate(config, ((Variant(), model.SerializeToString()),), 0, 0)

@@ -12,8 +12,8 @@ from tests.support.models import header_shapes as shapes
 from tintype.service.errors import ModelBroken
 from tintype.service.models.checkpoint.elsewhere import TOKENIZERS
 from tintype.service.models.checkpoint.layout import CheckpointLayout
+from tintype.service.models.families.table import FAMILIES, by_pipeline
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.folder.families import FAMILIES, by_pipeline
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.loading_options import LoadingOptions
 from tintype.service.models.templates import filling

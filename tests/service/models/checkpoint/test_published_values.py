@@ -11,7 +11,7 @@ from tests.support.models import header_shapes as shapes
 from tintype.service.models.checkpoint.header import read_header
 from tintype.service.models.checkpoint.published_values import V_TRACE, model_index, prediction_type, scheduler_config
 from tintype.service.models.checkpoint.recognition import recognize
-from tintype.service.models.folder.families import by_pipeline
+from tintype.service.models.families.table import by_pipeline
 from tintype.service.numerics import Diffusion
 from tintype.service.numerics.path import Prediction
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from tintype.service.errors import ModelBroken
+from tintype.service.models.families.table import FAMILIES
 from tintype.service.models.folder.configs import ConfigFiles
-from tintype.service.models.folder.families import FAMILIES
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.spec import INPAINTING, Guidance

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.models.onnx_files import FLOAT, INT64, external, graph, model, node, value
+from tintype.service.models.families.table import FAMILIES, by_pipeline
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.folder.families import FAMILIES, by_pipeline
 from tintype.service.models.folder.graph_config import decoder_config, denoiser_config, encoder_config, index_of
 from tintype.service.models.folder.graph_facts import GraphFacts, read_facts
 from tintype.service.models.folder.usual_schedulers import usual_scheduler

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from tintype.service.errors import ModelBroken
-from tintype.service.models.folder.families import by_pipeline
+from tintype.service.models.families.table import by_pipeline
 from tintype.service.models.folder.reader import read_manifest
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tintype.service.models.families.table import FAMILIES
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.folder.families import FAMILIES
 from tintype.service.models.folder.published import PublishedFolder
 from tintype.service.models.loading_options import DEFAULTS, Precision
 

@@ -86,7 +86,10 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         (_missing("tokenizer/merges.txt"), "tokenizer/merges.txt is missing"),
         (_missing("tokenizer/vocab.json"), "tokenizer/vocab.json is missing"),
         (_written("unet/config.json", "{"), "unet/config.json is not JSON"),
-        (_written("vae_decoder/config.json", '{"latents_mean": [0.5]}'), "latents_mean must be null, not"),
+        (
+            _written("vae_decoder/config.json", '{"latents_mean": [0.5]}'),
+            "latents_mean and latents_std must have 4 numbers each",
+        ),
         (_written("unet/config.json", '{"sample_size": "x"}'), "unet/config.json: sample_size must be a whole number"),
         (
             _written("unet/config.json", '{"in_channels": 8}'),

@@ -1,0 +1,52 @@
+"""Checks of a job against the capabilities of its model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import InvalidField, Unsupported
+from .models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
+from .models.text.embeddings import pickle_advice
+
+if TYPE_CHECKING:
+    from .job import Job
+    from .models.spec import ModelSpec
+
+# Fields of a job, and the capabilities of a model of which each field needs one.
+REQUIRED_CAPABILITIES = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
+
+
+def check_supported(job: Job, spec: ModelSpec) -> None:
+    """Raise InvalidField or Unsupported for a field that the model does not support."""
+    for lora in job.loras:
+        if lora.name not in spec.loras:
+            known = f"its adapters are {', '.join(spec.loras)}" if spec.loras else "it has no adapters"
+            raise InvalidField("loras", f"{lora.name!r} is not an adapter of model {spec.name!r}: {known}")
+    for name in job.embeddings:
+        if name not in spec.embeddings:
+            known = f"its embeddings are {', '.join(spec.embeddings)}" if spec.embeddings else "it has no embeddings"
+            reason = pickle_advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {known}"
+            raise InvalidField("embeddings", f"{name!r} cannot be used: {reason}")
+    for name, capabilities in REQUIRED_CAPABILITIES.items():
+        if getattr(job, name) and not capabilities & spec.capabilities:
+            raise Unsupported(name, f"model {spec.name!r} does not support it: {_missing_capability(spec)}")
+    _check_references(job, spec)
+    if not job.image and not job.source and TEXT_TO_IMAGE not in spec.capabilities:
+        raise InvalidField("image", f"is required: model {spec.name!r} does not generate images from text alone")
+    if spec.inpaints and not job.mask and (job.source is None or job.source.repaint is None):
+        raise InvalidField("mask", f"is required: model {spec.name!r} only repaints parts of images")
+
+
+def _missing_capability(spec: ModelSpec) -> str:
+    """Return why a model cannot start from an image."""
+    return "it edits images; send them as references" if spec.references else "it has no image encoder (vae_encoder)"
+
+
+def _check_references(job: Job, spec: ModelSpec) -> None:
+    """Raise InvalidField if the number of images to edit does not suit the model."""
+    count = max(len(job.references), len(job.edited))
+    if count > spec.max_references:
+        takes = f"takes at most {spec.max_references}, not {count}" if spec.max_references else "takes none"
+        raise InvalidField("references", f"model {spec.name!r} {takes}")
+    if not count and spec.references and spec.references.required:
+        raise InvalidField("references", f"is required: model {spec.name!r} edits images")

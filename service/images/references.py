@@ -1,0 +1,116 @@
+"""Images to edit, in the sizes in which models read them: one function for each `ReferenceFit`.
+
+Each function resizes an image as diffusers' pipeline does, so that a request gives the same image as there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InvalidField
+from ..models.model import Reference
+from ..models.spec import ReferenceFit
+from .upload import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from ..models.spec import ReferenceRule, Size
+
+AREA = 1024 * 1024  # pixels
+SEEN_AREA = 384 * 384  # pixels of what Qwen2.5-VL reads
+MULTIPLE = 16  # pixels of a token of FLUX.2
+QWEN_MULTIPLE = 32  # pixels
+# The sizes on which FLUX.1 Kontext was trained.
+KONTEXT_SIZES = (
+    *((672, 1568), (688, 1504), (720, 1456), (752, 1392), (800, 1328), (832, 1248), (880, 1184), (944, 1104)),
+    *((1024, 1024), (1104, 944), (1184, 880), (1248, 832), (1328, 800), (1392, 752), (1456, 720), (1504, 688)),
+    (1568, 672),
+)
+
+
+def read(data: bytes, field: str) -> Image.Image:
+    """Return a file as an RGB image, upright, on white. Raises InvalidField."""
+    return decode(data, field).on_white()
+
+
+def make_reference(image: Image.Image, rule: ReferenceRule, field: str = "references") -> Reference:
+    """Return an image as a model with this rule reads it.
+
+    Raises:
+        InvalidField: the image is too small, or too long and narrow.
+    """
+    check_shape(image, field)
+    levels = _levels(FITS[rule.fit](image))
+    seen = _levels(_stretched(image, qwen_size(image.size, SEEN_AREA))) if rule.seen else None
+    content = b"".join(each.tobytes() + repr(each.shape).encode() for each in (levels, seen) if each is not None)
+    return Reference(levels, seen, hashlib.blake2b(content, digest_size=16).digest())
+
+
+def check_shape(image: Image.Image, field: str) -> None:
+    """Raise InvalidField unless both sides have at least 64 pixels and one is at most 8 times the other."""
+    width, height = image.size
+    if min(width, height) < 64 or max(width, height) > 8 * min(width, height):
+        wanted = "at least 64 pixels wide and high, and at most 8 times as long as wide"
+        raise InvalidField(field, f"must be {wanted}, not {width}x{height}")
+
+
+def result_size(reference: Reference) -> Size:
+    """Return the size of a result that has the shape of an image to edit."""
+    height, width = reference.levels.shape[1:]
+    return width, height
+
+
+def kontext(image: Image.Image) -> Image.Image:
+    """Stretch to the trained size whose aspect ratio is nearest: FLUX.1 Kontext."""
+    ratio = image.width / image.height
+    return _stretched(image, min(KONTEXT_SIZES, key=lambda size: abs(ratio - size[0] / size[1])))
+
+
+def flux2(image: Image.Image) -> Image.Image:
+    """Shrink to at most 1024 x 1024 pixels, and crop to multiples of 16: FLUX.2."""
+    if image.width * image.height > AREA:
+        scale = math.sqrt(AREA / (image.width * image.height))
+        image = _stretched(image, (int(image.width * scale), int(image.height * scale)))
+    width, height = (side // MULTIPLE * MULTIPLE for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def qwen(image: Image.Image) -> Image.Image:
+    """Stretch to about 1024 x 1024 pixels, in multiples of 32: Qwen-Image-Edit."""
+    return _stretched(image, qwen_size(image.size, AREA))
+
+
+def qwen_size(size: Size, area: int) -> Size:
+    """Return the size of about `area` pixels with the aspect ratio of `size`, in multiples of 32."""
+    ratio = size[0] / size[1]
+    width = math.sqrt(area * ratio)
+    return _multiple(width), _multiple(width / ratio)
+
+
+FITS: dict[ReferenceFit, Callable[[Image.Image], Image.Image]] = {
+    ReferenceFit.KONTEXT: kontext,
+    ReferenceFit.FLUX2: flux2,
+    ReferenceFit.QWEN: qwen,
+}
+
+
+def _multiple(side: float) -> int:
+    return round(side / QWEN_MULTIPLE) * QWEN_MULTIPLE
+
+
+def _stretched(image: Image.Image, size: Size) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _levels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return levels [3, h, w], 0..255."""
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -1,0 +1,35 @@
+"""Places of the tokens of a denoiser: of the image, the images to edit, and the text. One function for each layout.
+
+Each takes the grids (rows, columns) of the image and of the references, in tokens, and the number of text tokens. It
+returns img_ids [tokens of all grids, columns] and txt_ids [text tokens, columns], int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Ids: TypeAlias = "npt.NDArray[np.int64]"
+
+Grid = tuple[int, int]
+PositionIds: TypeAlias = Callable[[Sequence[Grid], int], "tuple[Ids, Ids]"]
+
+
+def grid_ids(grid: Grid, columns: int = 3, first: int = 0) -> Ids:
+    """Return [rows * columns of the grid, columns]: `first`, row and column of each token, then zeros."""
+    ids = np.zeros((*grid, columns), np.int64)
+    ids[..., 0] = first
+    ids[..., 1] = np.arange(grid[0])[:, None]
+    ids[..., 2] = np.arange(grid[1])
+    return ids.reshape(-1, columns)
+
+
+def flux_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
+    """FLUX.1: number of the image, row and column; zeros for text. Kontext's references are numbered from 1."""
+    image = [grid_ids(grid, first=number) for number, grid in enumerate(grids)]
+    return np.concatenate(image), np.zeros((text, 3), np.int64)
