@@ -109,7 +109,7 @@ class _ExportRun:
 
     def run(self, out: Path) -> ExportResult:
         """Write the missing components, and move the folder into place."""
-        model_folder.write_companions(self.pipeline, self.folder)
+        model_folder.write_companions(self.pipeline, self.reader.folder, self.folder)
         _check_training_noise(self.folder)
         checks = [self._check_tokenizers(), *(check for part in self.reader.parts for check in self._export_part(part))]
         description = self._write_manifest()

@@ -7,7 +7,6 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from .console import quiet
-from .errors import ExportRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,21 +14,31 @@ if TYPE_CHECKING:
 
 GRAPH = "model.onnx"
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
-# Vocabulary files that the service reads: CLIP's merges, or a sentencepiece model.
-VOCABULARIES = ("merges.txt", "spiece.model", "tokenizer.model")
+# Files of a tokenizer that the service reads: a vocabulary, and what was added to it.
+TOKENIZER_FILES = (
+    *("vocab.json", "merges.txt", "spiece.model", "tokenizer.model", "tokenizer.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
+INDEX = "model_index.json"
 # Keys that describe the exporting machine or another tool: they are removed.
 PRIVATE = ("_name_or_path", "export_model_type")
 
 
-def write_companions(pipeline: Any, folder: Path) -> None:
-    """Write model_index.json, the tokenizers and scheduler/, which describes the training noise."""
+def write_companions(pipeline: Any, source: Path, folder: Path) -> None:
+    """Write model_index.json, the tokenizers and scheduler/, which describes the training noise.
+
+    Tokenizers are copied with the names of their classes from the folder `source`: transformers saves all as fast ones,
+    without the vocabulary files that the service reads.
+    """
     with quiet():
         pipeline.save_config(folder)
         write_scheduler_config(pipeline.scheduler, folder / "scheduler")
-        for name in TOKENIZERS:
-            if getattr(pipeline, name, None) is not None:
-                _save_tokenizer(getattr(pipeline, name), folder / name)
-    _strip(folder / "model_index.json")
+    tokenizers = [name for name in TOKENIZERS if getattr(pipeline, name, None) is not None]
+    for name in tokenizers:
+        _copy_tokenizer(source / name, folder / name)
+    classes = _read(source / INDEX)
+    _write(folder / INDEX, _read(folder / INDEX) | {name: classes[name] for name in tokenizers})
+    _strip(folder / INDEX)
 
 
 def write_scheduler_config(scheduler: Any, folder: Path) -> None:
@@ -41,17 +50,10 @@ def write_scheduler_config(scheduler: Any, folder: Path) -> None:
     _strip(folder / "scheduler_config.json", scheduler.config.get("_use_default_values", ()))
 
 
-def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Save a tokenizer with the vocabulary file that the service reads, which fast tokenizers may not save."""
-    tokenizer.save_pretrained(folder)
-    if any((folder / name).exists() for name in VOCABULARIES):
-        return
-    file = getattr(tokenizer, "vocab_file", None)
-    if not file:
-        raise ExportRefusal(
-            f"{folder.name} has none of {', '.join(VOCABULARIES)}: the service does not read tokenizer.json"
-        )
-    shutil.copy(file, folder)
+def _copy_tokenizer(source: Path, folder: Path) -> None:
+    folder.mkdir()
+    for name in (name for name in TOKENIZER_FILES if (source / name).exists()):
+        shutil.copyfile(source / name, folder / name)
 
 
 def save_config(module: Any, folder: Path) -> None:
@@ -64,6 +66,13 @@ def save_config(module: Any, folder: Path) -> None:
 
 
 def _strip(path: Path, keys: Collection[str] = ()) -> None:
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    kept = {key: value for key, value in settings.items() if key not in {*PRIVATE, *keys}}
-    path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    _write(path, {key: value for key, value in _read(path).items() if key not in {*PRIVATE, *keys}})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return settings
+
+
+def _write(path: Path, settings: dict[str, Any]) -> None:
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
+import transformers
 
 from .console import quiet
 from .errors import ExportRefusal
@@ -37,6 +38,7 @@ class PipelineReader:
 
     def __init__(self, source: Source) -> None:
         diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()
         self._source = source
         self._pipeline: Any
         with self._translate_errors():

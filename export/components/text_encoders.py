@@ -23,7 +23,7 @@ def clip(pipeline: Any, folder: str) -> Component:
 
     Each family reads the layers that it needs; unread outputs cost nothing.
     """
-    module = getattr(pipeline, folder)
+    module = _with_published_names(getattr(pipeline, folder))
     config = module.config
     if getattr(config, "use_attention_mask", False):
         raise ExportRefusal(f"{folder}/config.json: use_attention_mask must be false: masked padding is not supported")
@@ -47,7 +47,24 @@ def clip(pipeline: Any, folder: str) -> Component:
         call=call,
         inputs={"input_ids": TensorSpec(IDS, integers(config.vocab_size))},
         outputs={name: TensorSpec(axes) for name, axes in shapes.items()},
+        trace_patch=_traceable_masks,
     )
+
+
+class _TextModel(torch.nn.Module):
+    """CLIPTextModel with the parameters' published names, which begin with `text_model.`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.text_model = model
+        self.config = model.config
+
+    def forward(self, *values: torch.Tensor, **options: Any) -> Any:
+        return self.text_model(*values, **options)
+
+
+def _with_published_names(model: Any) -> torch.nn.Module:
+    return model if hasattr(model, "text_model") else _TextModel(model)
 
 
 def t5(pipeline: Any, folder: str) -> Component:
@@ -74,6 +91,7 @@ def masked_t5(pipeline: Any, folder: str) -> Component:
             "attention_mask": TensorSpec(IDS, mask),
         },
         outputs={"last_hidden_state": TensorSpec((*IDS, module.config.d_model))},
+        trace_patch=_traceable_masks,
     )
 
 
@@ -97,12 +115,12 @@ def gemma(pipeline: Any, folder: str) -> Component:
 
 @contextlib.contextmanager
 def _traceable_masks() -> Iterator[None]:
-    """Make masks by broadcasting while the context is active.
+    """Make masks that all layers add to their scores while the context is active.
 
-    transformers maps a function over all positions, which cannot be traced.
+    transformers leaves the causal mask to each layer's attention, or makes boolean masks, which each layer converts.
     """
     functions = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
-    functions["sdpa"], functions["eager"] = _boolean_mask, _additive_mask
+    functions["sdpa"] = functions["eager"] = _additive_mask
     try:
         yield
     finally:
@@ -110,26 +128,7 @@ def _traceable_masks() -> Iterator[None]:
         del functions["sdpa"], functions["eager"]
 
 
-def _boolean_mask(
-    batch_size: int,
-    cache_position: torch.Tensor,
-    kv_length: int,
-    kv_offset: int = 0,
-    mask_function: Any = masking_utils.causal_mask_function,
-    attention_mask: torch.Tensor | None = None,
-    **_: Any,
-) -> torch.Tensor:
-    """Return which keys each query attends to, bool [n, 1, queries, keys]."""
-    if attention_mask is not None:
-        padding = masking_utils.padding_mask_function(attention_mask.bool())
-        mask_function = masking_utils.and_masks(mask_function, padding)
-    rows = torch.arange(batch_size)[:, None, None, None]
-    keys = torch.arange(kv_length)[None, None, None, :] + kv_offset
-    seen = mask_function(rows, torch.zeros(1, 1, 1, 1, dtype=torch.long), cache_position[None, None, :, None], keys)
-    return seen.expand(batch_size, 1, cache_position.shape[0], kv_length)
-
-
-def _additive_mask(*positions: Any, dtype: torch.dtype = torch.float32, **options: Any) -> torch.Tensor:
+def _additive_mask(*, dtype: torch.dtype = torch.float32, **options: Any) -> torch.Tensor:
     """Return the mask to add to the scores [n, 1, queries, keys]: 0, or the lowest finite number."""
-    seen = _boolean_mask(*positions, **options)
+    seen = masking_utils.sdpa_mask(**options | {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
     return torch.where(seen, torch.zeros((), dtype=dtype), torch.full((), torch.finfo(dtype).min, dtype=dtype))

@@ -27,7 +27,10 @@ MERGE_EQUAL = "_jit_pass_onnx_deduplicate_initializers"
 def build(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
     """Return the module that `make` builds, with parameters that have shapes but no numbers."""
     with _no_initialisation(), init_empty_weights(include_buffers=False):
-        return make().eval()
+        module = make().eval()
+    if hasattr(module, "tie_weights"):  # accelerate replaced each name's parameter by another one
+        module.tie_weights()
+    return module
 
 
 @contextlib.contextmanager

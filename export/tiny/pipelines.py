@@ -10,12 +10,16 @@ A family is one function and one row of `FAMILIES`.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
+from safetensors.torch import load_file, save_file
 
 from ..console import quiet
-from ..model_folder import write_scheduler_config
+from ..model_folder import TOKENIZERS, write_scheduler_config
+from . import tokenizers
 from .transformers import flux_dev, flux_schnell, pixart_sigma, sana, sd3, sd35
 from .unets import lcm, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
 
@@ -62,10 +66,26 @@ GAINS = {
 
 def write_pipeline(family: str, folder: Path, *, seed: int = 0) -> Path:
     """Write a family's pipeline to `folder`/`family` in diffusers' layout; equal seeds give equal weights."""
+    transformers.utils.logging.disable_progress_bar()
     pipeline = random_pipeline(family, seed=seed)
-    pipeline.save_pretrained(folder / family)
-    write_scheduler_config(pipeline.scheduler, folder / family / "scheduler")  # only set keys, as in published models
+    with quiet():
+        pipeline.save_pretrained(folder / family)
+    write_as_published(pipeline, folder / family)
     return folder / family
+
+
+def write_as_published(pipeline: Any, folder: Path) -> None:
+    """Change a saved pipeline to what published ones are: transformers 5 and diffusers save some parts otherwise."""
+    write_scheduler_config(pipeline.scheduler, folder / "scheduler")  # only set keys
+    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    for name, part in pipeline.components.items():
+        if name in TOKENIZERS and part is not None:
+            index[name] = ["transformers", tokenizers.write_as_published(part, folder / name)]
+        if isinstance(part, transformers.CLIPTextModel):
+            path = folder / name / "model.safetensors"
+            weights = {f"text_model.{each}": weight for each, weight in load_file(path).items()}
+            save_file(weights, path, metadata={"format": "pt"})
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", "utf-8")
 
 
 def random_pipeline(family: str, *, seed: int = 0) -> diffusers.DiffusionPipeline:

@@ -12,13 +12,15 @@ import shutil
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
-from typing import Any
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
 
 import sentencepiece
 import transformers
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers.convert_slow_tokenizer import convert_slow_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 CORPUS = (
     "a photograph of an astronaut riding a horse on the moon , highly detailed , 4k , trending",
@@ -57,28 +59,20 @@ def clip(*, pad: str = END, length: int = 77) -> transformers.CLIPTokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*alphabet, *(a + "</w>" for a in alphabet), *map("".join, merges), START, END]
     vocab = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    with TemporaryDirectory() as folder:
-        vocab_file, merges_file = Path(folder, "vocab.json"), Path(folder, "merges.txt")
-        vocab_file.write_text(json.dumps(vocab), encoding="utf-8")
-        lines = ("#version: 0.2", *map(" ".join, merges))
-        merges_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return transformers.CLIPTokenizer(str(vocab_file), str(merges_file), model_max_length=length, pad_token=pad)
+    lines = ("#version: 0.2", *map(" ".join, merges))
+    files = {"vocab.json": json.dumps(vocab).encode(), "merges.txt": "".join(f"{line}\n" for line in lines).encode()}
+    return _read(transformers.CLIPTokenizer, files, model_max_length=length, pad_token=pad)
 
 
-def t5(*, length: int = 512) -> transformers.T5TokenizerFast:
-    """A small T5 tokenizer: unigrams, pad 0, end 1, unknown 2, and the hundred extra tokens.
-
-    It is converted from the slow class: the fast one, made from a file alone, omits the space before the first word.
-    """
-    file = _sentencepiece("spiece.model", model_type="unigram", vocab_size=400, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
-    fast = convert_slow_tokenizer(transformers.T5Tokenizer(file, extra_ids=100, legacy=True))
-    return transformers.T5TokenizerFast(file, tokenizer_object=fast, extra_ids=100, model_max_length=length)
+def t5(*, length: int = 512) -> transformers.T5Tokenizer:
+    """A small T5 tokenizer: unigrams, pad 0, end 1, unknown 2, and the hundred extra tokens."""
+    model = _sentencepiece(model_type="unigram", vocab_size=400, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    return _read(transformers.T5Tokenizer, {"spiece.model": model}, extra_ids=100, model_max_length=length)
 
 
-def gemma() -> transformers.GemmaTokenizerFast:
+def gemma() -> transformers.GemmaTokenizer:
     """A small Gemma tokenizer: BPE with byte fallback, pad 0, end 1, begin 2, unknown 3, spaces kept."""
-    file = _sentencepiece(
-        "tokenizer.model",
+    model = _sentencepiece(
         model_type="bpe",
         vocab_size=600,
         pad_id=0,
@@ -91,11 +85,30 @@ def gemma() -> transformers.GemmaTokenizerFast:
         remove_extra_whitespaces=False,
         add_dummy_prefix=False,
     )
-    return transformers.GemmaTokenizerFast(file, padding_side="right", model_max_length=300)
+    return _read(transformers.GemmaTokenizer, {"tokenizer.model": model}, padding_side="right", model_max_length=300)
 
 
-def _sentencepiece(name: str, **options: Any) -> str:
-    """Train a model on the corpus and return its file; tokenizers copy it when they are saved."""
+def _read(kind: Any, files: Mapping[str, bytes], **options: Any) -> Any:
+    """Return a tokenizer of a class, read from vocabulary files, which `write_vocabulary` copies."""
+    folder = Path(mkdtemp(dir=_temporary_folder()))
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return kind.from_pretrained(folder, **options)
+
+
+def write_as_published(tokenizer: Any, folder: Path) -> str:
+    """Add the vocabulary files to a tokenizer's folder and return its class name, as published models have them.
+
+    transformers 5 writes no vocabulary files, and names the fast classes as earlier versions named the slow ones.
+    """
+    for file in Path(tokenizer.name_or_path).iterdir():
+        shutil.copyfile(file, folder / file.name)
+    name = type(tokenizer).__name__
+    return name if name == "CLIPTokenizer" else f"{name}Fast"
+
+
+def _sentencepiece(**options: Any) -> bytes:
+    """Train a model on the corpus and return its file."""
     model = BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS * REPEATS),
@@ -104,9 +117,7 @@ def _sentencepiece(name: str, **options: Any) -> str:
         minloglevel=2,
         **options,
     )
-    file = _temporary_folder() / name
-    file.write_bytes(model.getvalue())
-    return str(file)
+    return model.getvalue()
 
 
 @cache

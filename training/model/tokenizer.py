@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import regex
 from transformers import CLIPTokenizer
-from transformers.models.clip.tokenization_clip import bytes_to_unicode
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -88,7 +88,7 @@ def _plain_template(config: making.GraphConfig) -> making.MadeTemplate:
 def clip_tokenizer(pad: str = "<|endoftext|>") -> Any:
     """Return transformers' tokenizer of CLIP's merges."""
     merges = lzma.decompress((TOKENIZERS / "clip_merges.txt.xz").read_bytes()).decode("utf-8")
-    letters = list(transformers.models.clip.tokenization_clip.bytes_to_unicode().values())
+    letters = list(transformers.convert_slow_tokenizer.bytes_to_unicode().values())
     pairs = [line.replace(" ", "") for line in merges.splitlines()]
     tokens = [*letters, *(letter + "</w>" for letter in letters), *pairs, "<|startoftext|>", "<|endoftext|>"]
     with TemporaryDirectory() as folder:

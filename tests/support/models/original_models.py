@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import diffusers
 import torch
 import transformers
-from transformers.modeling_utils import no_init_weights
+from transformers.initialization import no_init_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
