@@ -91,7 +91,7 @@ def masked_t5(pipeline: Any, folder: str) -> Component:
             "attention_mask": TensorSpec(IDS, mask),
         },
         outputs={"last_hidden_state": TensorSpec((*IDS, module.config.d_model))},
-        trace_patch=_traceable_masks,
+        traced_call=_call_masked_t5,
     )
 
 
@@ -115,9 +115,9 @@ def gemma(pipeline: Any, folder: str) -> Component:
 
 @contextlib.contextmanager
 def _traceable_masks() -> Iterator[None]:
-    """Make masks that all layers add to their scores while the context is active.
+    """Make one mask that all layers add to their scores while the context is active.
 
-    transformers leaves the causal mask to each layer's attention, or makes boolean masks, which each layer converts.
+    transformers makes boolean masks, which each layer converts, or leaves the causal mask to each layer.
     """
     functions = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
     functions["sdpa"] = functions["eager"] = _additive_mask
@@ -128,7 +128,35 @@ def _traceable_masks() -> Iterator[None]:
         del functions["sdpa"], functions["eager"]
 
 
-def _additive_mask(*, dtype: torch.dtype = torch.float32, **options: Any) -> torch.Tensor:
-    """Return the mask to add to the scores [n, 1, queries, keys]: 0, or the lowest finite number."""
-    seen = masking_utils.sdpa_mask(**options | {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
+def _additive_mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    mask_function: Any,
+    attention_mask: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+    **_: Any,
+) -> torch.Tensor:
+    """Return the mask to add to the scores [n or 1, 1, queries, keys]: 0, or the lowest finite number."""
+    rows, keys = (torch.arange(length) for length in (batch_size, kv_length))
+    queries = torch.arange(q_length)[None, None, :, None]
+    seen = mask_function(rows[:, None, None, None], 0, queries, keys[None, None, None, :])
+    if attention_mask is not None:
+        seen = seen & attention_mask.bool()[:, None, None, :]
+    return _lowest_outside(seen, dtype)
+
+
+def _lowest_outside(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return 0 where `seen` is true, and the lowest finite number elsewhere."""
     return torch.where(seen, torch.zeros((), dtype=dtype), torch.full((), torch.finfo(dtype).min, dtype=dtype))
+
+
+def _call_masked_t5(module: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Call T5 with padding masked; the mask is added once, to the position bias, instead of in each layer."""
+    first = module.encoder.block[0].layer[0].SelfAttention
+    outside = _lowest_outside(attention_mask.bool()[:, None, None, :], module.dtype)
+    first.compute_bias = lambda *sizes, **options: type(first).compute_bias(first, *sizes, **options) + outside
+    try:
+        return module(input_ids)[:1]
+    finally:
+        del first.compute_bias

@@ -84,8 +84,12 @@ def gemma() -> transformers.GemmaTokenizer:
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
         add_dummy_prefix=False,
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        control_symbols=["<mask>"],
     )
-    return _read(transformers.GemmaTokenizer, {"tokenizer.model": model}, padding_side="right", model_max_length=300)
+    options = {"add_bos_token": True, "padding_side": "right", "model_max_length": 300}
+    return _read(transformers.GemmaTokenizer, {"tokenizer.model": model}, **options)
 
 
 def _read(kind: Any, files: Mapping[str, bytes], **options: Any) -> Any:
