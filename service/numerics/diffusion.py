@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from . import scheduler_config
 from .choices import InvalidSetting
-from .path import Prediction
+from .path import Levels, Prediction
 from .schedules import Shift
 from .table import Floats
 
@@ -36,16 +36,22 @@ class Diffusion:
     sigma_min: float | None = None
     sigma_max: float | None = None
     distilled_steps: int = 50
+    levels: Levels = Levels.TRAINED
+    data_deviation: float = 1.0
+    """EDM: the standard deviation of latents, by which they are divided here; `sigma_min` and `sigma_max` are too."""
+    rho: float = 0.0
+    """EDM: the exponent of its own schedule; 0 means that the logarithm is evenly spaced."""
     shift: Shift = field(default_factory=Shift)
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     """For each other sampler, the fields above that the configuration changes for it."""
 
     def __post_init__(self) -> None:
-        if self.train_steps < 1 or (not self.flow and len(self.alphas_cumprod) != self.train_steps):
+        has_timesteps = self.levels is Levels.TRAINED and not self.flow
+        if self.train_steps < 1 or (has_timesteps and len(self.alphas_cumprod) != self.train_steps):
             raise InvalidSetting(
                 "num_train_timesteps", self.train_steps, "must be positive and equal to the number of betas"
             )
-        if not self.flow and self.alphas_cumprod[-1] == 0 and self.prediction is Prediction.EPSILON:
+        if has_timesteps and self.alphas_cumprod[-1] == 0 and self.prediction is Prediction.EPSILON:
             raise InvalidSetting(
                 "prediction_type", "epsilon", "is undefined at zero signal; use v_prediction or sample"
             )

@@ -21,6 +21,10 @@ MAX_FLOW_SIGMA = 1 - 1e-6
 """Replaces the flow level 1 where lambda must be finite; diffusers' number."""
 
 
+MAX_ANGLE, SECOND_ANGLE = 1.57080, 1.3
+"""Angles at which SANA-Sprint's first step, and the second of two steps, begin; diffusers' numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayoutOptions:
     """The choices of a run that decide its path."""
@@ -165,6 +169,36 @@ def flow_unipc_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
     model_levels = diffusion.shift(levels, options.image_tokens, options.steps)
     model_levels[0] = min(model_levels[0], MAX_FLOW_SIGMA)
     return _flow_lambda_path(diffusion, model_levels)
+
+
+def edm_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return the path of EDM: its own schedule of levels, or another one between the same ends.
+
+    Data are divided by their deviation, so that the network's input needs no scaling. The initial noise is diffusers'.
+    """
+    low, high, deviation = diffusion.sigma_min or 0.0, diffusion.sigma_max or 1.0, diffusion.data_deviation
+    ramp = np.linspace(0, 1, options.steps)
+    if diffusion.rho:
+        ends = high ** (1 / diffusion.rho), low ** (1 / diffusion.rho)
+        own = (ends[0] + ramp * (ends[1] - ends[0])) ** diffusion.rho
+    else:
+        own = np.exp(np.log(high) + ramp * (np.log(low) - np.log(high)))
+    levels = SCHEDULES[options.schedule](own, low, high)
+    if diffusion.final_sigma == "sigma_min":
+        levels[-1] = low
+    alphas = 1 / np.sqrt(1 + levels**2)
+    alphas[-1] = 1.0
+    init = np.hypot(1, high * deviation) / np.hypot(deviation, high * deviation)
+    times = np.log(levels[:-1] * deviation) / 4
+    return Path.through(times, alphas, levels * alphas, diffusion.prediction, float(init))
+
+
+def trigflow_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return the path of SANA-Sprint: evenly spaced angles; the second of two steps begins at 1.3."""
+    angles = np.linspace(MAX_ANGLE, 0, options.steps + 1)
+    if options.steps == 2:
+        angles[1] = SECOND_ANGLE
+    return Path.through(angles[:-1], np.cos(angles), np.sin(angles), diffusion.prediction)
 
 
 def _flow_levels(diffusion: Diffusion, options: LayoutOptions) -> Floats:

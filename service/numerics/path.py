@@ -4,6 +4,7 @@ With x = alpha * x0 + sigma * noise, each prediction is another linear mixture o
 
     epsilon     out = noise
     v           out = alpha * noise - sigma * x0      Salimans & Ho 2202.00512; alpha^2 + sigma^2 = 1
+    edm         out = sigma * x0 - alpha * noise      Karras et al. 2206.00364; -v of data of unit variance
     sample      out = x0
     flow        out = noise - x0                      Lipman et al. 2210.02747; alpha + sigma = 1
 
@@ -30,8 +31,20 @@ class Prediction(StrEnum):
 
     EPSILON = "epsilon"
     V = "v"
+    EDM = "edm"
     SAMPLE = "sample"
     FLOW = "flow"
+
+
+class Levels(StrEnum):
+    """How a model's noise levels and its time are related."""
+
+    TRAINED = "trained"
+    """A level for each trained timestep; for a flow, the timestep is a share of noise."""
+    EDM = "edm"
+    """Time is log(level) / 4: Karras et al. 2206.00364, table 1."""
+    TRIGFLOW = "trigflow"
+    """Time is the angle atan(level): Lu & Song 2410.11081, section 3."""
 
 
 Pair = tuple[Floats, Floats]
@@ -45,6 +58,8 @@ def to_denoised(prediction: Prediction, alpha: Floats, sigma: Floats) -> Pair:
             return one / alpha, -sigma / alpha
         case Prediction.V:
             return alpha, -sigma
+        case Prediction.EDM:
+            return alpha, sigma
         case Prediction.SAMPLE:
             return 0 * one, one
         case Prediction.FLOW:
@@ -59,6 +74,8 @@ def to_noise(prediction: Prediction, alpha: Floats, sigma: Floats) -> Pair:
             return 0 * one, one
         case Prediction.V:
             return sigma, alpha
+        case Prediction.EDM:
+            return sigma, -alpha
         case Prediction.SAMPLE:
             return one / sigma, -alpha / sigma
         case Prediction.FLOW:

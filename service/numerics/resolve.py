@@ -8,7 +8,8 @@ import numpy as np
 from .choices import Incompatible, OutOfRange, UnknownName
 from .diffusion import Diffusion
 from .layouts import LayoutOptions
-from .samplers import SAMPLERS, Sampler, sampler_name, samplers_for
+from .path import Levels
+from .samplers import SAMPLERS, Sampler, layout_for, sampler_name, samplers_for
 from .schedules import SCHEDULES, schedule_name, split_schedule
 from .table import Floats, NotFinite, Table
 
@@ -43,7 +44,8 @@ def make_table(
     _check_steps(diffusion, steps, start, sigmas)
     name, schedule = resolve(diffusion, sampler, schedule)
     row, diffusion = SAMPLERS[name], diffusion.for_sampler(name)
-    layout = (row.flow_layout if diffusion.flow else None) or row.layout
+    layout = layout_for(row, diffusion)
+    assert layout, "resolve has chosen a sampler that can sample this model"  # noqa: S101
     solve = (row.flow_solve if diffusion.flow else None) or row.solve
     arguments = {**_sampler_settings(row, diffusion), **_eta(name, eta)}
     options = LayoutOptions(steps, schedule, sigmas, image_tokens)
@@ -70,7 +72,7 @@ def _check_steps(diffusion: Diffusion, steps: int, start: int, sigmas: Floats | 
 def max_steps(diffusion: Diffusion, sampler: str) -> int:
     """Return the largest number of steps that a sampler takes: those of training or of distillation."""
     trained = diffusion.train_steps
-    distilled = SAMPLERS[sampler].distilled and not diffusion.flow
+    distilled = SAMPLERS[sampler].distilled and not diffusion.flow and diffusion.levels is Levels.TRAINED
     return min(trained, diffusion.for_sampler(sampler).distilled_steps) if distilled else trained
 
 
@@ -84,7 +86,7 @@ def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | No
     row = SAMPLERS[name]
     if name not in samplers_for(diffusion):
         raise Incompatible(
-            "sampler", name, f"can't sample a flow model; use one of {', '.join(samplers_for(diffusion))}"
+            "sampler", name, f"can't sample this kind of model; use one of {', '.join(samplers_for(diffusion))}"
         )
     wanted = _parse_schedule(schedule) if schedule is not None else implied
     if schedule is not None and implied not in (None, wanted):

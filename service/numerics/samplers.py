@@ -28,7 +28,7 @@ from .onestep import (
     lcm,
     tcd,
 )
-from .path import Path
+from .path import Levels, Path
 from .table import Table
 
 Layout = Callable[[Diffusion, LayoutOptions], Path]
@@ -50,6 +50,10 @@ class Sampler:
     """Arguments of `solve` that a model's scheduler_config.json may set."""
     takes_schedule: bool = True
     """Whether a schedule can be chosen for a diffusion. For a flow it always can."""
+    edm: bool = False
+    """Whether it can sample EDM models."""
+    trigflow: bool = False
+    """Whether it can sample TrigFlow models."""
     distilled: bool = False
     """Whether a diffusion is called at its distilled timesteps; their number limits the steps."""
     eta: float | None = None
@@ -61,7 +65,9 @@ class Sampler:
 def _dpmpp_row(solve: Solve, *aliases: str) -> Sampler:
     """Return a row of DPM-Solver++ multistep."""
     settings = ("heun", "lower_order_final", "euler_at_final")
-    return Sampler(solve, layouts.lambda_layout, layouts.flow_lambda_layout, settings=settings, aliases=aliases)
+    return Sampler(
+        solve, layouts.lambda_layout, layouts.flow_lambda_layout, settings=settings, edm=True, aliases=aliases
+    )
 
 
 def _dpmpp_single_row(order: int, *aliases: str) -> Sampler:
@@ -71,6 +77,7 @@ def _dpmpp_single_row(order: int, *aliases: str) -> Sampler:
         layouts.singlestep_layout,
         layouts.flow_lambda_layout,
         settings=("heun", "lower_order_final"),
+        edm=True,
         aliases=aliases,
     )
 
@@ -86,20 +93,23 @@ SAMPLERS: dict[str, Sampler] = {
         settings=("timestep_scaling",),
         takes_schedule=False,
         distilled=True,
-        aliases=("flowmatchlcm",),
+        trigflow=True,
+        aliases=("flowmatchlcm", "scm"),
     ),
     "tcd": Sampler(tcd, layouts.tcd_layout, takes_schedule=False, distilled=True, eta=0.0),
     "euler": Sampler(
         euler,
         layouts.euler_layout,
         layouts.flow_layout,
-        aliases=("floweuler", "eulerdiscrete", "flowmatcheulerdiscrete"),
+        edm=True,
+        aliases=("floweuler", "eulerdiscrete", "flowmatcheulerdiscrete", "edmeuler"),
     ),
     "euler_ancestral": Sampler(
         euler_ancestral,
         layouts.euler_layout,
         layouts.flow_layout,
         flow_ancestral,
+        edm=True,
         aliases=("eulera", "eulerancestraldiscrete", "ltxeulerancestralrf"),
     ),
     "heun": Sampler(
@@ -107,18 +117,21 @@ SAMPLERS: dict[str, Sampler] = {
         layouts.euler_layout,
         layouts.flow_layout,
         flow_heun,
+        edm=True,
         aliases=("flowheun", "heundiscrete", "flowmatchheundiscrete"),
     ),
-    "lms": Sampler(lms, layouts.euler_layout, aliases=("lmsdiscrete",)),
-    "dpm2": Sampler(dpm2, layouts.dpm2_layout, aliases=("dpm2discrete",)),
-    "dpm2_ancestral": Sampler(dpm2_ancestral, layouts.dpm2_layout, aliases=("dpm2a", "dpm2ancestraldiscrete")),
+    "lms": Sampler(lms, layouts.euler_layout, edm=True, aliases=("lmsdiscrete",)),
+    "dpm2": Sampler(dpm2, layouts.dpm2_layout, edm=True, aliases=("dpm2discrete",)),
+    "dpm2_ancestral": Sampler(
+        dpm2_ancestral, layouts.dpm2_layout, edm=True, aliases=("dpm2a", "dpm2ancestraldiscrete")
+    ),
     "dpmpp_1s": _dpmpp_row(partial(dpmpp, order=1), "dpmpp1m"),
     "dpmpp_2s": _dpmpp_single_row(2, "dpmsolversinglestep"),
     "dpmpp_3s": _dpmpp_single_row(3),
-    "dpmpp_2s_ancestral": Sampler(dpmpp_2s_ancestral, layouts.euler_layout, aliases=("dpmpp2sa",)),
-    "dpmpp_2m": _dpmpp_row(partial(dpmpp, order=2), "dpmsolvermultistep", "dpmsolver"),
+    "dpmpp_2s_ancestral": Sampler(dpmpp_2s_ancestral, layouts.euler_layout, edm=True, aliases=("dpmpp2sa",)),
+    "dpmpp_2m": _dpmpp_row(partial(dpmpp, order=2), "dpmsolvermultistep", "dpmsolver", "edmdpmsolvermultistep"),
     "dpmpp_3m": _dpmpp_row(partial(dpmpp, order=3)),
-    "dpmpp_sde": Sampler(dpmpp_sde, layouts.euler_layout, aliases=("dpmsolversde", "dpmpp2ssde")),
+    "dpmpp_sde": Sampler(dpmpp_sde, layouts.euler_layout, edm=True, aliases=("dpmsolversde", "dpmpp2ssde")),
     "dpmpp_2m_sde": _dpmpp_row(partial(dpmpp, order=2, sde=True)),
     "dpmpp_3m_sde": _dpmpp_row(partial(dpmpp, order=3, sde=True)),
     "deis": Sampler(
@@ -148,4 +161,14 @@ def sampler_name(typed: str) -> str | None:
 
 def samplers_for(diffusion: Diffusion) -> list[str]:
     """Return the names of the samplers that can sample this model, sorted."""
-    return sorted(name for name, row in SAMPLERS.items() if row.flow_layout or not diffusion.flow)
+    return sorted(name for name, row in SAMPLERS.items() if layout_for(row, diffusion))
+
+
+def layout_for(row: Sampler, diffusion: Diffusion) -> Layout | None:
+    """Return the path of a sampler on this model; None if it cannot sample it."""
+    match diffusion.levels:
+        case Levels.EDM:
+            return layouts.edm_layout if row.edm else None
+        case Levels.TRIGFLOW:
+            return layouts.trigflow_layout if row.trigflow else None
+    return row.flow_layout if diffusion.flow else row.layout

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .choices import InvalidSetting
+from .path import Levels
 
 Config = Mapping[str, Any]
 
@@ -24,6 +25,7 @@ class SchedulerClass:
     """Settings that the class or the pipelines read although its constructor lacks them, with their defaults."""
     flow: bool = False
     """Whether it samples only flows. Other classes sample flows if `use_flow_sigmas` is true."""
+    levels: Levels = Levels.TRAINED
     allowed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """For some settings, the only values that are supported for this class."""
     unused: tuple[str, ...] = ()
@@ -139,6 +141,16 @@ SHIFTED: Config = {
     "invert_sigmas": False,
     "shift_terminal": None,
 }
+EDM: Config = {
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "sigma_min": 0.002,
+    "sigma_max": 80.0,
+    "sigma_data": 0.5,
+    "sigma_schedule": "karras",
+    "rho": 7.0,
+    **FINAL,
+}
 EXPONENTIAL = {"time_shift_type": ("exponential",)}
 
 DDIM = SchedulerClass(_always("ddim"), {**NOISE, **CLIP, **LEADING, **ZERO_SNR, "set_alpha_to_one": True})
@@ -149,19 +161,9 @@ DDPM = SchedulerClass(
 K_DPM_2: Config = {**LATENT, **SCHEDULE_SETTINGS, **LINSPACE}
 
 OTHER_SETTINGS = {
-    *("sigma_data", "rho", "clip_denoised", "sigma_schedule", "snr_shift_scale", "scaler", "s", "tau_func"),
-    *(
-        "predictor_order",
-        "corrector_order",
-        "correct_steps",
-        "snr",
-        "sampling_eps",
-        "eta",
-        "s_churn",
-        "s_tmin",
-        "s_tmax",
-    ),
-    *("predict_epsilon", "tensor_format", "timestep_values", "denoise_final", "quantization_config"),
+    *("clip_denoised", "snr_shift_scale", "scaler", "s", "tau_func", "snr", "sampling_eps", "eta", "correct_steps"),
+    *("predictor_order", "corrector_order", "s_churn", "s_tmin", "s_tmax", "quantization_config"),
+    *("predict_epsilon", "tensor_format", "timestep_values", "denoise_final"),
 }
 """Settings that only unsupported classes or older versions of diffusers read."""
 
@@ -247,6 +249,25 @@ CLASSES: dict[str, SchedulerClass] = {
         {**SHIFTED, **RANGE},  # its file is also read by FlowMatchEulerDiscreteScheduler
         flow=True,
         allowed={"eta": (1,), "s_noise": (1,)},
+    ),
+    "EDMEulerScheduler": SchedulerClass(_always("euler"), EDM, levels=Levels.EDM),
+    "EDMDPMSolverMultistepScheduler": SchedulerClass(
+        _dpmpp,
+        {
+            **EDM,
+            **THRESHOLD,
+            "solver_order": 2,
+            "algorithm_type": "dpmsolver++",
+            "solver_type": "midpoint",
+            "lower_order_final": True,
+            "euler_at_final": False,
+        },
+        levels=Levels.EDM,
+    ),
+    "SCMScheduler": SchedulerClass(
+        _always("lcm"),
+        {"num_train_timesteps": 1000, "prediction_type": "trigflow", "sigma_data": 0.5},
+        levels=Levels.TRIGFLOW,
     ),
 }
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .choices import InvalidSetting
-from .path import Prediction
+from .path import Levels, Prediction
 from .scheduler_classes import BY_SAMPLER, CLASSES, KNOWN_SETTINGS, Config, SchedulerClass, require_one_of
 from .schedules import BETAS, Shift, alphas_cumprod
 
@@ -26,6 +26,11 @@ PREDICTIONS = {
     "sample": Prediction.SAMPLE,
 }
 FLOW = "flow_prediction"
+OF_LEVELS = {
+    Levels.TRAINED: PREDICTIONS,
+    Levels.EDM: {"epsilon": Prediction.EDM, "v_prediction": Prediction.V},
+    Levels.TRIGFLOW: {"trigflow": Prediction.V},
+}
 
 SCHEDULE_FLAGS = {
     "use_karras_sigmas": "karras",
@@ -51,6 +56,7 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
     "timestep_spacing": ("linspace", "leading", "trailing"),
     "final_sigmas_type": ("zero", "sigma_min"),
     "time_shift_type": ("exponential", "linear"),
+    "sigma_schedule": ("karras", "exponential"),
 }
 """For some settings, the only values that are supported."""
 
@@ -72,6 +78,7 @@ INTEGERS = {
 NUMBERS = {
     **dict.fromkeys(("beta_start", "beta_end", "shift_terminal"), (0, 1)),
     **dict.fromkeys(("sigma_min", "sigma_max", "timestep_scaling", "shift", "flow_shift"), (0, math.inf)),
+    **dict.fromkeys(("sigma_data", "rho"), (0, math.inf)),
     **dict.fromkeys(("base_shift", "max_shift"), (-10, 10)),  # logarithms of a factor
 }
 """Number settings and their exclusive bounds."""
@@ -94,21 +101,41 @@ def read(config: Config) -> dict[str, Any]:
     flow = row.flow or bool(settings.get("use_flow_sigmas"))
     if flow:
         settings = _flow_settings(row, settings)
-    cumprod = np.zeros(0) if flow else _alphas_cumprod(settings)
-    if not flow:
+    trained = not flow and row.levels is Levels.TRAINED
+    cumprod = _alphas_cumprod(settings) if trained else np.zeros(0)
+    if trained:
         _check_range(row, settings, cumprod)
-    prediction = (
-        Prediction.FLOW if flow else PREDICTIONS[require_one_of(settings, "prediction_type", tuple(PREDICTIONS))]
-    )
-    others = {} if flow else BY_SAMPLER
+    others = BY_SAMPLER if trained else {}
     return {
-        "prediction": prediction,
+        "prediction": Prediction.FLOW if flow else _prediction(row, settings),
         "alphas_cumprod": cumprod,
         "train_steps": settings["num_train_timesteps"],
         "sampler": row.sampler(settings),
         "shift": _shift(settings),
         **_sampling_fields(row, settings, flow=flow),
+        **_level_fields(row, settings),
         "overrides": {sampler: _overrides(CLASSES[other], config) for sampler, other in others.items()},
+    }
+
+
+def _prediction(row: SchedulerClass, settings: Config) -> Prediction:
+    known = OF_LEVELS[row.levels]
+    return known[require_one_of(settings, "prediction_type", tuple(known))]
+
+
+def _level_fields(row: SchedulerClass, settings: Config) -> dict[str, Any]:
+    """Return the fields of a `Diffusion` whose time is a function of the level; sigmas are in units of the data's."""
+    if row.levels is not Levels.EDM:
+        return {"levels": row.levels}
+    data, low, high = (settings[key] for key in ("sigma_data", "sigma_min", "sigma_max"))
+    if low >= high:
+        raise InvalidSetting("sigma_min", low, f"must be below sigma_max, {high:g}")
+    return {
+        "levels": row.levels,
+        "data_deviation": data,
+        "sigma_min": low / data,
+        "sigma_max": high / data,
+        "rho": settings["rho"] if settings["sigma_schedule"] == "karras" else 0.0,
     }
 
 
@@ -156,7 +183,8 @@ def _overrides(row: SchedulerClass, config: Config) -> dict[str, Any]:
 def _sampling_fields(row: SchedulerClass, settings: Config, *, flow: bool) -> dict[str, Any]:
     """Return the fields of a `Diffusion` that describe its sampling."""
     schedule = _schedule(settings)
-    no_skip = {"timestep_scaling": math.inf} if flow else {}  # LCM on a flow has no skip connection
+    consistent = flow or row.levels is Levels.TRIGFLOW  # on a flow, LCM has no skip connection
+    no_skip = {"timestep_scaling": math.inf} if consistent else {}
     has_range = schedule == "normal" or schedule in row.range_schedules
     return {
         "schedule": schedule,

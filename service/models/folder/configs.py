@@ -152,9 +152,12 @@ class ConfigFiles:
             "draws_posterior": self.draws_posterior(),
         }
 
-    def pipeline_config(self, family: Family) -> PipelineConfig:
-        """Return the values that loading needs in addition to the spec."""
-        scaling_factor, shift_factor = self._latent_factors(family)
+    def pipeline_config(self, family: Family, deviation: float = 1.0) -> PipelineConfig:
+        """Return the values that loading needs in addition to the spec.
+
+        The samplers divide latents by the `deviation` with which the denoiser was trained.
+        """
+        scaling_factor, shift_factor = self._latent_factors(family, deviation)
         return PipelineConfig(
             scaling_factor=scaling_factor,
             shift_factor=shift_factor,
@@ -167,7 +170,7 @@ class ConfigFiles:
             aesthetic_scores=self.index.get("requires_aesthetics_score", False),
         )
 
-    def _latent_factors(self, family: Family) -> tuple[Factor, Factor]:
+    def _latent_factors(self, family: Family, deviation: float) -> tuple[Factor, Factor]:
         """Return scale and shift of latents, of each channel if the VAE has means and deviations."""
         if family.vae.normalized:
             return 1.0, 0.0
@@ -175,10 +178,10 @@ class ConfigFiles:
             float(self.own.get(key, self.vae.get(key, usual)))
             for key, usual in (("scaling_factor", family.scaling_factor), ("shift_factor", family.shift_factor))
         )
-        mean, deviation = (self.own.get(key, self.vae.get(key)) for key in ("latents_mean", "latents_std"))
-        if not mean or not deviation:
-            return scale, shift
-        return tuple(scale / each for each in deviation), tuple(mean)
+        mean, deviations = (self.own.get(key, self.vae.get(key)) for key in ("latents_mean", "latents_std"))
+        if not mean or not deviations:
+            return scale / deviation, shift
+        return tuple(scale / each / deviation for each in deviations), tuple(mean)
 
     def factor_faults(self, family: Family) -> list[str]:
         """Return faults in the mean and the deviation of latents, one number for each channel of both or of neither."""

@@ -92,7 +92,10 @@ class _ModelReader:
             second=second,
             second_below=below,
             family=family,
-            config=replace(configs.pipeline_config(family), fast_tokenizers=self._fast_tokenizers(family)),
+            config=replace(
+                configs.pipeline_config(family, diffusion.data_deviation),
+                fast_tokenizers=self._fast_tokenizers(family),
+            ),
             files=listed,
         )
 

@@ -6,7 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.numerics.reference import LENGTHS, MORE, SD, STEPS, ZERO_SNR, Run, Settings, label, settings_of
+from tests.support.numerics.reference import (
+    LENGTHS,
+    MORE,
+    SD,
+    STEPS,
+    ZERO_SNR,
+    Run,
+    Settings,
+    label,
+    network,
+    settings_of,
+)
+from tintype.service.numerics import Diffusion, make_table
 from tintype.service.numerics.schedules import linear_quadratic
 
 pytestmark = [
@@ -39,6 +51,8 @@ ROUNDED: list[tuple[str, Settings, float, str]] = [
 ENDS_AT_ITS_LOWEST = (
     "its lowest level occurs twice, so a single step changes nothing and returns noise; tintype denoises"
 )
+EDM_SOLVER = "EDMDPMSolverMultistep"
+STARTS_AT_ITS_LOWEST = "a single step starts at the lowest level, from noise of the highest; tintype starts there too"
 PLMS_GOES_BACK = (
     "its second call goes back by T // n, which is the first step only with `leading`; tintype goes back by that step"
 )
@@ -49,6 +63,8 @@ INTENDED_DIFFERENCES: list[tuple[str, Settings, int | None, str]] = [
     ("PNDM", {"timestep_spacing": "linspace"}, None, PLMS_GOES_BACK),
     *(("UniPCMultistep", {**kind, "final_sigmas_type": "sigma_min"}, 1, ENDS_AT_ITS_LOWEST) for kind in SCHEDULES),
     *(("DEISMultistep", kind, 1, ENDS_AT_ITS_LOWEST) for kind in SCHEDULES),
+    ("EDMEuler", {"final_sigmas_type": "sigma_min"}, 1, ENDS_AT_ITS_LOWEST),
+    *((name, {"sigma_schedule": "exponential"}, 1, STARTS_AT_ITS_LOWEST) for name in ("EDMEuler", EDM_SOLVER)),
     ("UniPCMultistep", {"solver_type": "bh1"}, None, "not a number at the zero-noise end: infinity times 0"),
     ("KDPM2AncestralDiscrete", {}, 2, "its midpoint level is a difference of nearly equal float32 squares"),
     ("FlowMatchEulerDiscrete", {"shift_terminal": 0.1}, 1, "not a number: a single level is also the terminal level"),
@@ -149,3 +165,25 @@ def test_linear_quadratic_equals_mochis_levels(steps: int) -> None:
     theirs = mochi.linear_quadratic_schedule(steps, 0.025)
     ours = linear_quadratic(np.zeros(steps), 0.0, 1.0)
     np.testing.assert_allclose(ours, [*theirs, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_scm_equals_diffusers(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SANA-Sprint's sampler equals diffusers' on latents that are divided by their deviation."""
+    scheduler = pytest.importorskip("diffusers").SCMScheduler()
+    torch, deviation = pytest.importorskip("torch"), scheduler.config.sigma_data
+    table = make_table(Diffusion.from_config({**scheduler.config, "_class_name": "SCMScheduler"}), steps)
+    scheduler.set_timesteps(steps, intermediate_timesteps=1.3 if steps == 2 else None)
+    noises = np.random.default_rng(3).standard_normal((steps + 1, 5, 6))
+    x, theirs = noises[0].copy(), torch.from_numpy(noises[0] * deviation)
+    for i, t in enumerate(scheduler.timesteps[:-1]):
+        out = torch.from_numpy(network(theirs.numpy() / deviation, float(t)) * deviation)
+        fresh = torch.from_numpy(noises[i + 1])
+        monkeypatch.setattr(f"{type(scheduler).__module__}.randn_tensor", lambda *_, fresh=fresh, **__: fresh)
+        theirs, denoised = scheduler.step(out, t, theirs, return_dict=False)
+        assert table.timesteps[i] == pytest.approx(float(t), abs=1e-6)
+        x = table.a[i] * x + table.b[i, 0] * (table.p[i] * x + table.q[i] * network(x, table.timesteps[i]))
+        x += table.d[i] * noises[i + 1]
+        if i < steps - 1:
+            np.testing.assert_allclose(x, theirs.numpy() / deviation, atol=2e-6)
+    np.testing.assert_allclose(x, denoised.numpy() / deviation, atol=2e-6)

@@ -104,17 +104,34 @@ MORE: dict[str, list[Settings]] = {
     "FlowMatchHeunDiscrete": [{}, {"shift": 3.0}],
     "FlowMatchLCM": [{"shift": 3.0}, {"shift": 3.0, "use_karras_sigmas": True}, {"use_dynamic_shifting": True}],
     "LTXEulerAncestralRF": [{}],
+    "EDMEuler": [
+        {"sigma_data": 1.0, "sigma_schedule": "exponential"},
+        {"sigma_min": 0.01, "sigma_max": 20.0, "rho": 5.0},
+    ],
+    "EDMDPMSolverMultistep": [
+        {"solver_order": 3},
+        {"solver_type": "heun"},
+        {"algorithm_type": "sde-dpmsolver++"},
+        {"sigma_data": 1.0, "sigma_schedule": "exponential", "prediction_type": "v_prediction"},
+    ],
 }
 """Further settings to test."""
 
 K_DIFFUSION = ("Euler", "Heun", "LMS", "KDPM2")
-ONLY_NOISE_AND_V = ("PNDM", "KDPM2Discrete", "KDPM2AncestralDiscrete", "EulerAncestralDiscrete")
+ONLY_NOISE_AND_V = (
+    "EDMEuler",
+    "EDMDPMSolverMultistep",
+    "PNDM",
+    "KDPM2Discrete",
+    "KDPM2AncestralDiscrete",
+    "EulerAncestralDiscrete",
+)
 
 
 def settings_of(name: str) -> Iterator[Settings]:
     """Yield the settings with which a class of diffusers is tested."""
     flow = name.startswith(("Flow", "LTX"))
-    base = {**({} if flow else SD), **ALWAYS.get(name, {})}
+    base = {**({} if flow or name.startswith("EDM") else SD), **ALWAYS.get(name, {})}
     if not flow:
         known = inspect.signature(_class(name).__init__).parameters
         axes = [AXES[axis] for axis in AXES if axis in known]
@@ -180,6 +197,8 @@ class Run:
         self.skip = start * getattr(self.scheduler, "order", 1)
         self.timesteps = self.scheduler.timesteps[self.skip :]
         self.frame = self.table.alphas if name.startswith(K_DIFFUSION) else np.ones(len(self.table) + 1)
+        if name.startswith("EDM"):
+            self.frame = np.append(self.table.alphas[:-1], 1.0) / diffusion.data_deviation
         random = np.random.default_rng(3)
         self.noises = random.standard_normal((len(self.table), 5, 6))
         clean, noise = random.standard_normal((2, 5, 6))
