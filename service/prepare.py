@@ -16,14 +16,18 @@ from .images.references import make_reference, read, result_size
 from .images.upload import Upload, make_source
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .job import Job
-    from .models.spec import ModelSpec, ReferenceRule, Size
+    from .models.model import Reference
+    from .models.spec import ModelSpec, Size
 
 
 def prepare_job(job: Job, spec: ModelSpec) -> Job:
-    """Return `job` with its `source`, `edited` and `prompts`.
+    """Return `job` with its `source`, `edited` and `prompts`; the files of references are dropped.
 
-    Without a requested size the result has that of the image; an absent side follows from the image's aspect ratio.
+    Without a requested size the result has that of the image, or of the first reference; an absent side follows from
+    its aspect ratio.
 
     Raises:
         InvalidField: `image`, `mask` or one of `references` is unreadable or has a wrong size, the mask repaints
@@ -31,23 +35,27 @@ def prepare_job(job: Job, spec: ModelSpec) -> Job:
     """
     if job.prompt_weighting:
         job = replace(job, prompts=parse_prompts(job, spec))
-    if job.references and spec.references:
-        job = _with_references(job, spec.references)
-    if not job.image:
+    image, mask = Upload(job.image, job.mask).read() if job.image else (None, None)
+    edited = _references(job, spec, image)
+    own = image.size if image else result_size(edited[0]) if edited else None
+    if own is None:
         return job
-    image, mask = Upload(job.image, job.mask).read()
-    width, height = _size(job, image.size)
-    return replace(job, width=width, height=height, source=make_source(image, mask, native_size(width, height, spec)))
+    width, height = _size(job, own)
+    source = make_source(image, mask, native_size(width, height, spec)) if image else None
+    references = () if edited else job.references
+    return replace(job, width=width, height=height, source=source, edited=edited, references=references)
 
 
-def _with_references(job: Job, rule: ReferenceRule) -> Job:
-    """Return a job with its images to edit; without a requested size the result has the shape of the first one."""
-    names = [f"references[{i}]" for i in range(min(len(job.references), rule.most))]
-    edited = [make_reference(read(data, name), rule, name) for data, name in zip(job.references, names, strict=False)]
-    if job.width or job.height or job.image:
-        return replace(job, edited=tuple(edited))
-    width, height = result_size(edited[0])
-    return replace(job, edited=tuple(edited), width=width, height=height)
+def _references(job: Job, spec: ModelSpec, image: Image.Image | None) -> tuple[Reference, ...]:
+    """Return the images to edit as the model reads them; none if there are too many, which the engine refuses."""
+    rule = spec.references
+    if rule is None or len(job.references) > rule.most:
+        return ()
+    if image and rule.source and not job.references:
+        return (make_reference(image, rule, "image"),)
+    fields = [f"references[{place}]" for place in range(len(job.references))]
+    files = zip(job.references, fields, strict=True)
+    return tuple(make_reference(read(data, field), rule, field) for data, field in files)
 
 
 def _size(job: Job, own: Size) -> Size:

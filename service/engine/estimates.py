@@ -22,7 +22,7 @@ TOLERANCE = 1.25  # largest ratio between cost and estimate, either way
 GUESS_PER_LATENT = 1e-5  # seconds of a call per latent position, until one was measured
 
 K = TypeVar("K")
-CostKey: TypeAlias = "tuple[BatchKey, bool, bool]"  # batch key, guided, starts from an image
+CostKey: TypeAlias = "tuple[BatchKey, bool, bool]"  # batch key, guided, reads images
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Estimates:
         self._measured: dict[BatchKey, float] = {}
 
     def record_encode(self, plan: Plan, seconds: float) -> None:
-        """Record the seconds of one unit of encoding, of prompts and of the image, if any."""
-        self._encode.setdefault(_encode_key(plan.batch_key, plan.source is not None), Average()).add(seconds)
+        """Record the seconds of one unit of encoding, of prompts and of images, if any."""
+        self._encode.setdefault(_encode_key(plan.batch_key, plan.reads_images), Average()).add(seconds)
         self._update_costs(plan.batch_key)
 
     def record_call(self, plan: Plan, model_rows: int, seconds: float, width: int, *, now: float) -> None:
@@ -86,7 +86,7 @@ class Estimates:
 
     def cost(self, plan: Plan) -> Cost:
         """Return the current cost of work for `plan`."""
-        key = plan.batch_key, plan.guided, plan.source is not None
+        key = plan.batch_key, plan.guided, plan.reads_images
         if key not in self._costs:
             self._costs[key] = self._estimate(*key)
         return self._costs[key]
@@ -108,7 +108,7 @@ class Estimates:
 
     def encode_seconds(self, plan: Plan) -> float:
         """Return the mean seconds of one unit of encoding for `plan`; 0 if never measured."""
-        return _mean(self._encode, _encode_key(plan.batch_key, plan.source is not None))
+        return _mean(self._encode, _encode_key(plan.batch_key, plan.reads_images))
 
     def decode_seconds(self, batch_key: BatchKey) -> float:
         """Return the mean seconds of decoding one image; 0 if never measured."""
@@ -131,7 +131,7 @@ class Estimates:
 
 
 def _encode_key(batch_key: BatchKey, has_image: bool) -> str | BatchKey:  # noqa: FBT001 - part of a key
-    """Return the key of equal encoding times: the model, and with an image also its size."""
+    """Return the key of equal encoding times: the model, and with images also their sizes."""
     return batch_key if has_image else batch_key[0]
 
 

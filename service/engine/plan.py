@@ -118,6 +118,11 @@ class Plan:
         return len(self.table) if self.skipped < self.steps else 0
 
     @property
+    def reads_images(self) -> bool:
+        """Whether images are encoded with the prompts."""
+        return self.source is not None or bool(self.references)
+
+    @property
     def batch_key(self) -> BatchKey:
         """Model, latent shape and shapes of the images to edit, which images of one batch share."""
         return self.model, self.shape, tuple(reference.levels.shape for reference in self.references)

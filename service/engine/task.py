@@ -163,7 +163,7 @@ class Task:
         self.images, self.calls = len(self.plan.seeds), self.plan.calls
         self.chunks = 0  # of the longest prompt, if there are several units of encoding
         self.prompt_count = len(self.plan.prompts)
-        self.cost_class = self.batch_key, self.plan.guided, self.plan.source is not None, self.calls, self.images
+        self.cost_class = self.batch_key, self.plan.guided, self.plan.reads_images, self.calls, self.images
         self.rows = [Row(self, index) for index in range(self.images)]
         self.lease = Lease(self.plan.model, ticket.job.priority)
         self.evicted_idle = False

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AREA = 1024 * 1024  # pixels
 SEEN_AREA = 384 * 384  # pixels of what Qwen2.5-VL reads
-MULTIPLE = 16  # pixels of a token of FLUX.2
+MULTIPLE = 16  # pixels of a token of FLUX.1 and FLUX.2
 QWEN_MULTIPLE = 32  # pixels
 # The sizes on which FLUX.1 Kontext was trained.
 KONTEXT_SIZES = (
@@ -69,8 +69,8 @@ def result_size(reference: Reference) -> Size:
 
 
 def kontext(image: Image.Image) -> Image.Image:
-    """Stretch to the trained size whose aspect ratio is nearest: FLUX.1 Kontext."""
-    ratio = image.width / image.height
+    """Stretch to the trained size whose aspect ratio is nearest to that in whole tokens: FLUX.1 Kontext."""
+    ratio = (image.width // MULTIPLE) / (image.height // MULTIPLE)
     return _stretched(image, min(KONTEXT_SIZES, key=lambda size: abs(ratio - size[0] / size[1])))
 
 

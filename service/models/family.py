@@ -129,6 +129,7 @@ class Family:
     `distilled` replaces the defaults of models that are distilled to few steps.
     `respaced`: from an image, all steps are taken, on the distilled levels that the strength leaves.
     `references`: how it takes images to edit; None if it takes none.
+    `draws_posterior`: latents of the image to start from are drawn from the VAE's distribution; otherwise its mode.
     `shift_by_steps`: a flow's levels are shifted by the number of steps too, as FLUX.2's.
     """
 
@@ -148,6 +149,7 @@ class Family:
     guidance: Guidance = Guidance.CLASSIFIER_FREE
     guidance_rule: GuidanceRule = PLAIN
     references: ReferenceRule | None = None
+    draws_posterior: bool = True
     shift_by_steps: bool = False
     distilled: Distilled | None = None
     even_levels: bool = False

@@ -44,13 +44,15 @@ class ReferenceFit(StrEnum):
 class ReferenceRule:
     """How a model takes images to edit: at most `most`, resized by `fit`.
 
-    `required`: it needs at least one. `seen`: the text encoder reads them too.
+    `required`: it needs at least one. `seen`: the text encoder reads them too. `source`: without others, the image that
+    a result starts from is one.
     """
 
     most: int
     fit: ReferenceFit
     required: bool = False
     seen: bool = False
+    source: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

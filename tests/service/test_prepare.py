@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from tintype.service.engine.sizes import native_size
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job
+from tintype.service.models.spec import ReferenceFit, ReferenceRule
 from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
@@ -65,6 +67,54 @@ def test_default_size_is_that_of_the_image(
     assert job.source.repaint is not None
     assert job.source.repaint.shape == (height, width)
     assert np.abs(job.source.pixels.mean((1, 2)) * 255 - (200, 100, 50)).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("requested", "result"),
+    [
+        ({}, (80, 64)),  # the first reference as the model reads it
+        ({"width": 160}, (160, 128)),
+        ({"height": 32}, (40, 32)),
+        ({"width": 64, "height": 64}, (64, 64)),
+        ({"image": (90, 60)}, (90, 60)),
+    ],
+)
+def test_default_size_is_that_of_the_first_reference(
+    spec: ModelSpec, requested: dict[str, Any], result: tuple[int, int]
+) -> None:
+    """Unless there is an image to start from; files of references are dropped when they are read."""
+    spec = replace(spec, references=ReferenceRule(most=2, fit=ReferenceFit.FLUX2))
+    requested = {key: file(*value) if key == "image" else value for key, value in requested.items()}
+    job = prepare_job(Job(prompt="a", references=(file(90, 70), file(64, 64, WHITE)), **requested), spec)
+    assert (job.width, job.height) == result
+    assert [each.levels.shape for each in job.edited] == [(3, 64, 80), (3, 64, 64)]
+    assert job.edited[1].levels.min() == 255
+    assert job.references == ()
+
+
+@pytest.mark.parametrize("source", [True, False])
+def test_an_image_to_start_from_may_also_be_the_reference(spec: ModelSpec, source: bool) -> None:  # noqa: FBT001
+    """If the model says so, and the request has no other reference; the size of the result is the image's."""
+    spec = replace(spec, references=ReferenceRule(most=1, fit=ReferenceFit.FLUX2, source=source))
+    job = prepare_job(Job(prompt="a", image=file(90, 70)), spec)
+    assert (job.width, job.height, len(job.edited)) == (90, 70, source)
+    other = prepare_job(Job(prompt="a", image=file(90, 70), references=(file(64, 64, WHITE),)), spec)
+    assert [each.levels.shape for each in other.edited] == [(3, 64, 64)]
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_references_that_the_model_does_not_take_are_not_read(spec: ModelSpec, most: int) -> None:
+    """The engine refuses them by their number."""
+    rule = ReferenceRule(most=most, fit=ReferenceFit.FLUX2) if most else None
+    job = prepare_job(Job(prompt="a", references=(b"1", b"2")), replace(spec, references=rule))
+    assert (job.references, job.edited) == ((b"1", b"2"), ())
+
+
+def test_error_names_the_reference(spec: ModelSpec) -> None:
+    """The error for an invalid reference names its place."""
+    spec = replace(spec, references=ReferenceRule(most=2, fit=ReferenceFit.FLUX2))
+    with pytest.raises(InvalidField, match=r"references\[1\]"):
+        prepare_job(Job(prompt="a", references=(file(64, 64), b"text")), spec)
 
 
 def test_error_names_the_upload(spec: ModelSpec) -> None:

@@ -5,31 +5,43 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..family import Distilled, Family, TextEncoderSpec
-from ..spec import Guidance
+from ..spec import Guidance, ReferenceFit, ReferenceRule
 from ..text.combine import clip_pooled_and_t5
 from ..text.tokenizers import T5
 from .distilled import without_guidance_and_shift
 from .parts import TRANSFORMER, pipelines
 
+# FLUX.1 schnell, dev and Krea: distilled, one call per step.
+_FLUX = Family(
+    name="flux",
+    pipelines=pipelines("Flux"),
+    text_encoders=(
+        TextEncoderSpec(pooled="pooler_output"),
+        TextEncoderSpec(tokenizer="tokenizer_2", encoder="text_encoder_2", tokenizer_kind=T5, max_tokens=512),
+    ),
+    combine=clip_pooled_and_t5,
+    denoiser=replace(TRANSFORMER, patch=2, packed=True, timestep_scale=1e-3),
+    latent_channels=16,
+    native_side=1024,
+    scaling_factor=0.3611,
+    shift_factor=0.1159,
+    steps=28,
+    guidance_scale=3.5,
+    guidance=Guidance.NONE,
+    distilled=Distilled(without_guidance_and_shift, steps=4, guidance_scale=0, max_tokens=256),
+    even_levels=True,
+)
+
 FAMILIES: tuple[Family, ...] = (
-    # FLUX.1 schnell and dev: distilled, one call per step.
-    Family(
-        name="flux",
-        pipelines=pipelines("Flux"),
-        text_encoders=(
-            TextEncoderSpec(pooled="pooler_output"),
-            TextEncoderSpec(tokenizer="tokenizer_2", encoder="text_encoder_2", tokenizer_kind=T5, max_tokens=512),
-        ),
-        combine=clip_pooled_and_t5,
-        denoiser=replace(TRANSFORMER, patch=2, packed=True, timestep_scale=1e-3),
-        latent_channels=16,
-        native_side=1024,
-        scaling_factor=0.3611,
-        shift_factor=0.1159,
-        steps=28,
-        guidance_scale=3.5,
-        guidance=Guidance.NONE,
-        distilled=Distilled(without_guidance_and_shift, steps=4, guidance_scale=0, max_tokens=256),
-        even_levels=True,
+    _FLUX,
+    # FLUX.1 Kontext: the graph of dev, with the tokens of an image to edit behind those of the result.
+    replace(
+        _FLUX,
+        name="flux_kontext",
+        pipelines=pipelines("FluxKontext", tasks=("", "Inpaint")),
+        guidance_scale=2.5,
+        distilled=None,
+        references=ReferenceRule(most=1, fit=ReferenceFit.KONTEXT, source=True),
+        draws_posterior=False,
     ),
 )

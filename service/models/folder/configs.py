@@ -85,9 +85,9 @@ class ConfigFiles:
             raise ModelFileError(f"must be {plain}, or {2 * channels + 1} with a mask, not {taken}")
         return bool(taken == 2 * channels + 1)
 
-    def draws_posterior(self) -> bool:
-        """Return whether the VAE encodes to a distribution; AutoencoderDC and AutoencoderTiny encode to latents."""
-        return "encoder_block_out_channels" not in self.vae
+    def draws_posterior(self, family: Family) -> bool:
+        """Return whether latents are drawn from a distribution; AutoencoderDC and AutoencoderTiny encode to latents."""
+        return family.draws_posterior and "encoder_block_out_channels" not in self.vae
 
     def downscale(self, family: Family) -> int:
         """Return the width of a latent in pixels: the VAE halves the image between its blocks."""
@@ -145,11 +145,10 @@ class ConfigFiles:
             "max_tokens": max(self.lengths(family)),
             "guidance": self.guidance(family),
             "guidance_rule": family.guidance_rule,
-            "references": family.references,
             "patch": self.patch(family),
             "even_levels": family.even_levels,
             "respaced": family.respaced,
-            "draws_posterior": self.draws_posterior(),
+            "draws_posterior": self.draws_posterior(family),
         }
 
     def pipeline_config(self, family: Family, deviation: float = 1.0) -> PipelineConfig:

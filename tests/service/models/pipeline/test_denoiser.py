@@ -168,3 +168,19 @@ def test_unknown_inputs_are_rejected() -> None:
 
     with pytest.raises(ModelFileError, match="other inputs"):
         Denoiser(as_session(Graph("sample", "controlnet_cond")), DenoiserSpec(), PipelineConfig(), SPEC, NONE)
+
+
+def test_references_are_tokens_behind_those_of_the_image() -> None:
+    """Each in its own size, numbered in the position ids; the output is that of the image."""
+    graph = RecordingGraph("hidden_states", "img_ids", "txt_ids")
+    spec = DenoiserSpec(latents="hidden_states", patch=2, packed=True)
+    first, second = np.full((3, 2, 4), -1, np.float32), np.full((3, 4, 2), -2, np.float32)
+    edited = [replace(row, references=(first, second + i)) for i, row in enumerate(rows())]
+    denoiser = Denoiser(as_session(graph), spec, PipelineConfig(), replace(SPEC, latent_channels=3), NONE)
+    latents = np.arange(2 * 3 * 4 * 6, dtype=np.float32).reshape(2, 3, 4, 6)
+    assert np.array_equal(denoiser(latents, np.array([900, 100], np.float32), edited), latents)
+    tokens, ids = graph.recorded["hidden_states"], graph.recorded["img_ids"]
+    assert tokens.shape == (2, 6 + 2 + 2, 12)
+    assert tokens[:, 6:, 0].tolist() == [[-1, -1, -2, -2], [-1, -1, -1, -1]]
+    assert ids[5:].tolist() == [[0, 1, 2], [1, 0, 0], [1, 0, 1], [2, 0, 0], [2, 1, 0]]
+    assert graph.recorded["txt_ids"].tolist() == [[0, 0, 0]] * 3

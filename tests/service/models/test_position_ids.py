@@ -1,0 +1,19 @@
+"""Places of tokens."""
+
+from __future__ import annotations
+
+from tintype.service.models.position_ids import flux_ids, grid_ids
+
+
+def test_a_grid_counts_rows_and_columns() -> None:
+    """Row by row: the first number, row and column, and zeros in further columns."""
+    assert grid_ids((2, 3), columns=4, first=5).tolist() == [
+        [5, row, column, 0] for row in (0, 1) for column in range(3)
+    ]
+
+
+def test_flux_numbers_its_images() -> None:
+    """The image is 0 and references are 1, 2, ...; each has rows and columns of its own; text has zeros."""
+    image, text = flux_ids([(2, 1), (1, 2), (1, 1)], 3)
+    assert image.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1], [2, 0, 0]]
+    assert text.tolist() == [[0, 0, 0]] * 3
