@@ -20,8 +20,7 @@ _DIFFUSION = {
 }
 _EULER = {**_DIFFUSION, "_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}
 _FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}
-# FLUX.1 dev; without guidance as an input, a FLUX is FLUX.1 schnell.
-_FLUX_GUIDED = {
+_SHIFTED_BY_SIZE = {
     **_FLOW,
     "shift": 3.0,
     "use_dynamic_shifting": True,
@@ -37,6 +36,7 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "sdxl_refiner": _EULER,
     "sd3": {**_FLOW, "shift": 3.0},
     "flux": {**_FLOW, "shift": 1.0},
+    "flux_kontext": _SHIFTED_BY_SIZE,
     "pixart_sigma": {
         **_DIFFUSION,
         "_class_name": "DPMSolverMultistepScheduler",
@@ -53,8 +53,10 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
         "flow_shift": 3.0,
     },
 }
+# Families whose models differ in whether guidance is an input: FLUX.1 schnell and dev.
+_GUIDED: Mapping[str, dict[str, Any]] = {"flux": _SHIFTED_BY_SIZE}
 
 
 def usual_scheduler(family: Family, *, guided: bool = False) -> dict[str, Any]:
     """Return the scheduler_config.json of a family's published models; `guided` if guidance is the denoiser's input."""
-    return dict(_FLUX_GUIDED if family.name == "flux" and guided else _BY_FAMILY[family.name])
+    return dict((guided and _GUIDED.get(family.name)) or _BY_FAMILY[family.name])

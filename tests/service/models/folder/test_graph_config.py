@@ -176,7 +176,7 @@ def test_other_graphs_are_described(read: Read, denoiser: str, inputs: dict[str,
 def test_the_usual_schedulers_are_read(family: str, *, guided: bool) -> None:
     """Each family has usual settings, which its pipeline's sampler accepts."""
     diffusion = Diffusion.from_config(usual_scheduler(FAMILIES[family], guided=guided))
-    flow = family in ("sd3", "flux", "sana")
-    assert diffusion.prediction is (Prediction.FLOW if flow else Prediction.EPSILON)
+    noise = family in ("sd", "lcm", "sdxl", "sdxl_refiner", "pixart_sigma")
+    assert diffusion.prediction is (Prediction.EPSILON if noise else Prediction.FLOW)
     assert diffusion.train_steps == 1000
     assert len(make_table(diffusion, 4, image_tokens=1024).sigmas) >= 5
