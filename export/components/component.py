@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # Module classes that call torch's attention function, unless their processor computes linear attention.
-ATTENTION = ("Attention", "FluxAttention")
+ATTENTION = ("Attention", "FluxAttention", "Flux2Attention", "Flux2ParallelSelfAttention")
 LINEAR = "Linear"
 
 

@@ -6,6 +6,7 @@ All graphs take one timestep per row, so that rows at different steps share a ca
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from diffusers.models.transformers import transformer_flux
 
 from ..errors import ExportRefusal
 from .component import Component
+from .rotation import traceable_rotation
 from .tensor_specs import TensorSpec, descending, mask, whole_floats
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def flux(pipeline: Any, folder: str) -> Component:
         },
         outputs={"out_hidden_states": TensorSpec((*ROWS, "packed_height_width", config.in_channels))},
         traced_call=_call_flux,
-        trace_patch=_traceable_rotation,
+        trace_patch=partial(traceable_rotation, transformer_flux),
     )
 
 
@@ -186,27 +188,6 @@ def _call_flux(
         return _call(module, timestep=timestep, guidance=guidance, **inputs)
     finally:
         del embed.forward
-
-
-@contextlib.contextmanager
-def _traceable_rotation() -> Iterator[None]:
-    """Pair neighbours by slices while the context is active: diffusers' reshape would be traced with fixed sizes."""
-    original = transformer_flux.apply_rotary_emb
-    transformer_flux.apply_rotary_emb = _rotate
-    try:
-        yield
-    finally:
-        transformer_flux.apply_rotary_emb = original
-
-
-def _rotate(x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], sequence_dim: int = 2) -> torch.Tensor:
-    """Rotate pairs of neighbours in x [n, tokens, heads, dim] by cos and sin [tokens, dim].
-
-    `sequence_dim` is the axis of the tokens.
-    """
-    cos, sin = (part[None, :, None] if sequence_dim == 1 else part[None, None] for part in angles)
-    rotated = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(3)
-    return (x.float() * cos + rotated.float() * sin).to(x.dtype)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportRefusal
-from . import autoencoders, denoisers, text_encoders
+from . import autoencoders, denoisers, flux2, text_encoders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,11 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "UNet2DConditionModel": denoisers.unet,
     "SD3Transformer2DModel": denoisers.sd3,
     "FluxTransformer2DModel": denoisers.flux,
+    "Flux2Transformer2DModel": flux2.transformer,
     "PixArtTransformer2DModel": denoisers.pixart,
     "SanaTransformer2DModel": denoisers.sana,
     "AutoencoderKL": autoencoders.kl,
+    "AutoencoderKLFlux2": flux2.autoencoder,
     "AutoencoderDC": autoencoders.dc,
     "AutoencoderTiny": autoencoders.tiny,
 }

@@ -11,6 +11,7 @@ from typing import Any
 from tintype.service.models.templates.keys import shaping
 
 from .making import GraphConfig
+from .newer_configurations import NEWER
 
 DOWN = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]
 # Stable Diffusion 1.x and 2.x; SD-Turbo equals 2.1. Fields that no graph depends on are left out.
@@ -153,6 +154,7 @@ TEMPLATES: dict[str, tuple[str, dict[str, Any]]] = {
     "taesd-decoder": ("tiny_decoder", {}),
     "taesd-16-encoder": ("tiny_encoder", TAESD_16),
     "taesd-16-decoder": ("tiny_decoder", TAESD_16),
+    **NEWER,
 }
 
 

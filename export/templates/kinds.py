@@ -9,7 +9,7 @@ import diffusers
 import torch
 import transformers
 
-from ..components import autoencoders, denoisers, text_encoders
+from ..components import autoencoders, denoisers, flux2, text_encoders
 from ..components.tensor_specs import ExampleSize
 
 if TYPE_CHECKING:
@@ -96,9 +96,11 @@ KINDS: dict[str, GraphKind] = {
         part="transformer", build=_without_buffers(diffusers.SD3Transformer2DModel), components=denoisers.sd3
     ),
     "flux": GraphKind(part="transformer", build=diffusers.FluxTransformer2DModel, components=denoisers.flux),
+    "flux2": GraphKind(part="transformer", build=diffusers.Flux2Transformer2DModel, components=flux2.transformer),
     "pixart": GraphKind(part="transformer", build=diffusers.PixArtTransformer2DModel, components=denoisers.pixart),
     "sana": GraphKind(part="transformer", build=diffusers.SanaTransformer2DModel, components=denoisers.sana),
     **_pair("kl", diffusers.AutoencoderKL, autoencoders.kl),
+    **_pair("kl_flux2", diffusers.AutoencoderKLFlux2, flux2.autoencoder, halves=False),
     **_pair("dc", diffusers.AutoencoderDC, autoencoders.dc, size=FOR_DC, halves=False),
     **_pair("tiny", diffusers.AutoencoderTiny, autoencoders.tiny),
 }

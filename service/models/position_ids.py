@@ -33,3 +33,11 @@ def flux_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
     """FLUX.1: number of the image, row and column; zeros for text. Kontext's references are numbered from 1."""
     image = [grid_ids(grid, first=number) for number, grid in enumerate(grids)]
     return np.concatenate(image), np.zeros((text, 3), np.int64)
+
+
+def flux2_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
+    """FLUX.2: ten times the number of the image, row, column, and the number of the word, which is 0 for images."""
+    image = [grid_ids(grid, columns=4, first=10 * number) for number, grid in enumerate(grids)]
+    words = np.zeros((text, 4), np.int64)
+    words[:, 3] = np.arange(text)
+    return np.concatenate(image), words

@@ -28,11 +28,12 @@ CLASSES = {
     "UNet2DConditionModel": "unet",
     "SD3Transformer2DModel": "sd3",
     "FluxTransformer2DModel": "flux",
+    "Flux2Transformer2DModel": "flux2",
     "PixArtTransformer2DModel": "pixart",
     "Transformer2DModel": "pixart",  # as the configurations of PixArt-Sigma name it; others have another `norm_type`
     "SanaTransformer2DModel": "sana",
 }
-PAIRS = {"AutoencoderKL": "kl", "AutoencoderDC": "dc", "AutoencoderTiny": "tiny"}
+PAIRS = {"AutoencoderKL": "kl", "AutoencoderKLFlux2": "kl_flux2", "AutoencoderDC": "dc", "AutoencoderTiny": "tiny"}
 # Kinds with a version whose padding is masked.
 MASKED = {"t5": "masked_t5"}
 # Fields that hold a value for each level, or one value for all levels.
