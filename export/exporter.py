@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # Side of the latents on which the preview is fitted, in cells.
 PREVIEW_SIZE = 32
+DECODER = "vae_decoder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +200,7 @@ class _ExportRun:
 
     def _write_manifest(self) -> dict[str, Any]:
         with self.progress.stage("fitting previews") as notes:
-            fitted = _fit_preview(self.reader.read_part("vae"))
+            fitted = self._fit_preview()
             notes.append(f"error {fitted.error:.3f}, spread of the colours {fitted.spread:.3f} (RMS, 0 to 1)")
         with self.progress.stage(f"writing {manifest.MANIFEST}"):
             description = manifest.describe(
@@ -214,6 +215,12 @@ class _ExportRun:
             )
             manifest.write(self.folder, description)
         return description
+
+    def _fit_preview(self) -> PreviewFit:
+        """Fit the linear preview of latents to the images that the autoencoder decodes."""
+        with self._with_weights("vae"):
+            decoder = next(each for each in self._components("vae") if each.folder == DECODER)
+            return _fit_preview(decoder, normalized=self.source.family.served.vae.normalized)
 
     def _check_image(self) -> verify.Check | None:
         if not self.options.image or not verify.can_compare_images(self.source.pipeline):
@@ -256,17 +263,17 @@ def _require_passed(check: verify.Check, folder: Path) -> verify.Check:
     return check
 
 
-def _fit_preview(vae: Any) -> PreviewFit:
-    """Fit the linear preview of latents to the images that the autoencoder decodes."""
-    shift = vae.config.get("shift_factor") or 0
+def _fit_preview(decoder: Component, *, normalized: bool) -> PreviewFit:
+    """Fit the preview to images of `decoder`; a `normalized` one takes latents as the denoiser gives them."""
+    config = decoder.module.config
+    scale, shift = (1, 0) if normalized else (config.scaling_factor, config.get("shift_factor") or 0)
+    ((name, latents),) = decoder.inputs.items()
 
     def decode(latents: Array) -> Array:
-        unscaled = torch.from_numpy(latents) / vae.config.scaling_factor + shift
-        with torch.no_grad():
-            pixels: Array = vae.decode(unscaled, return_dict=False)[0].numpy()
-        return np.clip(pixels / 2 + 0.5, 0, 1)
+        (pixels,) = decoder({name: torch.from_numpy(latents) / scale + shift}).values()
+        return np.clip(pixels.numpy() / 2 + 0.5, 0, 1)
 
-    return preview.fit(decode, vae.config.latent_channels, size=PREVIEW_SIZE)
+    return preview.fit(decode, latents.axes[1], size=PREVIEW_SIZE)
 
 
 def _size_on_disk(folder: Path) -> int:

@@ -42,9 +42,15 @@ def _missing_capability(spec: ModelSpec) -> str:
     return "it edits images; send them as references" if spec.references else "it has no image encoder (vae_encoder)"
 
 
+def _is_edited(job: Job, spec: ModelSpec) -> bool:
+    """Return whether the image of a prepared job, which has a mask, is one of the images to edit."""
+    repaints = job.source is not None and job.source.repaint is not None
+    return bool(spec.references and spec.references.masked and repaints and job.edited)
+
+
 def _check_references(job: Job, spec: ModelSpec) -> None:
     """Raise InvalidField if the number of images to edit does not suit the model."""
-    count = max(len(job.references), len(job.edited))
+    count = max(len(job.references), len(job.edited) - _is_edited(job, spec))
     if count > spec.max_references:
         takes = f"takes at most {spec.max_references}, not {count}" if spec.max_references else "takes none"
         raise InvalidField("references", f"model {spec.name!r} {takes}")

@@ -12,7 +12,7 @@ from tintype.v1.limits import RANGES
 
 from .engine.plan import parse_prompts
 from .engine.sizes import native_size
-from .images.references import make_reference, read, result_size
+from .images.references import make_reference, read, result_size, source_reference
 from .images.upload import Upload, make_source
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def prepare_job(job: Job, spec: ModelSpec) -> Job:
     width, height = _size(job, own)
     source = make_source(image, mask, native_size(width, height, spec)) if image else None
     references = () if edited else job.references
+    if source and mask and spec.references and spec.references.masked:
+        edited = (source_reference(source.levels), *edited)
     return replace(job, width=width, height=height, source=source, edited=edited, references=references)
 
 

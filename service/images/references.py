@@ -50,6 +50,15 @@ def make_reference(image: Image.Image, rule: ReferenceRule, field: str = "refere
     check_shape(image, field)
     levels = _levels(FITS[rule.fit](image))
     seen = _levels(_stretched(image, qwen_size(image.size, SEEN_AREA))) if rule.seen else None
+    return _with_digest(levels, seen)
+
+
+def source_reference(levels: npt.NDArray[np.uint8]) -> Reference:
+    """Return the image that a result starts from, levels [3, h, w], as an image to edit."""
+    return _with_digest(levels, None)
+
+
+def _with_digest(levels: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8] | None) -> Reference:
     content = b"".join(each.tobytes() + repr(each.shape).encode() for each in (levels, seen) if each is not None)
     return Reference(levels, seen, hashlib.blake2b(content, digest_size=16).digest())
 

@@ -111,12 +111,16 @@ class VaeSpec:
 
 
 class Distilled(NamedTuple):
-    """How few-step models are recognised, and their defaults; `max_tokens` 0 keeps the family's."""
+    """How few-step models are recognised, and their defaults.
+
+    `max_tokens` 0 and `guidance` None keep the family's.
+    """
 
     when: Callable[[ModelFacts], bool]
     steps: int
     guidance_scale: float
     max_tokens: int = 0
+    guidance: Guidance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

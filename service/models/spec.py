@@ -45,7 +45,7 @@ class ReferenceRule:
     """How a model takes images to edit: at most `most`, resized by `fit`.
 
     `required`: it needs at least one. `seen`: the text encoder reads them too. `source`: without others, the image that
-    a result starts from is one.
+    a result starts from is one. `masked`: an image with a mask precedes the others.
     """
 
     most: int
@@ -53,6 +53,7 @@ class ReferenceRule:
     required: bool = False
     seen: bool = False
     source: bool = False
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tintype.service.capabilities import check_supported
 from tintype.service.engine.sizes import native_size
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job
-from tintype.service.models.spec import ReferenceFit, ReferenceRule
+from tintype.service.models.spec import INPAINTING, ReferenceFit, ReferenceRule
 from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
@@ -100,6 +101,30 @@ def test_an_image_to_start_from_may_also_be_the_reference(spec: ModelSpec, sourc
     assert (job.width, job.height, len(job.edited)) == (90, 70, source)
     other = prepare_job(Job(prompt="a", image=file(90, 70), references=(file(64, 64, WHITE),)), spec)
     assert [each.levels.shape for each in other.edited] == [(3, 64, 64)]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_an_image_with_a_mask_may_precede_the_references(spec: ModelSpec, masked: bool) -> None:  # noqa: FBT001
+    """If the model says so, in the size in which it is generated; it does not count among the model's most."""
+    rule = ReferenceRule(most=1, fit=ReferenceFit.FLUX2, masked=masked)
+    spec = replace(spec, references=rule, capabilities=frozenset({INPAINTING}))
+    files = {"image": file(90, 70), "references": (file(128, 64, WHITE),)}
+    job = prepare_job(Job(prompt="a", mask=file(90, 70, WHITE), **files), spec)
+    assert job.source is not None
+    own = [job.source.levels.shape] if masked else []
+    assert [each.levels.shape for each in job.edited] == [*own, (3, 64, 128)]
+    check_supported(job, spec)
+    assert [each.levels.shape for each in prepare_job(Job(prompt="a", **files), spec).edited] == [(3, 64, 128)]
+
+
+def test_one_reference_too_many_is_refused_with_a_mask(spec: ModelSpec) -> None:
+    """The message counts the references of the request."""
+    rule = ReferenceRule(most=1, fit=ReferenceFit.FLUX2, masked=True)
+    spec = replace(spec, references=rule, capabilities=frozenset({INPAINTING}))
+    files = (file(64, 64), file(64, 64))
+    job = prepare_job(Job(prompt="a", image=file(64, 64), mask=file(64, 64, WHITE), references=files), spec)
+    with pytest.raises(InvalidField, match="takes at most 1, not 2"):
+        check_supported(job, spec)
 
 
 @pytest.mark.parametrize("most", [0, 1])

@@ -133,7 +133,8 @@ class ConfigFiles:
     def guidance(self, family: Family) -> Guidance:
         """Return the kind of guidance; the denoiser's configuration says whether the scale is an input."""
         embedded = self.denoiser.get("time_cond_proj_dim") or self.denoiser.get("guidance_embeds")
-        return self.own.get("guidance") or (Guidance.EMBEDDED if embedded else family.guidance)
+        distilled = self.distilled.guidance if self.distilled else None
+        return self.own.get("guidance") or (Guidance.EMBEDDED if embedded else distilled or family.guidance)
 
     def spec_fields(self, family: Family) -> dict[str, Any]:
         """Return the fields of a ModelSpec that come from configurations and the family."""

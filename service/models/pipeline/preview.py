@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SIDE = 16  # of the random latents: large enough for the decoder to show areas
 _SAMPLES = 6
+_MANY = 32  # channels from which areas are half as wide, because a fit needs more areas than channels
 
 
 def preview(latents: Array, projection: LatentToRgb) -> Array:
@@ -42,8 +43,9 @@ def fit_projection(decode: Callable[[Array], Array], channels: int) -> LatentToR
 def smooth_latents(channels: int) -> Array:
     """Return random latents of unit variance in areas several latents wide, like those of images."""
     random = np.random.default_rng(0)  # a fixed seed, so that previews do not change
-    coarse = random.standard_normal((_SAMPLES, channels, 4, 4), np.float32)
-    return np.repeat(np.repeat(coarse, _SIDE // 4, axis=2), _SIDE // 4, axis=3)
+    areas = 8 if channels >= _MANY else 4  # of a side
+    coarse = random.standard_normal((_SAMPLES, channels, areas, areas), np.float32)
+    return np.repeat(np.repeat(coarse, _SIDE // areas, axis=2), _SIDE // areas, axis=3)
 
 
 def _shrink(pixels: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tintype.service.models.position_ids import flux_ids, grid_ids
+from tintype.service.models.position_ids import flux2_ids, flux_ids, grid_ids
 
 
 def test_a_grid_counts_rows_and_columns() -> None:
@@ -17,3 +17,10 @@ def test_flux_numbers_its_images() -> None:
     image, text = flux_ids([(2, 1), (1, 2), (1, 1)], 3)
     assert image.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1], [2, 0, 0]]
     assert text.tolist() == [[0, 0, 0]] * 3
+
+
+def test_flux2_counts_images_by_ten_and_words_by_one() -> None:
+    """The image is 0 and references are 10, 20, ...; the last column counts the words, and is 0 for images."""
+    image, text = flux2_ids([(2, 1), (1, 2), (1, 1)], 3)
+    assert image.tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [10, 0, 0, 0], [10, 0, 1, 0], [20, 0, 0, 0]]
+    assert text.tolist() == [[0, 0, 0, word] for word in range(3)]

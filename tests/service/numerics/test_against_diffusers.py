@@ -1,6 +1,7 @@
 """Every sampler against diffusers' own `step()`, over whole trajectories with a strongly nonlinear network."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -187,3 +188,19 @@ def test_scm_equals_diffusers(steps: int, monkeypatch: pytest.MonkeyPatch) -> No
         if i < steps - 1:
             np.testing.assert_allclose(x, theirs.numpy() / deviation, atol=2e-6)
     np.testing.assert_allclose(x, denoised.numpy() / deviation, atol=2e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 28, 50, 250])
+@pytest.mark.parametrize("tokens", [16, 1024, 4300, 4301, 16384])
+def test_a_shift_by_steps_equals_flux2s_levels(tokens: int, steps: int) -> None:
+    """Levels and timesteps equal those that FLUX.2's pipeline sets, also from the middle on."""
+    pipeline = pytest.importorskip("diffusers.pipelines.flux2.pipeline_flux2")
+    even = np.linspace(1, 1 / steps, steps)
+    scheduler = pytest.importorskip("diffusers").FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    scheduler.set_timesteps(sigmas=even, mu=pipeline.compute_empirical_mu(image_seq_len=tokens, num_steps=steps))
+    diffusion = Diffusion.from_config({**scheduler.config, "_class_name": "FlowMatchEulerDiscreteScheduler"})
+    diffusion = replace(diffusion, shift=replace(diffusion.shift, by_steps=True))
+    for start in {0, steps // 3}:
+        table = make_table(diffusion, steps, start=start, image_tokens=tokens, sigmas=even)
+        np.testing.assert_allclose(table.sigmas, scheduler.sigmas[start:], atol=1e-6)
+        np.testing.assert_allclose(table.timesteps, scheduler.timesteps[start:], atol=1e-3)

@@ -27,18 +27,19 @@ def test_a_preview_is_the_linear_map() -> None:
     assert pixels.tolist() == [[[0.5, 1.0]], [[0.75, 0.0]], [[0.0, 1.0]]]
 
 
-def test_a_fit_finds_a_linear_decoder() -> None:
+@pytest.mark.parametrize("channels", [5, 128])
+def test_a_fit_finds_a_linear_decoder(channels: int) -> None:
     """For a linear decoder, the fitted map equals the decoder."""
-    weights = np.random.default_rng(1).normal(size=(5, 3)) * 0.05
+    weights = np.random.default_rng(1).normal(size=(channels, 3)) * 0.05
 
     def decode(latents: np.ndarray) -> np.ndarray:
         pixels = np.einsum("cr,nchw->nrhw", weights, latents) + 0.5
         return pixels.repeat(8, axis=2).repeat(8, axis=3).astype(np.float32)
 
-    projection = fit_projection(decode, 5)
+    projection = fit_projection(decode, channels)
     assert np.allclose(projection.weights, weights, atol=1e-5)
     assert np.allclose(projection.bias, 0.5, atol=1e-5)
-    assert fit_projection(decode, 5) == projection
+    assert fit_projection(decode, channels) == projection
 
 
 @pytest.mark.parametrize("prompt", ["a red circle on a blue background", "a green hill under a white sky"])
