@@ -61,13 +61,15 @@ def clip(*, pad: str = END, length: int = 77) -> transformers.CLIPTokenizer:
     vocab = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     lines = ("#version: 0.2", *map(" ".join, merges))
     files = {"vocab.json": json.dumps(vocab).encode(), "merges.txt": "".join(f"{line}\n" for line in lines).encode()}
-    return _read(transformers.CLIPTokenizer, files, model_max_length=length, pad_token=pad)
+    controls = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": pad}
+    return _read(transformers.CLIPTokenizer, files, **controls, model_max_length=length)
 
 
 def t5(*, length: int = 512) -> transformers.T5Tokenizer:
     """A small T5 tokenizer: unigrams, pad 0, end 1, unknown 2, and the hundred extra tokens."""
     model = _sentencepiece(model_type="unigram", vocab_size=400, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
-    return _read(transformers.T5Tokenizer, {"spiece.model": model}, extra_ids=100, model_max_length=length)
+    controls = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "extra_ids": 100}
+    return _read(transformers.T5Tokenizer, {"spiece.model": model}, **controls, model_max_length=length)
 
 
 def gemma() -> transformers.GemmaTokenizer:
@@ -88,25 +90,28 @@ def gemma() -> transformers.GemmaTokenizer:
         bos_piece="<bos>",
         control_symbols=["<mask>"],
     )
+    controls = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}
     options = {"add_bos_token": True, "padding_side": "right", "model_max_length": 300}
-    return _read(transformers.GemmaTokenizer, {"tokenizer.model": model}, **options)
+    return _read(transformers.GemmaTokenizer, {"tokenizer.model": model}, **controls, **options)
 
 
-def _read(kind: Any, files: Mapping[str, bytes], **options: Any) -> Any:
-    """Return a tokenizer of a class, read from vocabulary files, which `write_vocabulary` copies."""
+def _read(kind: Any, files: Mapping[str, bytes], **config: Any) -> Any:
+    """Return a tokenizer of a class, read from a folder with the files of published models."""
     folder = Path(mkdtemp(dir=_temporary_folder()))
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    return kind.from_pretrained(folder, **options)
+    text = json.dumps({"tokenizer_class": kind.__name__, **config}, indent=2)
+    (folder / "tokenizer_config.json").write_text(text, "utf-8")
+    return kind.from_pretrained(folder)
 
 
 def write_as_published(tokenizer: Any, folder: Path) -> str:
-    """Add the vocabulary files to a tokenizer's folder and return its class name, as published models have them.
+    """Write a tokenizer of this module with the files of published models; return the class that these name.
 
-    transformers 5 writes no vocabulary files, and names the fast classes as earlier versions named the slow ones.
+    transformers 5 saves no vocabulary files, and has only fast classes, with the names of the former slow ones.
     """
-    for file in Path(tokenizer.name_or_path).iterdir():
-        shutil.copyfile(file, folder / file.name)
+    shutil.rmtree(folder)
+    shutil.copytree(tokenizer.name_or_path, folder)
     name = type(tokenizer).__name__
     return name if name == "CLIPTokenizer" else f"{name}Fast"
 
