@@ -51,7 +51,7 @@ def write_scheduler_config(scheduler: Any, folder: Path) -> None:
 
 
 def _copy_tokenizer(source: Path, folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name in (name for name in TOKENIZER_FILES if (source / name).exists()):
         shutil.copyfile(source / name, folder / name)
 
