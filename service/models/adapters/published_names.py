@@ -65,6 +65,23 @@ FLUX_SINGLE_LAYER: LayerTable = {
     "processor_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
     "processor_proj": ("proj_out",),
 }
+# FLUX.2: https://github.com/black-forest-labs/flux2; single blocks join attention and MLP in diffusers too.
+FLUX2_LAYER: LayerTable = {
+    "img_attn_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "txt_attn_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
+    "img_attn_proj": ("attn_to_out_0",),
+    "txt_attn_proj": ("attn_to_add_out",),
+    "img_mlp_0": ("ff_linear_in",),
+    "img_mlp_2": ("ff_linear_out",),
+    "txt_mlp_0": ("ff_context_linear_in",),
+    "txt_mlp_2": ("ff_context_linear_out",),
+}
+FLUX2_SINGLE_LAYER: LayerTable = {"linear1": ("attn_to_qkv_mlp_proj",), "linear2": ("attn_to_out",)}
+# Layers that diffusers joins on demand, as for LoKr.
+JOINED_LAYER: LayerTable = {
+    "attn_to_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "attn_to_added_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
+}
 # SD3: https://github.com/Stability-AI/sd3.5
 SD3_LAYER: LayerTable = {
     "x_block_attn_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
@@ -93,25 +110,31 @@ PIXART_LAYER: LayerTable = {
     "mlp_depth_conv_conv": ("ff_conv_depth",),
     "mlp_point_conv_conv": ("ff_conv_point",),
 }
-# Name of the authors' blocks -> that of diffusers, and the layers in them.
-BLOCKS: dict[str, tuple[str, LayerTable]] = {
-    "double_blocks": ("transformer_blocks", FLUX_LAYER),
-    "single_blocks": ("single_transformer_blocks", FLUX_SINGLE_LAYER),
-    "joint_blocks": ("transformer_blocks", SD3_LAYER),
-    "blocks": ("transformer_blocks", PIXART_LAYER),
+# Name of blocks in files -> that of diffusers, and the layers in them; several architectures use one name.
+BLOCKS: dict[str, tuple[str, tuple[LayerTable, ...]]] = {
+    "double_blocks": ("transformer_blocks", (FLUX_LAYER, FLUX2_LAYER)),
+    "single_blocks": ("single_transformer_blocks", (FLUX_SINGLE_LAYER, FLUX2_SINGLE_LAYER)),
+    "joint_blocks": ("transformer_blocks", (SD3_LAYER,)),
+    "transformer_blocks": ("transformer_blocks", (JOINED_LAYER,)),
+    "sformer_blocks": ("transformer_blocks", (JOINED_LAYER,)),  # as some trainers of FLUX.2 cut the name
+    "blocks": ("transformer_blocks", (PIXART_LAYER,)),
 }
-BLOCK = re.compile(r"(double_blocks|single_blocks|joint_blocks|blocks)_(\d+)_(.+)")
+BLOCK = re.compile(rf"({'|'.join(BLOCKS)})_(\d+)_(.+)")
 TIME_EMBEDDINGS = ("time_text_embed", "adaln_single_emb", "time_embed_emb")
+FLUX_EMBEDDINGS = ("time_text_embed", "time_guidance_embed")
 # Layers outside blocks: several architectures use one name, so each may have several in diffusers.
 TOP = {
     "img_in": ("x_embedder",),
     "txt_in": ("context_embedder",),
-    "time_in_in_layer": ("time_text_embed_timestep_embedder_linear_1",),
-    "time_in_out_layer": ("time_text_embed_timestep_embedder_linear_2",),
+    "time_in_in_layer": tuple(f"{place}_timestep_embedder_linear_1" for place in FLUX_EMBEDDINGS),
+    "time_in_out_layer": tuple(f"{place}_timestep_embedder_linear_2" for place in FLUX_EMBEDDINGS),
     "vector_in_in_layer": ("time_text_embed_text_embedder_linear_1",),
     "vector_in_out_layer": ("time_text_embed_text_embedder_linear_2",),
-    "guidance_in_in_layer": ("time_text_embed_guidance_embedder_linear_1",),
-    "guidance_in_out_layer": ("time_text_embed_guidance_embedder_linear_2",),
+    "guidance_in_in_layer": tuple(f"{place}_guidance_embedder_linear_1" for place in FLUX_EMBEDDINGS),
+    "guidance_in_out_layer": tuple(f"{place}_guidance_embedder_linear_2" for place in FLUX_EMBEDDINGS),
+    "double_stream_modulation_img_lin": ("double_stream_modulation_img_linear",),
+    "double_stream_modulation_txt_lin": ("double_stream_modulation_txt_linear",),
+    "single_stream_modulation_lin": ("single_stream_modulation_linear",),
     "final_layer_linear": ("proj_out",),
     "final_layer_adaLN_modulation_1": ("norm_out_linear",),
     "x_embedder_proj": ("pos_embed_proj", "patch_embed_proj"),
@@ -168,8 +191,9 @@ def transformer_layers(layer: str) -> Iterator[tuple[str, ...]]:
     """Yield the possible names in diffusers of a transformer's layer, each as the layers that make it up."""
     block = BLOCK.fullmatch(layer)
     if block:
-        prefix, table = BLOCKS[block[1]]
-        yield tuple(f"{prefix}_{block[2]}_{name}" for name in table.get(block[3], (block[3],)))
+        prefix, tables = BLOCKS[block[1]]
+        for table in tables:
+            yield tuple(f"{prefix}_{block[2]}_{name}" for name in table.get(block[3], (block[3],)))
     for name in TOP.get(layer, (layer,)):
         yield (name,)
 

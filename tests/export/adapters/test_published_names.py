@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import product
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -61,6 +62,21 @@ class Checkpoint(dict[str, Any]):
         return found
 
 
+MODULATIONS = ("double_stream_modulation_img", "double_stream_modulation_txt")
+
+
+def flux2_weights() -> list[str]:
+    """Return the names of FLUX.2's weights in the authors' code, for two blocks of each kind."""
+    double = ("attn.qkv", "attn.proj", "mlp.0", "mlp.2")
+    streams = product(range(2), ("img", "txt"), double)
+    layers = [f"double_blocks.{n}.{stream}_{name}" for n, stream, name in streams]
+    layers += [f"single_blocks.{n}.linear{k}" for n in range(2) for k in (1, 2)]
+    layers += [f"{kind}.lin" for kind in ("single_stream_modulation", *MODULATIONS)]
+    layers += [f"{name}_in.{end}_layer" for name in ("time", "guidance") for end in ("in", "out")]
+    layers += ["img_in", "txt_in", "final_layer.linear", "final_layer.adaLN_modulation.1"]
+    return [f"{layer}.weight" for layer in layers]
+
+
 CHECKPOINTS: dict[str, tuple[Callable[..., Tensors], Checkpoint]] = {
     "SD3": (
         single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers,
@@ -73,6 +89,10 @@ CHECKPOINTS: dict[str, tuple[Callable[..., Tensors], Checkpoint]] = {
             *("double_blocks.0.img_attn.qkv.weight", "double_blocks.1.img_attn.qkv.weight"),
             *("single_blocks.0.linear2.weight", "guidance_in.in_layer.weight"),
         ),
+    ),
+    "FLUX.2": (
+        single_file_utils.convert_flux2_transformer_checkpoint_to_diffusers,
+        Checkpoint({}, *flux2_weights()),
     ),
     "Sana": (
         single_file_utils.convert_sana_transformer_to_diffusers,
@@ -180,10 +200,13 @@ def flux_cases() -> Iterator[tuple[str, Tensors]]:
         "transformer.transformer_blocks.0.attn.to_q": (8, 8),
         "transformer.single_transformer_blocks.1.proj_mlp": (8, 8),
     }
-    yield (
-        "ai-toolkit",
-        {name.replace("lora_down", "lora_A").replace("lora_up", "lora_B"): t for name, t in pairs(peft, None).items()},
-    )
+    yield "ai-toolkit", peft_pairs(peft)
+
+
+def peft_pairs(layers: Mapping[str, tuple[int, ...]]) -> Tensors:
+    """Return random matrices of rank 1 with PEFT's names."""
+    named = pairs(layers, None)
+    return {name.replace("lora_down", "lora_A").replace("lora_up", "lora_B"): t for name, t in named.items()}
 
 
 FLUX = dict(flux_cases())
@@ -196,6 +219,29 @@ def test_adapters_of_flux_are_those_of_diffusers(scheme: str, tmp_path: Path) ->
     parts = ("transformer.", "text_encoder.")
     theirs = {name if name.startswith(parts) else f"transformer.{name}": tensor for name, tensor in theirs.items()}
     compare(tmp_path, FLUX[scheme], theirs)
+
+
+def flux2_cases() -> Iterator[tuple[str, Tensors]]:
+    layers = {name.removesuffix(".weight"): (8, 24) for name in flux2_weights()}
+    # diffusers' converter of adapters keeps the order of the last norm's halves, which that of checkpoints turns.
+    layers = {name: size for name, size in layers.items() if "adaLN" not in name}
+    kohya = {f"lora_unet_{name.replace('.', '_')}": size for name, size in layers.items()}
+    kohya = {name: size for name, size in kohya.items() if "modulation" not in name and "guidance" not in name}
+    yield "kohya", pairs(kohya, 0.5)
+    for prefix in ("diffusion_model.", "base_model.model."):
+        yield prefix, peft_pairs({f"{prefix}{name}": size for name, size in layers.items()})
+    expanded = {"single_transformer_blocks.1.attn.to_out": (8, 8), "transformer_blocks.0.attn.to_out.0": (8, 8)}
+    expanded |= {"sformer_blocks.1.attn.to_q": (8, 8), "single_transformer_blocks.0.attn.to_qkv_mlp_proj": (8, 8)}
+    yield "expanded", peft_pairs({f"diffusion_model.{name}": size for name, size in expanded.items()})
+
+
+FLUX2 = dict(flux2_cases())
+
+
+@pytest.mark.parametrize("scheme", FLUX2)
+def test_adapters_of_flux2_are_those_of_diffusers(scheme: str, tmp_path: Path) -> None:
+    """The same matrices for the same layers; query, key and value of a block for image and text are one in the file."""
+    compare(tmp_path, FLUX2[scheme], lora_pipeline.Flux2LoraLoaderMixin.lora_state_dict(copied(FLUX2[scheme])))
 
 
 def copied(tensors: Tensors) -> Tensors:
@@ -283,5 +329,6 @@ def theirs_by_layer(tensors: Tensors) -> Iterator[tuple[str, Tensor, Tensor]]:
             layer = name[: found.start()].replace(".processor", "")
             up = name[: found.start()] + found[0].replace("lora_A", "lora_B").replace("down", "up")
             older = OLDER_ENCODER if "self_attn" in layer else {"to_out": "to_out.0"}
+            older = {} if "single_transformer_blocks" in layer else older
             front, _, last = layer.rpartition(".")
             yield f"{front}.{older.get(last, last)}", down, tensors[up]
