@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportRefusal
-from . import autoencoders, denoisers, flux2, text_encoders
+from . import autoencoders, denoisers, flux2, text_encoders, z_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,8 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "Flux2Transformer2DModel": flux2.transformer,
     "PixArtTransformer2DModel": denoisers.pixart,
     "SanaTransformer2DModel": denoisers.sana,
+    "ZImageTransformer2DModel": z_image.z_image,
+    "Lumina2Transformer2DModel": z_image.lumina2,
     "AutoencoderKL": autoencoders.kl,
     "AutoencoderKLFlux2": flux2.autoencoder,
     "AutoencoderDC": autoencoders.dc,

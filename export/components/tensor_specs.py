@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Draw = Callable[[np.random.Generator, tuple[int, ...]], Any]
 
+TEXT_BLOCK = 32
+"""Tokens of a block of text, for models that take whole blocks: Z-Image."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExampleSize:
@@ -34,6 +37,7 @@ class ExampleSize:
             "height": self.height,
             "width": self.width,
             "sequence_length": self.tokens,
+            "sequence_blocks": -(-self.tokens // TEXT_BLOCK) * TEXT_BLOCK,
             "packed_height_width": (self.height // 2) * (self.width // 2),
             "sample_height": self.height * downscale,
             "sample_width": self.width * downscale,

@@ -9,7 +9,7 @@ import diffusers
 import torch
 import transformers
 
-from ..components import autoencoders, denoisers, flux2, text_encoders
+from ..components import autoencoders, denoisers, flux2, text_encoders, z_image
 from ..components.tensor_specs import ExampleSize
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ KINDS: dict[str, GraphKind] = {
     "flux2": GraphKind(part="transformer", build=diffusers.Flux2Transformer2DModel, components=flux2.transformer),
     "pixart": GraphKind(part="transformer", build=diffusers.PixArtTransformer2DModel, components=denoisers.pixart),
     "sana": GraphKind(part="transformer", build=diffusers.SanaTransformer2DModel, components=denoisers.sana),
+    "z_image": GraphKind(part="transformer", build=diffusers.ZImageTransformer2DModel, components=z_image.z_image),
+    "lumina2": GraphKind(part="transformer", build=diffusers.Lumina2Transformer2DModel, components=z_image.lumina2),
     **_pair("kl", diffusers.AutoencoderKL, autoencoders.kl),
     **_pair("kl_flux2", diffusers.AutoencoderKLFlux2, flux2.autoencoder, halves=False),
     **_pair("dc", diffusers.AutoencoderDC, autoencoders.dc, size=FOR_DC, halves=False),

@@ -22,6 +22,9 @@ FLUX2_KLEIN_9B = {
 KL_FLUX2: dict[str, Any] = {}
 # FLUX.2-small-decoder.
 KL_FLUX2_SMALL = {"decoder_block_out_channels": [96, 192, 384, 384]}
+# Z-Image and Z-Image-Turbo have the defaults of their class.
+Z_IMAGE: dict[str, Any] = {}
+LUMINA2 = {"cap_feat_dim": 2304}
 
 # Name of a template -> its kind and configuration.
 NEWER: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,4 +34,6 @@ NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "kl-flux2-encoder": ("kl_flux2_encoder", KL_FLUX2),
     "kl-flux2-decoder": ("kl_flux2_decoder", KL_FLUX2),
     "kl-flux2-small-decoder": ("kl_flux2_decoder", KL_FLUX2_SMALL),
+    "z-image": ("z_image", Z_IMAGE),
+    "lumina-image-2": ("lumina2", LUMINA2),
 }

@@ -32,6 +32,8 @@ CLASSES = {
     "PixArtTransformer2DModel": "pixart",
     "Transformer2DModel": "pixart",  # as the configurations of PixArt-Sigma name it; others have another `norm_type`
     "SanaTransformer2DModel": "sana",
+    "ZImageTransformer2DModel": "z_image",
+    "Lumina2Transformer2DModel": "lumina2",
 }
 PAIRS = {"AutoencoderKL": "kl", "AutoencoderKLFlux2": "kl_flux2", "AutoencoderDC": "dc", "AutoencoderTiny": "tiny"}
 # Kinds with a version whose padding is masked.
@@ -168,7 +170,8 @@ def _dc_encoder(fields: dict[str, Any]) -> dict[str, Any]:
     return fields | ({"downsample_block_type": "conv"} if other else {})
 
 
-def _flux(fields: dict[str, Any]) -> dict[str, Any]:
+def _out_as_in(fields: dict[str, Any]) -> dict[str, Any]:
+    """Replace null by the number of channels that the class takes for its output."""
     return fields | {"out_channels": fields["out_channels"] or fields["in_channels"]}
 
 
@@ -202,7 +205,8 @@ def _gemma(fields: dict[str, Any]) -> dict[str, Any]:
 _NORMALISE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "unet": _unet,
     "dc_encoder": _dc_encoder,
-    "flux": _flux,
+    "flux": _out_as_in,
+    "lumina2": _out_as_in,
     "pixart": _pixart,
     "sana": _sana,
     "gemma": _gemma,

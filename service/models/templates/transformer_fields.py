@@ -44,6 +44,37 @@ TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
         "eps": 1e-6,
         "guidance_embeds": True,
     },
+    "z_image": {
+        "all_patch_size": [2],
+        "all_f_patch_size": [1],
+        "in_channels": 16,
+        "dim": 3840,
+        "n_layers": 30,
+        "n_refiner_layers": 2,
+        "n_heads": 30,
+        "norm_eps": 1e-5,
+        "qk_norm": True,
+        "cap_feat_dim": 2560,
+        "siglip_feat_dim": None,
+        "rope_theta": 256.0,
+        "t_scale": 1000.0,
+        "axes_dims": [32, 48, 48],
+    },
+    "lumina2": {
+        "patch_size": 2,
+        "in_channels": 16,
+        "out_channels": None,
+        "hidden_size": 2304,
+        "num_layers": 26,
+        "num_refiner_layers": 2,
+        "num_attention_heads": 24,
+        "num_kv_heads": 8,
+        "multiple_of": 256,
+        "ffn_dim_multiplier": None,
+        "norm_eps": 1e-5,
+        "axes_dim_rope": [32, 32, 32],
+        "cap_feat_dim": 1024,
+    },
     "kl_flux2_encoder": _KL_FLUX2 | _KL_FLUX2_ENCODER,
     "kl_flux2_decoder": _KL_FLUX2 | _KL_FLUX2_DECODER,
 }
@@ -51,6 +82,10 @@ TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
 # Kind of graph -> the fields of its class that its graph does not depend on.
 TRANSFORMER_IGNORED: Mapping[str, frozenset[str]] = {
     "flux2": frozenset(),
+    # The class does not read `n_kv_heads`; the graph computes places of any number.
+    "z_image": frozenset({"n_kv_heads", "axes_lens"}),
+    # The class does not read `scaling_factor`.
+    "lumina2": frozenset({"sample_size", "scaling_factor", "axes_lens"}),
     "kl_flux2_encoder": _KL_FLUX2_IGNORED | _KL_FLUX2_DECODER.keys(),
     "kl_flux2_decoder": _KL_FLUX2_IGNORED | _KL_FLUX2_ENCODER.keys(),
 }

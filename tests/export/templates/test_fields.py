@@ -28,6 +28,8 @@ CLASSES: dict[str, Any] = {
     "flux2": diffusers.Flux2Transformer2DModel,
     "pixart": diffusers.PixArtTransformer2DModel,
     "sana": diffusers.SanaTransformer2DModel,
+    "z_image": diffusers.ZImageTransformer2DModel,
+    "lumina2": diffusers.Lumina2Transformer2DModel,
     "kl_encoder": diffusers.AutoencoderKL,
     "kl_decoder": diffusers.AutoencoderKL,
     "kl_flux2_encoder": diffusers.AutoencoderKLFlux2,
