@@ -28,7 +28,8 @@ class Family:
     - `parts` become graphs; the last one is the denoiser. Those in `optional` may be missing.
     - `lacks` is a part whose absence identifies this family among those with the same classes.
     - `classes` maps a part's class to another row of `components.registry`.
-    - `call` holds further arguments of diffusers' pipeline, with which it generates the requested size.
+    - `call` holds further arguments of diffusers' pipeline, with which it generates the requested size; `area` is the
+      name of the one that takes the number of pixels.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Family:
     optional: frozenset[str] = frozenset()
     classes: Mapping[str, str] = field(default_factory=dict)
     call: Mapping[str, Any] = field(default_factory=dict)
+    area: str = ""
 
     @property
     def served(self) -> ServedFamily:
@@ -48,6 +50,10 @@ class Family:
     def pipelines(self) -> tuple[str, ...]:
         """The classes that model_index.json may name."""
         return (*self.also, *self.served.pipelines)
+
+    def call_for(self, width: int, height: int) -> dict[str, Any]:
+        """Return the further arguments of diffusers' pipeline for an image of this size in pixels."""
+        return {**self.call, **({self.area: width * height} if self.area else {})}
 
     @property
     def denoiser(self) -> str:
@@ -82,6 +88,11 @@ FAMILIES = (
     Family(
         name="flux",
         parts=("text_encoder", "text_encoder_2", "vae", "transformer"),
+    ),
+    Family(
+        name="flux_kontext",
+        parts=("text_encoder", "text_encoder_2", "vae", "transformer"),
+        area="max_area",
     ),
     Family(
         name="pixart_sigma",

@@ -84,7 +84,7 @@ def diffusers_images(pipeline: Any, job: Job, **settings: Any) -> Pixels:
     pipeline.set_progress_bar_config(disable=True)
     with quiet(), torch.no_grad():
         images = pipeline(
-            job.prompt,
+            prompt=job.prompt,
             num_images_per_prompt=job.count,
             generator=[torch.Generator("cpu").manual_seed(job.seed + k) for k in range(job.count)],
             output_type="np",

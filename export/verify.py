@@ -164,7 +164,8 @@ def check_image(
         job = _comparison_job(spec, prompt, mask="mask_image" in signature(pipeline_class.__call__).parameters)
         ours = service.generate(job)
     pipeline = read()
-    theirs = diffusers_images(pipeline, job, **family.call, max_sequence_length=spec.max_tokens)
+    call = family.call_for(spec.defaults.width, spec.defaults.height)
+    theirs = diffusers_images(pipeline, job, **call, max_sequence_length=spec.max_tokens)
     return Check(IMAGE_CHECK, float(np.abs(ours - theirs).max() * 255), limit, "levels of 255")
 
 

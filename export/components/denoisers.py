@@ -124,7 +124,7 @@ def flux(pipeline: Any, folder: str) -> Component:
             "img_ids": TensorSpec(("packed_height_width", 3), POSITIONS, keep_float32=True),
             **guidance,
         },
-        outputs={"out_hidden_states": TensorSpec((*ROWS, "packed_height_width", config.in_channels))},
+        outputs={"out_hidden_states": TensorSpec((*ROWS, "packed_height_width", module.out_channels))},
         traced_call=_call_flux,
         trace_patch=partial(traceable_rotation, transformer_flux),
     )

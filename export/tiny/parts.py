@@ -5,10 +5,14 @@ Depths and widths are small. Settings that change the structure of the graph equ
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import diffusers
+import torch
 import transformers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Width of the first text encoder, and the default of the others.
 WIDTH = 32
@@ -86,6 +90,13 @@ def autoencoder(
         use_post_quant_conv=quant_convs,
     )
     return vae.eval()
+
+
+def enlarge(module: torch.nn.Module, gains: Mapping[str, float]) -> None:
+    """Scale the parameters whose names contain a layer's by its factor, in place."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.mul_(next((gain for layer, gain in gains.items() if layer in name), 1.0))
 
 
 def deep_autoencoder() -> diffusers.AutoencoderDC:

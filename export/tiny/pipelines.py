@@ -20,7 +20,9 @@ from safetensors.torch import load_file, save_file
 from ..console import quiet
 from ..model_folder import TOKENIZERS, write_scheduler_config
 from . import tokenizers
-from .transformers import flux_dev, flux_schnell, pixart_sigma, sana, sd3, sd35
+from .flux import flux_dev, flux_kontext, flux_schnell
+from .parts import enlarge
+from .transformers import pixart_sigma, sana, sd3, sd35
 from .unets import lcm, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         sd35,
         flux_schnell,
         flux_dev,
+        flux_kontext,
         pixart_sigma,
         sana,
     )
@@ -99,7 +102,4 @@ def random_pipeline(family: str, *, seed: int = 0) -> diffusers.DiffusionPipelin
 
 def scale_weights(pipeline: Any) -> None:
     """Scale layers of the denoiser in place, so that prompt, guidance and sizes change the image visibly."""
-    denoiser = getattr(pipeline, "unet", None) or pipeline.transformer
-    with torch.no_grad():
-        for name, parameter in denoiser.named_parameters():
-            parameter.mul_(next((gain for layer, gain in GAINS.items() if layer in name), 1.0))
+    enlarge(getattr(pipeline, "unet", None) or pipeline.transformer, GAINS)

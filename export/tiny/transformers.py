@@ -1,4 +1,4 @@
-"""Random pipelines with a transformer as the denoiser: Stable Diffusion 3, FLUX.1, PixArt-Sigma and Sana."""
+"""Random pipelines with a transformer as the denoiser: Stable Diffusion 3, PixArt-Sigma and Sana."""
 
 from __future__ import annotations
 
@@ -25,24 +25,6 @@ def sd3() -> diffusers.StableDiffusion3Pipeline:
 def sd35() -> diffusers.StableDiffusion3Pipeline:
     """Stable Diffusion 3.5: queries and keys are normalised, and one block has dual attention to the image."""
     return _sd3(qk_norm="rms_norm", dual_attention_layers=(0,))
-
-
-def flux_schnell() -> diffusers.FluxPipeline:
-    """FLUX.1 schnell: distilled to few steps, without guidance."""
-    return _flux(diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0), guidance=False)
-
-
-def flux_dev() -> diffusers.FluxPipeline:
-    """FLUX.1 dev: guidance is an input, and the noise shift depends on the image's size."""
-    noise = diffusers.FlowMatchEulerDiscreteScheduler(
-        shift=3.0,
-        use_dynamic_shifting=True,
-        base_shift=0.5,
-        max_shift=1.15,
-        base_image_seq_len=256,
-        max_image_seq_len=4096,
-    )
-    return _flux(noise, guidance=True)
 
 
 def pixart_sigma() -> diffusers.PixArtSigmaPipeline:
@@ -124,29 +106,4 @@ def _sd3(**options: Any) -> diffusers.StableDiffusion3Pipeline:
         tokenizer_2=second,
         tokenizer_3=third,
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
-    )
-
-
-def _flux(noise: Any, *, guidance: bool) -> diffusers.FluxPipeline:
-    first, second = tokenizers.clip(), tokenizers.t5()
-    transformer = diffusers.FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=64,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=WIDTH,
-        pooled_projection_dim=WIDTH,
-        axes_dims_rope=(4, 4, 8),
-        guidance_embeds=guidance,
-    )
-    return diffusers.FluxPipeline(
-        scheduler=noise,
-        vae=autoencoder(channels=16, scaling=0.3611, shift=0.1159, quant_convs=False),
-        text_encoder=clip_text_encoder(len(first)),
-        tokenizer=first,
-        text_encoder_2=t5_text_encoder(len(second)),
-        tokenizer_2=second,
-        transformer=transformer.eval(),
     )

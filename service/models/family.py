@@ -24,20 +24,28 @@ PENULTIMATE = "hidden_states.-2"
 
 
 class ChatTemplate(NamedTuple):
-    """What stands before and after a prompt; control tokens are spelled out, as in `<|im_start|>user`."""
+    """What stands before and after a prompt; control tokens are spelled out, as in `<|im_start|>user`.
+
+    `image` stands between `before` and the prompt for each image that the encoder reads; `{}` is its number. Negative
+    prompts are framed only with `negative`.
+    """
 
     before: str
     after: str
+    image: str = ""
+    negative: bool = True
 
 
 class Padding(NamedTuple):
     """How the ids of a prompt are padded: to a multiple of `block`, 0 for the full length, on one side.
 
-    With 1 there is no padding.
+    With a block of 1 there is no padding. A tokenizer's folder that names a side overrides `left` at full length. With
+    `inner`, padding stands before `ChatTemplate.after`, which is then never cut off.
     """
 
     block: int = 0
     left: bool = False
+    inner: bool = False
 
 
 TO_LENGTH = Padding()
@@ -47,7 +55,7 @@ TO_LENGTH = Padding()
 class TextEncoderSpec:
     """One text encoder: its folders, how prompts are read, and the names of its outputs.
 
-    - `max_tokens` includes control tokens and padding.
+    - `max_tokens` includes control tokens, the template and padding, but not the tokens that `drop` leaves out.
     - `pooled` is empty if that output is not used.
     - `clean` is applied to every prompt; `instruction` precedes every prompt except negative ones.
     - `optional`: zeros replace the output of an encoder that is missing.

@@ -33,6 +33,7 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[int, float, int]]] = {
     "sd35": ("sd3", (*CLIPS, "text_encoder_3", *VAE, "transformer"), (28, 7, 256)),
     "flux_schnell": ("flux", (*CLIPS, *VAE, "transformer"), (4, 0, 256)),
     "flux_dev": ("flux", (*CLIPS, *VAE, "transformer"), (28, 3.5, 512)),
+    "flux_kontext": ("flux_kontext", (*CLIPS, *VAE, "transformer"), (28, 2.5, 512)),
     "pixart_sigma": ("pixart_sigma", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
     "sana": ("sana", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
 }
@@ -59,7 +60,8 @@ def test_every_component_equals_torch(family: str, export_result: Callable[..., 
     assert max(check["difference"] for check in checks.values()) < FLOAT32
     manifest = json.loads((export_result(family).folder / "tintype.json").read_text())
     found = manifest["defaults"]
-    assert (manifest["family"], manifest["native_sizes"][0]) == (name, [1024, 1024] if name == "flux" else [128, 128])
+    side = 1024 if name.startswith("flux") else 128
+    assert (manifest["family"], manifest["native_sizes"][0]) == (name, [side, side])
     assert (found["steps"], found["guidance_scale"], manifest["max_tokens"]) == defaults
 
 

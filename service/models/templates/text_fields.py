@@ -104,6 +104,8 @@ _T5_IGNORED = frozenset(
         "pad_token_id",
         "eos_token_id",
         "classifier_dropout",
+        # Of the decoder, which the graph does not have.
+        "scale_decoder_outputs",
         # Derived from `feed_forward_proj`.
         "dense_act_fn",
         "is_gated_act",

@@ -30,7 +30,7 @@ from .token_splitter import TokenSplitter
 from .tokenizer import Tokenizer, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -125,10 +125,10 @@ class ClipTokenizer(Tokenizer):
                     yield from self._word_ids(word) if len(word) > _LONG_WORD else self._cached_word_ids(word)
 
     def _word_ids(self, word: str) -> tuple[int, ...]:
-        letters = _byte_letters()
+        letters = byte_letters()
         symbols = [letters[byte] for byte in word.encode("utf-8", "replace")]
         symbols[-1] += _END_OF_WORD
-        return tuple(self._vocab.get(symbol, self._unknown) for symbol in join_pairs(symbols, self._ranks))
+        return tuple(self._vocab.get(symbol, self._unknown) for symbol in join_pairs(symbols, self._ranks.get))
 
 
 def clean(text: str) -> str:
@@ -161,8 +161,8 @@ def split_words(text: str, *, fast: bool = False) -> Iterator[str]:
         at = found.end() if found else at + 1
 
 
-def join_pairs(symbols: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
-    """Join neighbours in the order of their rank, leftmost first.
+def join_pairs(symbols: list[str], rank_of: Callable[[tuple[str, str]], int | None]) -> list[str]:
+    """Join neighbours in the order of their rank, leftmost first; `rank_of` returns None for those that stay apart.
 
     Takes n log n steps, because a prompt may be one long word.
     """
@@ -172,7 +172,7 @@ def join_pairs(symbols: list[str], ranks: Mapping[tuple[str, str], int]) -> list
     queue: list[tuple[int, int, str, str]] = []
 
     def offer(left: int, right: int) -> None:
-        if left >= 0 and right >= 0 and (rank := ranks.get((parts[left], parts[right]))) is not None:
+        if left >= 0 and right >= 0 and (rank := rank_of((parts[left], parts[right]))) is not None:
             heapq.heappush(queue, (rank, left, parts[left], parts[right]))
 
     for left in range(len(parts) - 1):
@@ -204,7 +204,7 @@ def _fast_letter_class(character: str) -> str:
 
 
 @cache
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """Return the characters that represent the 256 bytes (GPT-2): printable ones as they are, others from U+0100 on."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
@@ -242,7 +242,7 @@ def _shared_tables(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
         raise ModelFileError(f"{path.name} is damaged: {error}") from error
     if len(pairs) != _MAX_MERGES:
         raise ModelFileError(f"{path.name} is damaged: it must have {_MAX_MERGES} merges, not {len(pairs)}")
-    letters = sorted(_byte_letters())
+    letters = sorted(byte_letters())
     words = (letter + _END_OF_WORD for letter in letters)
     tokens = [*letters, *words, *map("".join, pairs), BOS, EOS]
     return {token: number for number, token in enumerate(tokens)}, pairs

@@ -6,6 +6,8 @@ a weighted prompt. Other encoders read one chunk; the rest of the prompt is cut 
 
 Embeddings of weighted tokens are multiplied by their weights, and the chunk is then scaled back to its former mean, as
 published UIs do it. The pooled embedding is that of the first chunk.
+
+Encoders with a chat template, or with padding of their own, read one chunk (`chat_templates`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...errors import InvalidField
-from ..family import PENULTIMATE
+from ..family import PENULTIMATE, TO_LENGTH
+from .chat_templates import check_template, frame_prompt
 from .combine import EncoderOutput
 from .embeddings import FIRST_ID, INPUT
 from .prompt_weights import PromptSyntaxError, parse_weights
@@ -34,9 +37,10 @@ if TYPE_CHECKING:
     from ..model import Array, Prompt
     from ..runtime.session import Session
     from .embeddings import Embeddings
+    from .prompt_weights import WeightedText
     from .tokenizer import Tokenizer
 
-IDS, MASK = "input_ids", "attention_mask"
+IDS, MASK, POSITIONS = "input_ids", "attention_mask", "position_ids"
 MAX_CHUNKS = 10
 CACHED_TOKENIZERS = 16  # one for each choice of embeddings
 COMMA_DISTANCE = 20  # tokens before a chunk's end in which a comma ends it, as in AUTOMATIC1111's web UI
@@ -91,7 +95,10 @@ class TextEncoder:
     ) -> None:
         self._outputs = [_output_name(name, session.outputs) for name in (spec.embeds, spec.pooled) if name]
         for name in self._outputs:
-            session.require(inputs=(IDS,), output=name, optional=(MASK,))
+            session.require(inputs=(IDS,), output=name, optional=(MASK, POSITIONS))
+        if spec.template:
+            check_template(spec, tokenizer)
+        self._framed = spec.template is not None or spec.padding != TO_LENGTH
         self._tokenizer, self._session, self._spec, self._adapters = tokenizer, session, spec, adapters
         self._instruction_tokens = len(list(tokenizer.ids(spec.instruction))) if spec.instruction else 0
         self._comma = list(tokenizer.ids(","))[-1:]
@@ -112,6 +119,10 @@ class TextEncoder:
         """
         if prompt.embeddings:
             return self._cached_with_embeddings(prompt.embeddings).read(replace(prompt, embeddings=()))
+        if prompt.negative and not prompt.text:
+            prompt = replace(prompt, text=self._spec.empty_negative)
+        if self._framed:
+            return [self._framed_chunk(prompt)]
         if self._instruction_tokens and not prompt.negative:
             return [self._instructed_chunk(prompt)]
         sections = self._sections(prompt)
@@ -161,15 +172,20 @@ class TextEncoder:
 
     def _sections(self, prompt: Prompt, before: str = "") -> list[Iterator[WeightedToken]]:
         """Return the ids of a prompt with their weights, one iterator for each section between BREAKs."""
+        first, *more = self._segments(prompt)
+        first = [(before, 1.0), *first] if prompt.weighted else [(before + first[0][0], 1.0)]
+        return [self._weighted_ids(section) for section in (first, *more)]
+
+    def _segments(self, prompt: Prompt) -> list[list[WeightedText]]:
+        """Return the texts of a prompt with their weights, one list for each section between BREAKs."""
         text = limit_marks(prompt.text)
         if not prompt.weighted:
-            return [self._weighted_ids([(before + self._spec.clean(text), 1.0)])]
+            return [[(self._spec.clean(text), 1.0)]]
         try:
             sections = parse_weights(text.strip())
         except PromptSyntaxError as error:
             raise InvalidField("negative_prompt" if prompt.negative else "prompt", str(error)) from error
-        cleaned = [[(self._clean_segment(words), weight) for words, weight in section] for section in sections]
-        return [self._weighted_ids(section) for section in ([(before, 1.0), *cleaned[0]], *cleaned[1:])]
+        return [[(self._clean_segment(words), weight) for words, weight in section] for section in sections]
 
     def _clean_segment(self, words: str) -> str:
         """Clean a part of a prompt, but keep the space around it, which separates words."""
@@ -187,9 +203,16 @@ class TextEncoder:
         ids = list(islice(chain.from_iterable(sections), self._tokenizer.room + longer))
         return self._chunk(ids, longer)
 
+    def _framed_chunk(self, prompt: Prompt) -> Chunk:
+        """Return a chunk of the prompt in its chat template."""
+        framed = frame_prompt(self._spec, self._tokenizer, self._segments(prompt), negative=prompt.negative)
+        return self._made_chunk(*framed)
+
     def _chunk(self, ids: list[WeightedToken], longer: int = 0) -> Chunk:
         tokens = self._tokenizer.frame([token for token, _ in ids], longer)
-        weights = tuple(weight for _, weight in ids)
+        return self._made_chunk(tokens, tuple(weight for _, weight in ids), longer)
+
+    def _made_chunk(self, tokens: Tokens, weights: tuple[float, ...], longer: int = 0) -> Chunk:
         chosen = self._chosen if any(token >= FIRST_ID for token in tokens.ids) else ()
         return Chunk(tokens, weights if any(weight != 1 for weight in weights) else (), longer, chosen)
 
@@ -207,10 +230,13 @@ class TextEncoder:
             inputs[INPUT] = self._embeddings.vectors(self._spec.encoder, chunk.embeddings)
         if MASK in self._session.inputs:
             inputs[MASK] = chunk.tokens.mask[None]
+        if POSITIONS in self._session.inputs:
+            inputs[POSITIONS] = chunk.tokens.position_ids[None]
         embeds, *pooled = self._session.compute(self._outputs, inputs)
-        kept = np.r_[0, chunk.skip + 1 : len(chunk.tokens.ids)]
-        weighted = _apply_weights(embeds[0], chunk)[kept]
-        return EncoderOutput(weighted, pooled[0][0] if pooled else None, chunk.tokens.mask[kept])
+        drop, length = self._spec.drop, len(chunk.tokens.ids)
+        kept = np.r_[0, chunk.skip + 1 : length - drop]
+        weighted = _apply_weights(embeds[0][drop:], chunk, chunk.tokens.first - drop)[kept]
+        return EncoderOutput(weighted, pooled[0][0] if pooled else None, chunk.tokens.mask[drop:][kept])
 
 
 class AbsentEncoder:
@@ -242,12 +268,11 @@ def _output_name(name: str, outputs: Sequence[str]) -> str:
     return f"hidden_states.{max(layers, default=0) - 1}"
 
 
-def _apply_weights(embeds: Array, chunk: Chunk) -> Array:
-    """Multiply embeddings [length, dim] by their tokens' weights, and keep their mean."""
+def _apply_weights(embeds: Array, chunk: Chunk, first: int) -> Array:
+    """Multiply embeddings [length, dim] by the weights of the tokens from `first` on, and keep their mean."""
     if not chunk.prompt_weights:
         return embeds
     weights = np.ones((len(embeds), 1), np.float32)
-    first = chunk.tokens.first
     weights[first : first + len(chunk.prompt_weights), 0] = chunk.prompt_weights
     weighted = embeds * weights
     mean = weighted.mean()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from . import clip_tokenizer, sentencepiece_tokenizer
+from . import added_tokens, byte_level_tokenizer, clip_tokenizer, sentencepiece_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +53,10 @@ CLIP = TokenizerKind(
 )
 T5 = TokenizerKind(sentencepiece_tokenizer.read_t5, (("spiece.model",),))
 GEMMA = TokenizerKind(sentencepiece_tokenizer.read_gemma, (("tokenizer.model",),))
+QWEN = TokenizerKind(
+    byte_level_tokenizer.read_byte_level,
+    ((added_tokens.FAST,), (byte_level_tokenizer.VOCAB, byte_level_tokenizer.MERGES)),
+)
+MISTRAL = TokenizerKind(
+    byte_level_tokenizer.read_byte_level, ((added_tokens.FAST,), (byte_level_tokenizer.TEKKEN_FILE,))
+)

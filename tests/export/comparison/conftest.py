@@ -29,6 +29,21 @@ class ModelPair:
     training_noise: dict[str, Any] = field(default_factory=dict)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def small_references() -> Iterator[None]:
+    """Resize images to edit to small sizes on both sides: a megapixel would take a second each."""
+    from diffusers.pipelines.flux import pipeline_flux_kontext, pipeline_flux_kontext_inpaint  # noqa: PLC0415
+
+    from tintype.service.images import references  # noqa: PLC0415
+
+    sizes = ((96, 160), (128, 128), (160, 96))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(references, "KONTEXT_SIZES", sizes)
+        for module in (pipeline_flux_kontext, pipeline_flux_kontext_inpaint):
+            patch.setattr(module, "PREFERRED_KONTEXT_RESOLUTIONS", sizes)
+        yield
+
+
 @pytest.fixture(scope="session")
 def pair(exported: Callable[..., Path], pipelines: Callable[[str], Path]) -> Iterator[Callable[[str], ModelPair]]:
     """Return a function from a name to a model pair: `builtin`, or a family, exported by the command."""

@@ -45,6 +45,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sd35": ("text",),
     "flux_schnell": ("text",),
     "flux_dev": ("text", "image"),
+    "flux_kontext": ("edit",),
     "pixart_sigma": ("text",),
     "sana": ("text",),
 }
@@ -55,7 +56,9 @@ SIZE = (128, 96)
 def job(task: str, **settings: Any) -> Job:
     usual: dict[str, Any] = {"prompt": "A serene lake at sunset", "negative_prompt": "fog", "steps": 4, "seed": 7}
     usual |= {"guidance_scale": 5.0, "width": SIZE[0], "height": SIZE[1]}
-    if task != "text":
+    if task == "edit":
+        usual["references"] = (png(photo(150, 100)),)
+    elif task != "text":
         usual |= {"image": png(photo(*SIZE)), "mask": png(disc(*SIZE)) if task == "mask" else b"", "strength": 0.6}
     return Job(**usual | settings)
 

@@ -37,6 +37,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "sd35": SIDE | SHORT,
     "flux_schnell": SIDE | SHORT,
     "flux_dev": SIDE | SHORT,
+    "flux_kontext": SIDE | SHORT | {"image": PHOTO, "max_area": 128 * 128, "_auto_resize": False},
     "pixart_sigma": SIDE | SHORT | UNBINNED,
     "sana": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None},
 }
@@ -49,6 +50,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "size": {"original_size": (512, 300)},
     "crop": {"crops_coords_top_left": (64, 0)},
     "score": {"aesthetic_score": 2.5},
+    "image": {"image": PHOTO.rotate(90)},
 }
 GUIDED = ("prompt", "negative", "guidance")
 CONDITIONS: dict[str, tuple[str, ...]] = {
@@ -64,6 +66,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "sd35": (*GUIDED, "second", "third"),
     "flux_schnell": ("prompt", "second"),
     "flux_dev": ("prompt", "second", "guidance"),
+    "flux_kontext": ("prompt", "second", "guidance", "image"),
     "pixart_sigma": GUIDED,
     "sana": GUIDED,
 }

@@ -1,4 +1,4 @@
-"""Generate the images of a job with diffusers' pipeline for its task: from text, from an image, or with a mask."""
+"""Generate the images of a job with diffusers' pipeline for its task: from text, from an image, with a mask, edited."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tintype.export.console import quiet
 if TYPE_CHECKING:
     from tintype.service.job import Job
 
-TASKS = {"text": "", "image": "Img2Img", "mask": "Inpaint"}
+TASKS = {"text": "", "edit": "", "image": "Img2Img", "mask": "Inpaint"}
 # Settings of diffusers that equal the service's behaviour; its defaults change the size or clean the prompt.
 SERVICE_SETTINGS = {
     "use_resolution_binning": False,
@@ -27,7 +27,7 @@ SERVICE_SETTINGS = {
 
 
 def task_of(job: Job) -> str:
-    return "mask" if job.mask else "image" if job.image else "text"
+    return "mask" if job.mask else "image" if job.image else "edit" if job.references else "text"
 
 
 def pipeline_for(source: Any, task: str) -> Any:
@@ -59,6 +59,7 @@ def images_of_task(source: Any, job: Job, size: tuple[int, int], **settings: Any
         "guidance_rescale": job.guidance_rescale,
         "width": size[0],
         "height": size[1],
+        "max_area": size[0] * size[1],
         **SERVICE_SETTINGS,
         **_images(job, size),
         **settings,
@@ -68,7 +69,7 @@ def images_of_task(source: Any, job: Job, size: tuple[int, int], **settings: Any
     with quiet(), torch.no_grad(), _corrected_decoding(pipeline):
         images = [
             pipeline(
-                job.prompt,
+                prompt=job.prompt,
                 generator=torch.Generator("cpu").manual_seed((job.seed or 0) + k),
                 output_type="np",
                 **{name: value for name, value in given.items() if name in known and value is not None},
@@ -79,6 +80,9 @@ def images_of_task(source: Any, job: Job, size: tuple[int, int], **settings: Any
 
 
 def _images(job: Job, size: tuple[int, int]) -> dict[str, Any]:
+    if job.references:
+        images = [Image.open(BytesIO(data)) for data in job.references]
+        return {"image": images if len(images) > 1 else images[0]}
     if not job.image:
         return {}
     image = Image.open(BytesIO(job.image)).resize(size, Image.Resampling.LANCZOS)

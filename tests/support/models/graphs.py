@@ -29,23 +29,27 @@ def as_session(graph: object) -> Session:
 class TextGraph:
     """A text encoder whose embeddings are the ids [1, tokens, 1], plus 100 where the mask is 0.
 
-    The pooled output is the sum of the first chunk's ids. `calls` counts the calls.
+    The pooled output is the sum of the first chunk's ids. `calls` counts the calls, `fed` holds the last one's inputs.
     """
 
     outputs = ("last_hidden_state", "hidden_states.0", "hidden_states.1", "hidden_states.2", "pooler_output")
 
-    def __init__(self, *, masked: bool = False) -> None:
-        self.inputs = {"input_ids": None, "attention_mask": None} if masked else {"input_ids": None}
+    def __init__(self, *, masked: bool = False, placed: bool = False) -> None:
+        self.inputs: dict[str, None] = {"input_ids": None}
+        self.inputs |= {"attention_mask": None} if masked else {}
+        self.inputs |= {"position_ids": None} if placed else {}
+        self.fed: Mapping[str, NDArray[np.int64]] = {}
         self.calls = 0
         self.asked: list[str] = []
 
     def require(self, *, inputs: tuple[str, ...], output: str, optional: tuple[str, ...]) -> None:
-        assert (inputs, optional) == (("input_ids",), ("attention_mask",))
+        assert (inputs, optional) == (("input_ids",), ("attention_mask", "position_ids"))
         assert output in self.outputs
 
     def compute(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         assert feeds.keys() == self.inputs.keys()
         self.calls += 1
+        self.fed = feeds
         self.asked = list(outputs)
         ids = feeds["input_ids"]
         hidden = (1 - feeds.get("attention_mask", np.ones_like(ids))) * 100

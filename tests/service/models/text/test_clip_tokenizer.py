@@ -86,7 +86,7 @@ def test_join_pairs_equals_the_definition() -> None:
         earlier = {(*pair,): rank for pair, rank in ranks.items()}
         ranks = {pair: rank for pair, rank in ranks.items() if len(pair[0]) == 1 or earlier.get((*pair[0],), 99) < rank}
         word = random_.choices(symbols, k=random_.randint(1, 30))
-        assert join_pairs(list(word), ranks) == _join_by_hand(list(word), ranks)
+        assert join_pairs(list(word), ranks.get) == _join_by_hand(list(word), ranks)
 
 
 def _join_by_hand(parts: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
