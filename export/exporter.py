@@ -111,7 +111,7 @@ class _ExportRun:
     def run(self, out: Path) -> ExportResult:
         """Write the missing components, and move the folder into place."""
         model_folder.write_companions(self.pipeline, self.reader.folder, self.folder)
-        _check_training_noise(self.folder)
+        _read_diffusion(self.folder)
         checks = [self._check_tokenizers(), *(check for part in self.reader.parts for check in self._export_part(part))]
         description = self._write_manifest()
         checks.append(self._check_image())
@@ -220,7 +220,11 @@ class _ExportRun:
         """Fit the linear preview of latents to the images that the autoencoder decodes."""
         with self._with_weights("vae"):
             decoder = next(each for each in self._components("vae") if each.folder == DECODER)
-            return _fit_preview(decoder, normalized=self.source.family.served.vae.normalized)
+            if self.source.family.served.vae.normalized:
+                return _fit_preview(decoder)
+            return _fit_preview(
+                decoder, *_latent_factors(decoder.module.config, _read_diffusion(self.folder).data_deviation)
+            )
 
     def _check_image(self) -> verify.Check | None:
         if not self.options.image or not verify.can_compare_images(self.source.pipeline):
@@ -240,11 +244,11 @@ class _ExportRun:
         return pipeline
 
 
-def _check_training_noise(folder: Path) -> None:
-    """Refuse a scheduler configuration whose training noise no sampler of the service supports."""
+def _read_diffusion(folder: Path) -> Diffusion:
+    """Read the written scheduler configuration. Raises ExportRefusal if no sampler of the service supports it."""
     path = folder / "scheduler" / "scheduler_config.json"
     try:
-        Diffusion.from_config(json.loads(path.read_text("utf-8")))
+        return Diffusion.from_config(json.loads(path.read_text("utf-8")))
     except InvalidChoice as error:
         raise ExportRefusal(f"{path.parent.name}/{path.name}: {error}") from None
 
@@ -263,14 +267,18 @@ def _require_passed(check: verify.Check, folder: Path) -> verify.Check:
     return check
 
 
-def _fit_preview(decoder: Component, *, normalized: bool) -> PreviewFit:
-    """Fit the preview to images of `decoder`; a `normalized` one takes latents as the denoiser gives them."""
-    config = decoder.module.config
-    scale, shift = (1, 0) if normalized else (config.scaling_factor, config.get("shift_factor") or 0)
+def _latent_factors(vae: Any, deviation: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scale and shift that lead to the latents of an autoencoder; samplers divide latents by `deviation`."""
+    scale = torch.tensor(vae.get("latents_std") or 1.0).reshape(-1, 1, 1) * deviation / vae.scaling_factor
+    return scale, torch.tensor(vae.get("latents_mean") or vae.get("shift_factor") or 0.0).reshape(-1, 1, 1)
+
+
+def _fit_preview(decoder: Component, scale: Any = 1, shift: Any = 0) -> PreviewFit:
+    """Fit the preview of latents to the images that `decoder` makes of latents * scale + shift."""
     ((name, latents),) = decoder.inputs.items()
 
     def decode(latents: Array) -> Array:
-        (pixels,) = decoder({name: torch.from_numpy(latents) / scale + shift}).values()
+        (pixels,) = decoder({name: torch.from_numpy(latents) * scale + shift}).values()
         return np.clip(pixels.numpy() / 2 + 0.5, 0, 1)
 
     return preview.fit(decode, latents.axes[1], size=PREVIEW_SIZE)

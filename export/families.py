@@ -101,6 +101,11 @@ FAMILIES = (
         call={"use_resolution_binning": False},
     ),
     Family(
+        name="sana_sprint",
+        parts=("text_encoder", "vae", "transformer"),
+        call={"use_resolution_binning": False, "intermediate_timesteps": None},
+    ),
+    Family(
         name="sana",
         parts=("text_encoder", "vae", "transformer"),
         call={"use_resolution_binning": False},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.service.models.families.distilled import ModelFacts
 from tintype.service.models.files import sha256
-from tintype.service.numerics import Diffusion, InvalidChoice
+from tintype.service.numerics import Diffusion, InvalidChoice, Levels
 
 from .errors import ExportRefusal
 
@@ -45,7 +45,7 @@ def describe(pipeline: Any, family: Family, source: str, **others: Any) -> dict[
     return {
         "tintype": MANIFEST_VERSION,
         "family": family.name,
-        "prediction": _prediction(noise),
+        **_prediction(noise),
         "native_sizes": [[side, side]],
         "size_multiple": downscale * _size_multiple(denoiser, served),
         "latent_channels": (vae.get("latent_channels") or vae.z_dim) * served.vae.patch**2,
@@ -121,9 +121,10 @@ def file_hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
 
 
-def _prediction(noise: Any) -> str:
-    """Return the prediction type, as the service reads it."""
+def _prediction(noise: Any) -> dict[str, str]:
+    """Return the prediction type, as the service reads it; only the scheduler's file has that of EDM and TrigFlow."""
     try:
-        return str(Diffusion.from_config({**noise.config, "_class_name": type(noise).__name__}).prediction)
+        diffusion = Diffusion.from_config({**noise.config, "_class_name": type(noise).__name__})
+        return {"prediction": str(diffusion.prediction)} if diffusion.levels is Levels.TRAINED else {}
     except InvalidChoice as error:
         raise ExportRefusal(f"scheduler/scheduler_config.json: {error}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ExportRefusal
 from .component import Component
 from .tensor_specs import TensorSpec, pixels
 
@@ -13,16 +12,8 @@ IMAGE = ("sample_height", "sample_width")
 
 
 def kl(pipeline: Any, _: str) -> tuple[Component, Component]:
-    """AutoencoderKL: encodes an image to the mean and the log-variance of its latents, concatenated.
-
-    Raises ExportRefusal if latents are normalised per channel, which only SDXL's pipelines in diffusers implement.
-    """
+    """AutoencoderKL: encodes an image to the mean and the log-variance of its latents, concatenated."""
     vae = pipeline.vae
-    for key in ("latents_mean", "latents_std"):
-        if vae.config.get(key) is not None:
-            raise ExportRefusal(
-                f"vae/config.json: {key} must be null: the service does not normalise latents per channel"
-            )
     return _pair(
         vae,
         downscale=2 ** (len(vae.config.block_out_channels) - 1),

@@ -29,6 +29,7 @@ TIMESTEP_1000 = TensorSpec(ROWS, descending(1000), keep_float32=True)
 TIMESTEP_1 = TensorSpec(ROWS, descending(1), keep_float32=True)
 # SDXL's `time_ids` are sizes in pixels; FLUX's position ids are rows and columns of a grid.
 PIXELS, POSITIONS = whole_floats(1024), whole_floats(64)
+QUARTER_TURN = 1.5708
 
 
 def unet(pipeline: Any, folder: str) -> Component:
@@ -146,14 +147,18 @@ def pixart(pipeline: Any, folder: str) -> Component:
 
 
 def sana(pipeline: Any, folder: str) -> Component:
-    """Sana: linear attention within the image."""
+    """Sana: linear attention within the image. SANA-Sprint also takes the guidance scale, and an angle as its time."""
     module = getattr(pipeline, folder)
+    inputs = _with_mask(module)
+    if sprint := module.config.guidance_embeds:
+        inputs["timestep"] = TensorSpec(ROWS, descending(QUARTER_TURN), keep_float32=True)
+        inputs["guidance"] = TensorSpec(ROWS, descending(10), keep_float32=True)
     return Component(
         folder=folder,
         module=module,
         takes_adapters=True,
-        call=_call,
-        inputs=_with_mask(module),
+        call=_call_sana_sprint if sprint else _call,
+        inputs=inputs,
         outputs={"out_hidden_states": TensorSpec((*ROWS, module.config.out_channels, *LATENTS))},
         masked_suffix="attn2",
     )
@@ -171,6 +176,23 @@ def _with_mask(module: Any) -> dict[str, TensorSpec]:
 
 def _call(module: Any, **inputs: Any) -> tuple[torch.Tensor, ...]:
     return (module(**inputs, return_dict=False)[0],)
+
+
+def _call_sana_sprint(
+    module: Any, hidden_states: torch.Tensor, timestep: torch.Tensor, guidance: torch.Tensor, **inputs: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Call the flow model that SANA-Sprint is distilled from, on latents of unit variance, at an angle.
+
+    As diffusers' SanaSprintPipeline; Chen et al. 2503.09641, section 3.1.
+    """
+    share = torch.sin(timestep) / (torch.cos(timestep) + torch.sin(timestep))  # of noise
+    wide = share[:, None, None, None]
+    norm = torch.sqrt(wide**2 + (1 - wide) ** 2)
+    x = hidden_states * norm.to(hidden_states.dtype)
+    embedded = guidance * module.config.guidance_embeds_scale
+    (flow,) = _call(module, hidden_states=x, timestep=share, guidance=embedded, **inputs)
+    out = ((1 - 2 * wide) * x.float() + (1 - 2 * wide + 2 * wide**2) * flow.float()) / norm
+    return (out.to(flow.dtype),)
 
 
 def _call_pixart(module: Any, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -74,6 +74,8 @@ SANA_600M = {
     "cross_attention_dim": 1152,
 }
 
+SPRINT = {"guidance_embeds": True, "qk_norm": "rms_norm_across_heads"}
+
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 CLIP_H = {
     "hidden_size": 1024,
@@ -133,6 +135,8 @@ TEMPLATES: dict[str, tuple[str, dict[str, Any]]] = {
     "pixart-sigma-2k": ("pixart", PIXART_SIGMA | {"sample_size": 256}),
     "sana-1600m": ("sana", SANA_1600M),
     "sana-600m": ("sana", SANA_600M),
+    "sana-sprint-1600m": ("sana", SANA_1600M | SPRINT),
+    "sana-sprint-600m": ("sana", SANA_600M | SPRINT),
     "clip-l": ("clip", CLIP_L | HIGHEST),
     "clip-l-eos": ("clip", CLIP_L),
     "clip-l-projected": ("clip_projected", CLIP_L | HIGHEST | {"projection_dim": 768}),

@@ -73,7 +73,7 @@ def gemma_text_encoder(tokens: int) -> transformers.Gemma2Model:
 
 
 def autoencoder(
-    *, scaling: float = 0.18215, shift: float | None = None, channels: int = 4, quant_convs: bool = True
+    *, scaling: float = 0.18215, shift: float | None = None, channels: int = 4, quant_convs: bool = True, **options: Any
 ) -> diffusers.AutoencoderKL:
     """AutoencoderKL with four levels, as published: latents have an eighth of the image's size."""
     vae = diffusers.AutoencoderKL(
@@ -88,6 +88,7 @@ def autoencoder(
         shift_factor=shift,
         use_quant_conv=quant_convs,
         use_post_quant_conv=quant_convs,
+        **options,
     )
     return vae.eval()
 

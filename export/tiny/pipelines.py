@@ -22,8 +22,8 @@ from ..model_folder import TOKENIZERS, write_scheduler_config
 from . import tokenizers
 from .flux import flux_dev, flux_kontext, flux_schnell
 from .parts import enlarge
-from .transformers import pixart_sigma, sana, sd3, sd35
-from .unets import lcm, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
+from .transformers import pixart_sigma, sana, sana_sprint, sd3, sd35
+from .unets import cosxl, lcm, playground, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,8 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         lcm,
         sdxl,
         sdxl_turbo,
+        playground,
+        cosxl,
         sdxl_inpaint,
         sdxl_refiner,
         sd3,
@@ -49,6 +51,7 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         flux_kontext,
         pixart_sigma,
         sana,
+        sana_sprint,
     )
 }
 
@@ -63,6 +66,7 @@ GAINS = {
     "attn.to_out": 4.0,
     "context_embedder": 3.0,
     "text_embedder": 2.0,
+    "time_embed.guidance_embedder": 4.0,  # SANA-Sprint
     "guidance_embedder": 2.0,
 }
 

@@ -54,6 +54,19 @@ def pixart_sigma() -> diffusers.PixArtSigmaPipeline:
 
 def sana() -> diffusers.SanaPipeline:
     """Sana: Gemma, linear attention, an autoencoder without a distribution, flow matching with DPM-Solver."""
+    noise = diffusers.DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    return diffusers.SanaPipeline(**_sana_parts(), scheduler=noise)
+
+
+def sana_sprint() -> diffusers.SanaSprintPipeline:
+    """SANA-Sprint: a consistency model with the guidance scale as an input."""
+    parts = _sana_parts(guidance_embeds=True, qk_norm="rms_norm_across_heads")
+    return diffusers.SanaSprintPipeline(**parts, scheduler=diffusers.SCMScheduler())
+
+
+def _sana_parts(**options: Any) -> dict[str, Any]:
     tokenizer = tokenizers.gemma()
     transformer = diffusers.SanaTransformer2DModel(
         patch_size=1,
@@ -67,17 +80,14 @@ def sana() -> diffusers.SanaPipeline:
         cross_attention_dim=32,
         caption_channels=WIDTH,
         sample_size=16,
+        **options,
     )
-    noise = diffusers.DPMSolverMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
-    )
-    return diffusers.SanaPipeline(
-        tokenizer=tokenizer,
-        text_encoder=gemma_text_encoder(len(tokenizer)),
-        vae=deep_autoencoder(),
-        transformer=transformer.eval(),
-        scheduler=noise,
-    )
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": gemma_text_encoder(len(tokenizer)),
+        "vae": deep_autoencoder(),
+        "transformer": transformer.eval(),
+    }
 
 
 def _sd3(**options: Any) -> diffusers.StableDiffusion3Pipeline:

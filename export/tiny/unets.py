@@ -80,6 +80,21 @@ def sdxl_turbo() -> diffusers.StableDiffusionXLPipeline:
     return _sdxl(xl_unet(), noise, force_zeros_for_empty_prompt=True)
 
 
+def playground() -> diffusers.StableDiffusionXLPipeline:
+    """Playground v2.5: EDM, with a mean and a deviation of each channel of the latents."""
+    statistics = {"latents_mean": [-1.6, 1.4, 0.2, -0.3], "latents_std": [8.4, 5.9, 7.5, 6.1]}
+    vae = autoencoder(scaling=0.5, **statistics)
+    return _sdxl(xl_unet(), diffusers.EDMDPMSolverMultistepScheduler(), vae=vae, force_zeros_for_empty_prompt=True)
+
+
+def cosxl() -> diffusers.StableDiffusionXLPipeline:
+    """CosXL: EDM with v-prediction."""
+    noise = diffusers.EDMEulerScheduler(
+        sigma_max=120.0, sigma_data=1.0, sigma_schedule="exponential", prediction_type="v_prediction"
+    )
+    return _sdxl(xl_unet(), noise, force_zeros_for_empty_prompt=True)
+
+
 def sdxl_inpaint() -> diffusers.StableDiffusionXLInpaintPipeline:
     """SDXL trained for inpainting."""
     noise = diffusers.EulerDiscreteScheduler(**TRAINING_NOISE, timestep_spacing="leading")
@@ -118,8 +133,8 @@ def _sdxl(
     unet: diffusers.UNet2DConditionModel, noise: Any, kind: Any = diffusers.StableDiffusionXLPipeline, **options: Any
 ) -> Any:
     first, second = tokenizers.clip(), tokenizers.clip(pad="!")
+    parts = {"vae": autoencoder(scaling=0.13025), **options}
     return kind(
-        vae=autoencoder(scaling=0.13025),
         text_encoder=clip_text_encoder(len(first)),
         text_encoder_2=clip_text_encoder(len(second), width=SECOND_WIDTH, activation="gelu", pooled=POOLED_WIDTH),
         tokenizer=first,
@@ -127,5 +142,5 @@ def _sdxl(
         unet=unet,
         scheduler=noise,
         add_watermarker=False,
-        **options,
+        **parts,
     )

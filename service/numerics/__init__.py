@@ -20,7 +20,7 @@ Rules:
 from .choices import Incompatible, InvalidChoice, InvalidSetting, OutOfRange, UnknownName
 from .diffusion import Diffusion
 from .noise import TorchNoise
-from .path import Prediction
+from .path import Levels, Prediction
 from .resolve import make_table, max_steps, resolve
 from .samplers import SAMPLERS, samplers_for
 from .schedules import SCHEDULES, Shift
@@ -37,6 +37,7 @@ __all__ = [
     "InvalidChoice",
     "InvalidSetting",
     "KeptNorm",
+    "Levels",
     "Noise",
     "OutOfRange",
     "Prediction",

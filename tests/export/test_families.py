@@ -27,6 +27,8 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[int, float, int]]] = {
     "lcm": ("lcm", ("text_encoder", *VAE, "unet"), (4, 8.5, 77)),
     "sdxl": ("sdxl", (*CLIPS, *VAE, "unet"), (50, 5, 77)),
     "sdxl_turbo": ("sdxl", (*CLIPS, *VAE, "unet"), (1, 0, 77)),
+    "playground": ("sdxl", (*CLIPS, *VAE, "unet"), (50, 5, 77)),
+    "cosxl": ("sdxl", (*CLIPS, *VAE, "unet"), (50, 5, 77)),
     "sdxl_inpaint": ("sdxl", (*CLIPS, *VAE, "unet"), (50, 5, 77)),
     "sdxl_refiner": ("sdxl_refiner", ("text_encoder_2", *VAE, "unet"), (50, 5, 77)),
     "sd3": ("sd3", (*CLIPS, "text_encoder_3", *VAE, "transformer"), (28, 7, 256)),
@@ -36,6 +38,7 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[int, float, int]]] = {
     "flux_kontext": ("flux_kontext", (*CLIPS, *VAE, "transformer"), (28, 2.5, 512)),
     "pixart_sigma": ("pixart_sigma", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
     "sana": ("sana", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
+    "sana_sprint": ("sana_sprint", ("text_encoder", *VAE, "transformer"), (2, 4.5, 300)),
 }
 # Relative to the largest value; float32 graphs have shown 6e-6 at most.
 FLOAT32 = 5e-5

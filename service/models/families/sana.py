@@ -1,8 +1,11 @@
-"""Sana."""
+"""Sana and SANA-Sprint."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..family import Family, TextEncoderSpec
+from ..spec import TEXT_TO_IMAGE, Guidance
 from ..text.combine import masked_embeds
 from ..text.tokenizers import GEMMA
 from .parts import TRANSFORMER, clean_caption
@@ -23,26 +26,37 @@ Please generate only the enhanced description for the prompt below and avoid inc
 evaluations:
 User Prompt: """
 
-FAMILIES: tuple[Family, ...] = (
-    Family(
-        name="sana",
-        pipelines=("SanaPipeline",),
-        text_encoders=(
-            TextEncoderSpec(
-                tokenizer_kind=GEMMA,
-                max_tokens=300,
-                clean=clean_caption,
-                instruction=_SANA_INSTRUCTION,
-                expands=False,
-            ),
+_SANA = Family(
+    name="sana",
+    pipelines=("SanaPipeline",),
+    text_encoders=(
+        TextEncoderSpec(
+            tokenizer_kind=GEMMA,
+            max_tokens=300,
+            clean=clean_caption,
+            instruction=_SANA_INSTRUCTION,
+            expands=False,
         ),
-        combine=masked_embeds,
-        denoiser=TRANSFORMER,
-        latent_channels=32,
-        downscale=32,
-        native_side=1024,
-        scaling_factor=0.41407,
-        steps=20,
-        guidance_scale=4.5,
+    ),
+    combine=masked_embeds,
+    denoiser=TRANSFORMER,
+    latent_channels=32,
+    downscale=32,
+    native_side=1024,
+    scaling_factor=0.41407,
+    steps=20,
+    guidance_scale=4.5,
+)
+
+FAMILIES: tuple[Family, ...] = (
+    _SANA,
+    # One to four steps of a consistency model, with the guidance scale as an input.
+    replace(
+        _SANA,
+        name="sana_sprint",
+        pipelines=("SanaSprintPipeline",),
+        steps=2,
+        guidance=Guidance.EMBEDDED,
+        capabilities=frozenset({TEXT_TO_IMAGE}),
     ),
 )

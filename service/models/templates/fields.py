@@ -21,11 +21,10 @@ _KL = {
     "latent_channels": 4,
     "norm_num_groups": 32,
     "mid_block_add_attention": True,
-    # The service does not normalise latents per channel.
-    "latents_mean": None,
-    "latents_std": None,
 }
-_KL_IGNORED = frozenset({"sample_size", "scaling_factor", "shift_factor", "force_upcast"})
+_KL_IGNORED = frozenset(
+    {"sample_size", "scaling_factor", "shift_factor", "force_upcast", "latents_mean", "latents_std"}
+)
 _KL_ENCODER = {"in_channels": 3, "down_block_types": ["DownEncoderBlock2D"], "use_quant_conv": True}
 _KL_DECODER = {"out_channels": 3, "up_block_types": ["UpDecoderBlock2D"], "use_post_quant_conv": True}
 _DC = {"in_channels": 3, "latent_channels": 32, "attention_head_dim": 32}

@@ -38,6 +38,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "lcm": ("text", "image"),
     "sdxl": ALL,
     "sdxl_turbo": ALL,
+    "playground": ("text", "image"),  # with a mask, diffusers encodes without the mean and the deviation
+    "cosxl": TEXT,
     "sdxl_inpaint": ("mask",),
     "sdxl_refiner": ("image", "mask"),
     "sd3": ALL,
@@ -47,14 +49,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flux_kontext": ("text", "edit", "mask"),
     "pixart_sigma": TEXT,
     "sana": TEXT,
+    "sana_sprint": TEXT,
 }
 PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
 # Family -> settings without an effect.
 NEGLIGIBLE = {
     "flux_schnell": ("guidance", "negative"),
-    "flux_dev": ("negative",),
-    "flux_kontext": ("negative",),
-    "lcm": ("negative",),
+    **dict.fromkeys(("flux_dev", "flux_kontext", "lcm", "sana_sprint"), ("negative",)),
 }
 # Families whose graphs are those of another one.
 SAME_GRAPHS = ("flux_kontext",)

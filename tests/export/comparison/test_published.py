@@ -39,6 +39,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "lcm": ("text", "image"),
     "sdxl": ("text", "image"),
     "sdxl_turbo": ("text",),
+    "playground": ("text", "image"),
+    "cosxl": ("text",),
     "sdxl_inpaint": ("mask",),
     "sdxl_refiner": ("image",),
     "sd3": ("text", "image"),
@@ -48,6 +50,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flux_kontext": ("edit",),
     "pixart_sigma": ("text",),
     "sana": ("text",),
+    "sana_sprint": ("text",),
 }
 PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
 SIZE = (128, 96)

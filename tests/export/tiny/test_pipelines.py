@@ -40,6 +40,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "flux_kontext": SIDE | SHORT | {"image": PHOTO, "max_area": 128 * 128, "_auto_resize": False},
     "pixart_sigma": SIDE | SHORT | UNBINNED,
     "sana": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None},
+    "sana_sprint": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None, "num_inference_steps": 2},
 }
 OTHER: dict[str, dict[str, Any]] = {
     "prompt": {"prompt": "mountain lake"},
@@ -60,6 +61,8 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "lcm": ("prompt", "guidance"),
     "sdxl": (*GUIDED, "second", "size", "crop"),
     "sdxl_turbo": (*GUIDED, "second", "size", "crop"),
+    "playground": GUIDED,
+    "cosxl": GUIDED,
     "sdxl_inpaint": (*GUIDED, "second", "size", "crop"),
     "sdxl_refiner": (*GUIDED, "size", "score"),
     "sd3": (*GUIDED, "second", "third"),
@@ -69,6 +72,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "flux_kontext": ("prompt", "second", "guidance", "image"),
     "pixart_sigma": GUIDED,
     "sana": GUIDED,
+    "sana_sprint": ("prompt", "guidance"),
 }
 
 

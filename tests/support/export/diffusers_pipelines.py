@@ -66,13 +66,16 @@ def images_of_task(source: Any, job: Job, size: tuple[int, int], **settings: Any
     }
     if "complex_human_instruction" in known:
         given["negative_prompt"] = job.negative_prompt
+    chosen = {name: value for name, value in given.items() if name in known and value is not None}
+    if "intermediate_timesteps" in known and job.steps != 2:
+        chosen["intermediate_timesteps"] = None  # it has a default
     with quiet(), torch.no_grad(), _corrected_decoding(pipeline):
         images = [
             pipeline(
                 prompt=job.prompt,
                 generator=torch.Generator("cpu").manual_seed((job.seed or 0) + k),
                 output_type="np",
-                **{name: value for name, value in given.items() if name in known and value is not None},
+                **chosen,
             ).images
             for k in range(job.count)
         ]

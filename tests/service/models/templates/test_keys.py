@@ -109,7 +109,6 @@ def test_equal_configurations(kind: str, one: dict[str, Any], other: dict[str, A
         ("clip", "eos_token_id", 2),
         ("clip_projected", "projection_dim", 768),
         ("kl_decoder", "use_post_quant_conv", False),
-        ("kl_encoder", "latents_mean", [0.0]),
         ("sd3", "pos_embed_max_size", 192),
         ("pixart", "sample_size", 64),
         ("sana", "interpolation_scale", 2.0),
