@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tintype.service.models import ModelSpec
+    from tintype.service.models.family import TextEncoderSpec
 
     from .components.component import Component
     from .families import Family
@@ -72,10 +73,8 @@ def check_tokenizers(pipeline: Any, folder: Path) -> Check:
 
     Raises ExportRefusal for a tokenizer that the service would refuse.
     """
-    absent = [name for name, part in pipeline.components.items() if part is None]
-    family = by_pipeline(type(pipeline).__name__, absent)
     wrong = 0
-    for encoder in family.text_encoders if family else ():
+    for encoder in _text_encoders(pipeline):
         theirs = getattr(pipeline, encoder.tokenizer, None)
         if theirs is None:
             continue
@@ -86,20 +85,26 @@ def check_tokenizers(pipeline: Any, folder: Path) -> Check:
         except ModelFileError as error:
             raise ExportRefusal(str(error)) from None
         converted = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)
-        for text in _test_texts(theirs):
+        for text in _test_texts(theirs, encoder):
             expected = theirs(converted(text, theirs), add_special_tokens=False, verbose=False).input_ids
             wrong += list(ours.ids(text)) != expected
     return Check("tokenizers", wrong, 0, "texts with other token ids")
 
 
-def _test_texts(tokenizer: Any) -> Iterator[str]:
+def _text_encoders(pipeline: Any) -> tuple[TextEncoderSpec, ...]:
+    absent = [name for name, part in pipeline.components.items() if part is None]
+    family = by_pipeline(type(pipeline).__name__, absent)
+    return family.text_encoders if family else ()
+
+
+def _test_texts(tokenizer: Any, encoder: TextEncoderSpec) -> Iterator[str]:
     yield PROMPT
-    for token in _added_tokens(tokenizer):
+    for token in _added_tokens(tokenizer, encoder):
         yield f"{PROMPT} {token}"
         yield f"a{token}{token}, {token}!"
 
 
-def _added_tokens(tokenizer: Any) -> dict[str, tuple[bool, ...]]:
+def _added_tokens(tokenizer: Any, encoder: TextEncoderSpec) -> dict[str, tuple[bool, ...]]:
     """Return a tokenizer's added tokens with their flags, without control tokens."""
     control = {str(tokenizer.special_tokens_map.get(role)) for role in ROLES}
     flags = ("lstrip", "rstrip", "single_word", "normalized", "special")
@@ -107,7 +112,9 @@ def _added_tokens(tokenizer: Any) -> dict[str, tuple[bool, ...]]:
     return {
         token.content: tuple(bool(getattr(token, flag)) for flag in flags)
         for token in tokens
-        if token.content.strip() and token.content not in control
+        if token.content.strip()
+        and token.content not in control
+        and not (token.special and encoder.tokenizer_kind.plain_special)
     }
 
 
@@ -117,8 +124,9 @@ def prompt_with_added_tokens(pipeline: Any) -> str:
     A kind is a combination of flags, and whether the token stands for several vectors.
     """
     found: dict[str, None] = {}
-    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
-        tokens = _added_tokens(tokenizer) if (tokenizer := getattr(pipeline, name, None)) is not None else {}
+    for encoder in _text_encoders(pipeline):
+        tokenizer = getattr(pipeline, encoder.tokenizer, None)
+        tokens = {} if tokenizer is None else _added_tokens(tokenizer, encoder)
         kinds = {(flags, f"{token}_1" in tokens): token for token, flags in tokens.items()}
         found |= dict.fromkeys(kinds.values())
     return " ".join((PROMPT, *found))

@@ -1,4 +1,4 @@
-"""Tokenizers of the random pipelines, trained here on a few lines: CLIP's, T5's and Gemma's.
+"""Tokenizers of the random pipelines, trained here on a few lines: CLIP's, T5's, Gemma's, Qwen's and Mistral's.
 
 Word boundaries, the encoding of spaces and bytes, and the tokens for begin, end and padding equal those of the
 published tokenizers.
@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import sentencepiece
 import transformers
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +42,35 @@ CORPUS = (
 # What OpenAI's CLIP takes for one word: https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 START, END = "<|startoftext|>", "<|endoftext|>"
+# The published patterns of words of Qwen2 and Qwen3, and of Mistral (tekken).
+QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+MISTRAL_WORDS = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN_CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
+MISTRAL_CONTROLS = (
+    "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[IMG]", "<pad>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
+)  # fmt: skip
+# What the published templates make of the messages of diffusers' pipelines.
+QWEN_TEMPLATE = (
+    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
+    "{%- if message.content is string %}{{- message.content }}{%- else %}{%- for block in message.content %}"
+    "{{- block.text if block.type == 'text' else '<|vision_start|><|image_pad|><|vision_end|>' }}{%- endfor %}"
+    "{%- endif %}{{- '<|im_end|>\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}"
+    "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}"
+    "{%- endif %}"
+)
+MISTRAL_TEMPLATE = (
+    "{{- bos_token }}{%- for message in messages %}"
+    "{%- set name = 'SYSTEM_PROMPT' if message.role == 'system' else 'INST' %}"
+    "{{- '[' + name + ']' }}{%- for block in message.content %}{{- block.text if block.type == 'text' else '[IMG]' }}"
+    "{%- endfor %}{{- '[/' + name + ']' }}{%- endfor %}"
+)
 # Copies of the corpus: sentencepiece needs more lines than tokens to learn.
 REPEATS = 20
 
@@ -93,6 +132,51 @@ def gemma() -> transformers.GemmaTokenizer:
     controls = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}
     options = {"add_bos_token": True, "padding_side": "right", "model_max_length": 300}
     return _read(transformers.GemmaTokenizer, {"tokenizer.model": model}, **controls, **options)
+
+
+def qwen() -> transformers.Qwen2Tokenizer:
+    """A small tokenizer of Qwen2.5 and Qwen3, with its chat template and its tokens for images and thoughts."""
+    backend = _byte_level(QWEN_WORDS, QWEN_CONTROLS, ("<think>", "</think>"))
+    backend.normalizer = normalizers.NFC()
+    content = json.loads(backend.to_str())
+    vocab, merges = content["model"]["vocab"], content["model"]["merges"]
+    lines = ("#version: 0.2", *map(" ".join, merges))
+    files = {
+        "tokenizer.json": backend.to_str(pretty=True).encode(),
+        "vocab.json": json.dumps(vocab).encode(),
+        "merges.txt": "".join(f"{line}\n" for line in lines).encode(),
+    }
+    tokens = {str(token.pop("id")): token for token in content["added_tokens"]}
+    controls = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None, "bos_token": None}
+    options = {"added_tokens_decoder": tokens, "chat_template": QWEN_TEMPLATE, "model_max_length": 131072}
+    return _read(transformers.Qwen2Tokenizer, files, **controls, **options)
+
+
+def mistral() -> transformers.PreTrainedTokenizerFast:
+    """A small tokenizer of Mistral Small 3 (tekken), with its chat template, padded on the left."""
+    backend = _byte_level(MISTRAL_WORDS, MISTRAL_CONTROLS, whole=True)
+    template = {"single": "<s> $A", "pair": "<s> $A $B", "special_tokens": [("<s>", backend.token_to_id("<s>"))]}
+    backend.post_processor = processors.TemplateProcessing(**template)
+    controls = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    options = {"padding_side": "left", "chat_template": MISTRAL_TEMPLATE, "model_max_length": 131072}
+    files = {"tokenizer.json": backend.to_str(pretty=True).encode()}
+    return _read(transformers.PreTrainedTokenizerFast, files, **controls, **options)
+
+
+def _byte_level(
+    words: str, controls: tuple[str, ...], added: tuple[str, ...] = (), *, whole: bool = False
+) -> Tokenizer:
+    """Learn a byte-level BPE on the corpus, for a pattern of words; control tokens follow its vocabulary."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=whole))
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(words), "isolated"), letters])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in controls])
+    tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in added])
+    return tokenizer
 
 
 def _read(kind: Any, files: Mapping[str, bytes], **config: Any) -> Any:

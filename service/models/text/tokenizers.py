@@ -32,12 +32,14 @@ class TokenizerKind:
     """How one kind of tokenizer is read, and its files.
 
     `read` takes a folder and the length of a prompt. One element of `files`, a set of names, must be in the folder.
-    With `chunked`, long prompts are read in several chunks, which the encoder sees one at a time.
+    With `chunked`, long prompts are read in several chunks, which the encoder sees one at a time. With `plain_special`,
+    all special tokens that a user types are text; otherwise only those that begin, end or pad a text.
     """
 
     read: TokenizerReader
     files: tuple[tuple[str, ...], ...]
     chunked: bool = False
+    plain_special: bool = False
 
     def missing(self, folder: Path) -> list[str]:
         """Return the missing files of the first set; [] if any set is complete."""
@@ -56,7 +58,10 @@ GEMMA = TokenizerKind(sentencepiece_tokenizer.read_gemma, (("tokenizer.model",),
 QWEN = TokenizerKind(
     byte_level_tokenizer.read_byte_level,
     ((added_tokens.FAST,), (byte_level_tokenizer.VOCAB, byte_level_tokenizer.MERGES)),
+    plain_special=True,
 )
 MISTRAL = TokenizerKind(
-    byte_level_tokenizer.read_byte_level, ((added_tokens.FAST,), (byte_level_tokenizer.TEKKEN_FILE,))
+    byte_level_tokenizer.read_byte_level,
+    ((added_tokens.FAST,), (byte_level_tokenizer.TEKKEN_FILE,)),
+    plain_special=True,
 )
