@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 
 # Module classes that call torch's attention function, unless their processor computes linear attention.
-ATTENTION = ("Attention", "FluxAttention", "Flux2Attention", "Flux2ParallelSelfAttention")
+ATTENTION = ("Attention", "FluxAttention", "Flux2Attention", "Flux2ParallelSelfAttention", "QwenImageAttentionBlock")
 LINEAR = "Linear"
+
+
+def _nothing(_: ExampleSize) -> Mapping[str, np.ndarray[Any, np.dtype[Any]]]:
+    """Return no inputs: all are drawn."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,7 @@ class Component:
     - `takes_adapters`: published adapters (LoRA) change this module.
     - `max_tokens` is the length of the longest input in tokens; 0 means no limit.
     - `embedding_table` is the name of the weight that textual inversion extends (`graph.embedding_input`).
+    - `given` returns the inputs of an example that depend on each other, such as positions; the others are drawn.
     """
 
     folder: str
@@ -50,12 +56,19 @@ class Component:
     embedding_table: str = ""
     traced_call: Callable[..., tuple[torch.Tensor, ...]] | None = None
     trace_patch: Callable[[], AbstractContextManager[Any]] = nullcontext
+    given: Callable[[ExampleSize], Mapping[str, np.ndarray[Any, np.dtype[Any]]]] = _nothing
 
     def example_inputs(self, size: ExampleSize, seed: int = 0) -> dict[str, torch.Tensor]:
         """Return random inputs of this size: float32, or int64 for token ids and masks."""
-        tokens = min(size.tokens, self.max_tokens or size.tokens)
-        random, lengths = np.random.default_rng(seed), replace(size, tokens=tokens).lengths(self.downscale)
-        return {name: value.example(random, lengths) for name, value in self.inputs.items()}
+        size = replace(size, tokens=min(size.tokens, self.max_tokens or size.tokens))
+        random, given = np.random.default_rng(seed), self.given(size)
+        lengths = size.lengths(self.downscale)
+        for name, array in given.items():
+            lengths |= {axis: array.shape[place] for place, axis in self.inputs[name].dynamic.items()}
+        drawn = {name: each for name, each in self.inputs.items() if name not in given}
+        examples = {name: each.example(random, lengths) for name, each in drawn.items()}
+        examples |= {name: torch.from_numpy(array) for name, array in given.items()}
+        return {name: examples[name] for name in self.inputs}
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Call the module in torch and return its outputs by name."""

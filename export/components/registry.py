@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportRefusal
-from . import autoencoders, denoisers, flux2, text_encoders, z_image
+from . import autoencoders, denoisers, flux2, qwen_image, text_encoders, z_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,8 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "AutoencoderKLFlux2": flux2.autoencoder,
     "AutoencoderDC": autoencoders.dc,
     "AutoencoderTiny": autoencoders.tiny,
+    "QwenImageTransformer2DModel": qwen_image.transformer,
+    "AutoencoderKLQwenImage": qwen_image.autoencoder,
 }
 
 

@@ -41,3 +41,15 @@ def flux2_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
     words = np.zeros((text, 4), np.int64)
     words[:, 3] = np.arange(text)
     return np.concatenate(image), words
+
+
+def qwen_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
+    """Qwen-Image: number of the image, then row and column, counted from the middle of each image.
+
+    The text follows on the diagonal, after the longest half of a side.
+    """
+    image = [grid_ids(grid, first=number) for number, grid in enumerate(grids)]
+    for ids, (rows, columns) in zip(image, grids, strict=True):
+        ids[:, 1:] -= rows - rows // 2, columns - columns // 2
+    start = max(max(rows // 2, columns // 2) for rows, columns in grids)
+    return np.concatenate(image), np.repeat(start + np.arange(text)[:, None], 3, axis=1)
