@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from diffusers.models.autoencoders import autoencoder_kl_qwenimage as video_vae
-from diffusers.models.transformers import transformer_qwenimage
 from torch.nn import functional
 
 from tintype.service.models.position_ids import qwen_ids
 
 from ..errors import ExportRefusal
+from ..graph.fused_operators import split_heads
 from .autoencoders import IMAGE, LATENTS
 from .component import Component
 from .denoisers import ROWS, TEXT, TIMESTEP_1
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TOKENS = (*ROWS, "packed_height_width")
 REFERENCE = (2, 3)  # rows and columns of tokens of an image to edit in examples
 PLACES = whole_floats(64)
+LARGEST_HALF = 65504.0
 UNSUPPORTED = ("guidance_embeds", "use_additional_t_cond", "use_layer3d_rope")
 
 
@@ -60,7 +61,6 @@ def transformer(pipeline: Any, folder: str) -> Component:
         given=_position_ids,
         masked_suffix="attn",
         traced_call=_traced_call,
-        trace_patch=_traceable_rotation,
     )
 
 
@@ -88,94 +88,112 @@ def _extent(ids: torch.Tensor) -> list[int]:
 
 def _traced_call(
     module: Any,
+    hidden_states: torch.Tensor,
+    encoder_hidden_states: torch.Tensor,
+    encoder_attention_mask: torch.Tensor,
     timestep: torch.Tensor,
     img_ids: torch.Tensor,
     txt_ids: torch.Tensor,
-    encoder_attention_mask: torch.Tensor,
-    **inputs: Any,
 ) -> tuple[torch.Tensor, ...]:
-    """Call the module with positions as inputs, and embed time without rounding it to the latents' type."""
-    embed, places = module.time_text_embed, module.pos_embed
+    """Compute the module's output: a quarter of the nodes that are traced of diffusers' code.
+
+    Time is not rounded to the latents' type. A second time, that of images to edit, is an axis of its own: in the
+    batch, where diffusers puts it, adapters could not be added, since they have rows of the batch.
+    """
     is_reference = (img_ids[:, 0] > 0).long() if module.zero_cond_t else None
-    times = timestep[:, None] if is_reference is None else torch.stack([timestep, timestep * 0], 1)
-    places.forward = lambda *_, **__: tuple(_angles(module, ids) for ids in (img_ids, txt_ids))
-    embed.forward = lambda _, hidden_states, *__: _embed_times(embed, times, hidden_states.dtype)
-    try:
-        with _modulated_by(module, is_reference):
-            out = module(
-                **inputs,
-                timestep=timestep,
-                encoder_hidden_states_mask=encoder_attention_mask > 0,
-                img_shapes=[],
-                return_dict=False,
-            )
-    finally:
-        del embed.forward, places.forward
-    return (out[0],)
+    moments = [timestep] if is_reference is None else [timestep, timestep * 0]
+    times = _embed_times(module.time_text_embed, moments, hidden_states.dtype)
+    rotations = _rotation(module, img_ids), _rotation(module, txt_ids)
+    seen = torch.cat([encoder_attention_mask > 0, torch.ones_like(hidden_states[..., 0], dtype=torch.bool)], 1)
+    image, text = module.img_in(hidden_states), module.txt_in(module.txt_norm(encoder_hidden_states))
+    for block in module.transformer_blocks:
+        image, text = _traced_block(block, image, text, times, is_reference, rotations, seen[:, None, None])
+    out = module.norm_out
+    scale, shift = _parts(out.linear(out.silu(times[:, :1])), 2)
+    return (module.proj_out(_modulate(out.norm(image), shift, scale)),)
 
 
-def _angles(module: Any, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return cosine and sine [tokens, dim / 2] of places [tokens, 3], as QwenEmbedRope has them in a table."""
+def _embed_times(embed: Any, moments: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    """Return embeddings [n, moments, dim] of times [n] each."""
+    waves = torch.stack([embed.time_proj(moment) for moment in moments], 1)
+    embedded: torch.Tensor = embed.timestep_embedder(waves.to(dtype))
+    return embedded
+
+
+def _rotation(module: Any, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return cosine and sine [tokens, 1, dim] for places [tokens, 3], and the matrix that turns pairs of numbers."""
     widths, theta = module.pos_embed.axes_dim, module.pos_embed.theta
     speeds = [1 / theta ** (torch.arange(0, width, 2, dtype=torch.float32) / width) for width in widths]
-    angles = torch.cat([ids[:, axis, None] * speed[None] for axis, speed in enumerate(speeds)], -1)
-    return angles.cos(), angles.sin()
+    angles = torch.cat([ids[:, axis, None] * speed.repeat_interleave(2) for axis, speed in enumerate(speeds)], -1)
+    turn = torch.block_diag(*[torch.tensor([[0.0, 1.0], [-1.0, 0.0]])] * (sum(widths) // 2))
+    return angles.cos()[:, None], angles.sin()[:, None], turn
 
 
-def _embed_times(embed: Any, times: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the embeddings of times [n, k]: [n, dim] of one, [n, 2, dim] of two."""
-    waves = torch.stack([embed.time_proj(each) for each in times.unbind(1)], 1)
-    embedded = embed.timestep_embedder(waves.to(dtype))
-    return embedded[:, 0] if times.shape[1] == 1 else embedded
+def _rotate(x: torch.Tensor, rotation: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Rotate pairs of neighbours in x [n, tokens, heads, dim]; a matrix swaps them faster than slices do."""
+    cos, sin, turn = rotation
+    return (x.float() * cos + (x @ turn.to(x.dtype)).float() * sin).to(x.dtype)
 
 
-@contextlib.contextmanager
-def _modulated_by(module: Any, is_reference: torch.Tensor | None) -> Iterator[None]:
-    """Let blocks take embeddings of two times [n, 2, dim] while the context is active; a token chooses one.
-
-    diffusers puts both times into the batch, where adapters, which have rows of the batch, could not be added.
-    """
-    if is_reference is None:
-        yield
-        return
-
-    def modulate(x: torch.Tensor, parameters: torch.Tensor, _: None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        own = parameters[:, None] if parameters.ndim == 2 else parameters[:, is_reference]
-        shift, scale, gate = own.chunk(3, dim=-1)
-        return x * (1 + scale) + shift, gate
-
-    blocks, out = module.transformer_blocks, module.norm_out
-    for block in blocks:
-        block.zero_cond_t, block._modulate = False, modulate  # noqa: SLF001
-        block.txt_mod.forward = lambda times, own=block.txt_mod: type(own).forward(own, times[:, 0])
-    module.zero_cond_t = False
-    out.forward = lambda x, times: type(out).forward(out, x, times[:, 0])
-    try:
-        yield
-    finally:
-        module.zero_cond_t = True
-        del out.forward
-        for block in blocks:
-            block.zero_cond_t = True
-            del block._modulate, block.txt_mod.forward  # noqa: SLF001
+def _parts(x: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
+    """Split the last axis, whose length is fixed: the tracer would compute it for `chunk`."""
+    return x.split(int(x.shape[-1]) // count, dim=-1)
 
 
-@contextlib.contextmanager
-def _traceable_rotation() -> Iterator[None]:
-    """Rotate pairs without complex numbers while the context is active."""
-    original = transformer_qwenimage.apply_rotary_emb_qwen
-    transformer_qwenimage.apply_rotary_emb_qwen = _rotate
-    try:
-        yield
-    finally:
-        transformer_qwenimage.apply_rotary_emb_qwen = original
+def _modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return x * (1 + scale) + shift
 
 
-def _rotate(x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], **_: Any) -> torch.Tensor:
-    """Rotate pairs of neighbours in x [n, tokens, heads, dim] by cos and sin [tokens, dim / 2]."""
-    cos, sin = (part[None, :, None] for part in angles)
-    even, odd = x[..., 0::2].float(), x[..., 1::2].float()
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(3).to(x.dtype)
+def _traced_block(
+    block: Any,
+    image: torch.Tensor,
+    text: torch.Tensor,
+    times: torch.Tensor,
+    is_reference: torch.Tensor | None,
+    rotations: tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]],
+    mask: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the tokens of images and text [n, tokens, dim] after a block; each image token has one of two times."""
+    own = block.img_mod(times) if is_reference is None else block.img_mod(times)[:, is_reference]
+    shift, scale, gate, shift_2, scale_2, gate_2 = _parts(own, 6)
+    text_shift, text_scale, text_gate, text_shift_2, text_scale_2, text_gate_2 = _parts(block.txt_mod(times[:, :1]), 6)
+    attended, text_attended = _attend_jointly(
+        block.attn,
+        _modulate(block.img_norm1(image), shift, scale),
+        _modulate(block.txt_norm1(text), text_shift, text_scale),
+        rotations,
+        mask,
+    )
+    image, text = image + gate * attended, text + text_gate * text_attended
+    image = image + gate_2 * block.img_mlp(_modulate(block.img_norm2(image), shift_2, scale_2))
+    text = text + text_gate_2 * block.txt_mlp(_modulate(block.txt_norm2(text), text_shift_2, text_scale_2))
+    if image.dtype == torch.float16:
+        image, text = image.clip(-LARGEST_HALF, LARGEST_HALF), text.clip(-LARGEST_HALF, LARGEST_HALF)
+    return image, text
+
+
+def _attend_jointly(
+    attention: Any,
+    image: torch.Tensor,
+    text: torch.Tensor,
+    rotations: tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]],
+    mask: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute attention over the tokens of text, then of images; text that the mask leaves out is not seen."""
+
+    def heads(x: torch.Tensor) -> torch.Tensor:
+        return split_heads(x, attention.heads)
+
+    query = _rotate(attention.norm_q(heads(attention.to_q(image))), rotations[0])
+    key = _rotate(attention.norm_k(heads(attention.to_k(image))), rotations[0])
+    text_query = _rotate(attention.norm_added_q(heads(attention.add_q_proj(text))), rotations[1])
+    text_key = _rotate(attention.norm_added_k(heads(attention.add_k_proj(text))), rotations[1])
+    values = heads(attention.add_v_proj(text)), heads(attention.to_v(image))
+    pairs = (text_query, query), (text_key, key), values
+    joint = [torch.cat(pair, 1).transpose(1, 2) for pair in pairs]
+    attended = functional.scaled_dot_product_attention(*joint, attn_mask=mask).transpose(1, 2).flatten(2)
+    tokens = text.shape[1]
+    return attention.to_out[0](attended[:, tokens:]), attention.to_add_out(attended[:, :tokens])
 
 
 def autoencoder(pipeline: Any, _: str) -> tuple[Component, Component]:

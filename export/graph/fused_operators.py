@@ -119,6 +119,24 @@ class _Attention(torch.autograd.Function):
         return _swap_heads(g, g.op("Reshape", attended, _constant(g, 0, 0, heads, -1)))
 
 
+def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """Return x [n, tokens, heads * width] as [n, tokens, heads, width]: one node, where `unflatten` is traced as nine."""
+    split: torch.Tensor = _SplitHeads.apply(x, heads)  # type: ignore[no-untyped-call]
+    return split
+
+
+class _SplitHeads(torch.autograd.Function):
+    """Splitting of heads, with its node in a graph."""
+
+    @staticmethod
+    def forward(_: Any, x: torch.Tensor, heads: int) -> torch.Tensor:
+        return x.unflatten(-1, (heads, -1))
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, heads: int) -> Any:
+        return g.op("Reshape", x, _constant(g, 0, 0, heads, -1))
+
+
 def _swap_heads(g: Any, x: Any) -> Any:
     """Exchange the axes of heads and tokens."""
     return g.op("Transpose", x, perm_i=[0, 2, 1, 3])

@@ -9,7 +9,7 @@ import diffusers
 import torch
 import transformers
 
-from ..components import autoencoders, denoisers, flux2, text_encoders, z_image
+from ..components import autoencoders, denoisers, flux2, qwen_image, text_encoders, z_image
 from ..components.tensor_specs import ExampleSize
 
 if TYPE_CHECKING:
@@ -105,4 +105,8 @@ KINDS: dict[str, GraphKind] = {
     **_pair("kl_flux2", diffusers.AutoencoderKLFlux2, flux2.autoencoder, halves=False),
     **_pair("dc", diffusers.AutoencoderDC, autoencoders.dc, size=FOR_DC, halves=False),
     **_pair("tiny", diffusers.AutoencoderTiny, autoencoders.tiny),
+    "qwen_image": GraphKind(
+        part="transformer", build=diffusers.QwenImageTransformer2DModel, components=qwen_image.transformer
+    ),
+    **_pair("qwen_vae", diffusers.AutoencoderKLQwenImage, qwen_image.autoencoder),
 }

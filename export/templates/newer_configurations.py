@@ -25,6 +25,10 @@ KL_FLUX2_SMALL = {"decoder_block_out_channels": [96, 192, 384, 384]}
 # Z-Image and Z-Image-Turbo have the defaults of their class.
 Z_IMAGE: dict[str, Any] = {}
 LUMINA2 = {"cap_feat_dim": 2304}
+# Qwen-Image, also 2512, Qwen-Image-Edit and -Edit-2509: the defaults of the class. Edit-2511 differs in one field.
+QWEN_IMAGE: dict[str, Any] = {}
+QWEN_EDIT_2511 = {"zero_cond_t": True}
+QWEN_VAE: dict[str, Any] = {}
 
 # Name of a template -> its kind and configuration.
 NEWER: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,4 +40,8 @@ NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "kl-flux2-small-decoder": ("kl_flux2_decoder", KL_FLUX2_SMALL),
     "z-image": ("z_image", Z_IMAGE),
     "lumina-image-2": ("lumina2", LUMINA2),
+    "qwen-image": ("qwen_image", QWEN_IMAGE),
+    "qwen-image-edit-2511": ("qwen_image", QWEN_EDIT_2511),
+    "qwen-vae-encoder": ("qwen_vae_encoder", QWEN_VAE),
+    "qwen-vae-decoder": ("qwen_vae_decoder", QWEN_VAE),
 }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .making import GraphConfig, MadeTemplate
 
 # Templates that take longest; they are made first, so that no process works alone at the end.
-LARGEST = ("flux", "sd3", "sdxl")
+LARGEST = ("qwen-image", "flux", "sd3", "sdxl")
 
 
 class Result(NamedTuple):

@@ -34,8 +34,15 @@ CLASSES = {
     "SanaTransformer2DModel": "sana",
     "ZImageTransformer2DModel": "z_image",
     "Lumina2Transformer2DModel": "lumina2",
+    "QwenImageTransformer2DModel": "qwen_image",
 }
-PAIRS = {"AutoencoderKL": "kl", "AutoencoderKLFlux2": "kl_flux2", "AutoencoderDC": "dc", "AutoencoderTiny": "tiny"}
+PAIRS = {
+    "AutoencoderKL": "kl",
+    "AutoencoderKLFlux2": "kl_flux2",
+    "AutoencoderDC": "dc",
+    "AutoencoderTiny": "tiny",
+    "AutoencoderKLQwenImage": "qwen_vae",
+}
 # Kinds with a version whose padding is masked.
 MASKED = {"t5": "masked_t5"}
 # Fields that hold a value for each level, or one value for all levels.

@@ -25,6 +25,25 @@ _KL_FLUX2_DECODER = {
     "use_post_quant_conv": True,
     "decoder_block_out_channels": None,
 }
+_QWEN_VAE = {
+    "base_dim": 96,
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "attn_scales": [],
+    "input_channels": 3,
+    # Of all channels; the graphs normalise the latents.
+    "latents_mean": [
+        *(-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508),
+        *(0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921),
+    ],
+    "latents_std": [
+        *(2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743),
+        *(3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
+    ],
+}
+# Frames are halved by layers that one frame does not reach.
+_QWEN_VAE_IGNORED = frozenset({"temperal_downsample", "dropout"})
 
 # Kind of graph -> the fields that shape it, with the defaults of the class.
 TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
@@ -77,6 +96,19 @@ TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
     },
     "kl_flux2_encoder": _KL_FLUX2 | _KL_FLUX2_ENCODER,
     "kl_flux2_decoder": _KL_FLUX2 | _KL_FLUX2_DECODER,
+    "qwen_image": {
+        "patch_size": 2,
+        "in_channels": 64,
+        "out_channels": 16,
+        "num_layers": 60,
+        "attention_head_dim": 128,
+        "num_attention_heads": 24,
+        "joint_attention_dim": 3584,
+        "axes_dims_rope": [16, 56, 56],
+        "zero_cond_t": False,
+    },
+    "qwen_vae_encoder": _QWEN_VAE,
+    "qwen_vae_decoder": _QWEN_VAE,
 }
 
 # Kind of graph -> the fields of its class that its graph does not depend on.
@@ -88,4 +120,8 @@ TRANSFORMER_IGNORED: Mapping[str, frozenset[str]] = {
     "lumina2": frozenset({"sample_size", "scaling_factor", "axes_lens"}),
     "kl_flux2_encoder": _KL_FLUX2_IGNORED | _KL_FLUX2_DECODER.keys(),
     "kl_flux2_decoder": _KL_FLUX2_IGNORED | _KL_FLUX2_ENCODER.keys(),
+    # Early files have the width of a pooled text, which the class does not know.
+    "qwen_image": frozenset({"pooled_projection_dim"}),
+    "qwen_vae_encoder": _QWEN_VAE_IGNORED,
+    "qwen_vae_decoder": _QWEN_VAE_IGNORED,
 }
