@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportRefusal
-from . import autoencoders, denoisers, flux2, qwen_image, text_encoders, z_image
+from . import autoencoders, denoisers, flux2, qwen_image, qwen_vae, text_encoders, z_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "AutoencoderDC": autoencoders.dc,
     "AutoencoderTiny": autoencoders.tiny,
     "QwenImageTransformer2DModel": qwen_image.transformer,
-    "AutoencoderKLQwenImage": qwen_image.autoencoder,
+    "AutoencoderKLQwenImage": qwen_vae.autoencoder,
 }
 
 

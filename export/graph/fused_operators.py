@@ -120,7 +120,7 @@ class _Attention(torch.autograd.Function):
 
 
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """Return x [n, tokens, heads * width] as [n, tokens, heads, width]: one node, where `unflatten` is traced as nine."""
+    """Return x [n, tokens, heads * width] as [n, tokens, heads, width], by one node in place of nine."""
     split: torch.Tensor = _SplitHeads.apply(x, heads)  # type: ignore[no-untyped-call]
     return split
 

@@ -9,7 +9,7 @@ import diffusers
 import torch
 import transformers
 
-from ..components import autoencoders, denoisers, flux2, qwen_image, text_encoders, z_image
+from ..components import autoencoders, denoisers, flux2, qwen_image, qwen_vae, text_encoders, z_image
 from ..components.tensor_specs import ExampleSize
 
 if TYPE_CHECKING:
@@ -108,5 +108,5 @@ KINDS: dict[str, GraphKind] = {
     "qwen_image": GraphKind(
         part="transformer", build=diffusers.QwenImageTransformer2DModel, components=qwen_image.transformer
     ),
-    **_pair("qwen_vae", diffusers.AutoencoderKLQwenImage, qwen_image.autoencoder),
+    **_pair("qwen_vae", diffusers.AutoencoderKLQwenImage, qwen_vae.autoencoder),
 }

@@ -1,4 +1,4 @@
-"""Images as Qwen2.5-VL reads them: patches in windows for its vision graph, and places of tokens for its language graph.
+"""Images as Qwen2.5-VL reads them: patches in windows for its vision graph, places of tokens for its language graph.
 
 An image is cut into patches of 14 x 14 pixels; the vision graph merges 2 x 2 of them into one token of the language
 graph. Most of its layers attend within windows of 4 x 4 tokens. What depends on sizes is computed here, so that graphs

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHOWN = 4  # names of one fault in a message
 UNUSED = re.compile(r"(^|\.)(position_ids|logit_scale|num_batches_tracked|time_conv\.(weight|bias))$")
-"""Buffers of text encoders and of batch normalisations, and layers between the frames of a video: no graph reads them."""
+"""Buffers of text encoders and batch normalisations, and layers between the frames of a video: no graph reads them."""
 
 
 class Link(NamedTuple):
