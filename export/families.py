@@ -95,6 +95,10 @@ FAMILIES = (
         area="max_area",
     ),
     Family(
+        name="flux_fill",
+        parts=("text_encoder", "text_encoder_2", "vae", "transformer"),
+    ),
+    Family(
         name="pixart_sigma",
         parts=("text_encoder", "vae", "transformer"),
         classes={"T5EncoderModel": "T5EncoderModel with a mask"},

@@ -1,4 +1,4 @@
-"""Random pipelines of FLUX.1: schnell, dev and Kontext."""
+"""Random pipelines of FLUX.1: schnell, dev, Kontext and Fill."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def flux_kontext() -> diffusers.FluxKontextPipeline:
     wide = _transformer(attention_head_dim=20, num_attention_heads=3, axes_dims_rope=(4, 8, 8))
     enlarge(wide, {"norm_q": 3.0, "to_v": 3.0})  # so that the image to edit changes the result visibly
     return diffusers.FluxKontextPipeline(**_parts(wide, shifted_by_size()))
+
+
+def flux_fill() -> diffusers.FluxFillPipeline:
+    """FLUX.1 Fill: the latents of the masked image and 8 x 8 values of the mask follow each latent."""
+    wide = _transformer(in_channels=384, out_channels=64, attention_head_dim=12, axes_dims_rope=(4, 4, 4))
+    return diffusers.FluxFillPipeline(**_parts(wide, shifted_by_size()))
 
 
 def shifted_by_size() -> diffusers.FlowMatchEulerDiscreteScheduler:

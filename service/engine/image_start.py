@@ -2,7 +2,8 @@
 
 Noise is drawn in the order of diffusers, so a seed gives the same image: for the posterior of the encoder, for the
 first level, and with a mask once more for the masked image, which diffusers encodes whether or not the model reads it.
-A model that reads it starts from pure noise at full strength; the image itself is then not encoded.
+A model that reads it starts from pure noise at full strength; the image itself is then not encoded. FLUX.1 Fill still
+draws the noise for it.
 
 Two samplers of diffusers 0.39 are wrong when steps are skipped: PNDM calls the network with the level after that of x,
 and LMS uses the weights of a history that it does not have. PLMS and LMS here follow their definitions.
@@ -34,8 +35,8 @@ class ImageStart:
         latents: clean latents [c, h, w]; None for pure noise.
         noise: noise [c, h, w], for every level.
         keep: mask [h, w], True where the latents are kept.
-        extra_channels: further inputs [1 + c, h, w] of an inpainting model: 1 where it repaints, and the latents of
-            the masked image.
+        extra_channels: further inputs of an inpainting model [channels, h, w]: the mask, 1 where it repaints, and the
+            latents of the masked image, in the order of its `MaskLayout`.
     """
 
     latents: Array | None = field(repr=False)
@@ -65,10 +66,12 @@ class ImageStart:
         return self.latents
 
 
-def downscale_mask(mask: Mask, shape: LatentShape) -> Mask:
-    """Return a mask [H, W] in the size of latents of `shape` [c, h, w].
+def downscale_mask(mask: Mask, shape: LatentShape, cells: int = 1) -> Mask:
+    """Return a mask [H, W] as `cells` x `cells` channels [cells^2, h, w] in the size of latents of `shape` [c, h, w].
 
-    The upper left pixel decides for each latent, as in diffusers. The API layer then restores all kept pixels.
+    The upper left pixel decides for each cell of a latent, as in diffusers. The API layer then restores all kept
+    pixels.
     """
     _, height, width = shape
-    return mask[:: mask.shape[0] // height, :: mask.shape[1] // width]
+    fine = mask[:: mask.shape[0] // (height * cells), :: mask.shape[1] // (width * cells)]
+    return fine.reshape(height, cells, width, cells).transpose(1, 3, 0, 2).reshape(cells**2, height, width)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..images.upload import Source
     from ..job import Job
     from ..models.model import Reference
-    from ..models.spec import ModelSpec, Preset
+    from ..models.spec import MaskLayout, ModelSpec, Preset
     from ..models.text.prompt_editing import PromptParts, StepTexts
     from ..numerics import Table
 
@@ -52,6 +52,7 @@ class Plan:
         skipped: number of `steps` skipped at the noisy end. All are skipped only at strength 0: the result is then
             `source`, and `table` has no meaning.
         source: the image to start from, if any; `strength` is None without it.
+        mask_layout: how the model takes a mask; None if it takes none.
         references: images to edit; `sees_references`: the text encoder reads them too.
     """
 
@@ -79,7 +80,7 @@ class Plan:
     loras: tuple[tuple[str, float], ...] = ()
     embeddings: tuple[str, ...] = ()
     batched_timestep: bool
-    inpaints: bool = False
+    mask_layout: MaskLayout | None = None
     references: tuple[Reference, ...] = ()
     guidance_rule: GuidanceRule = PLAIN
     clip_skip: int = 0
@@ -162,13 +163,13 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         shape=shape,
         seeds=_seeds(job, draw),
         source=job.source,
-        strength=effective_strength(job),
+        strength=effective_strength(job, spec),
         **{part.name: getattr(sampling, part.name) for part in fields(sampling)},
         **_guidance_fields(job, presets, spec),
         loras=tuple((lora.name, lora.weight) for lora in job.loras if lora.weight),
         embeddings=job.embeddings,
         batched_timestep=spec.batched_timestep,
-        inpaints=spec.inpaints,
+        mask_layout=spec.mask_layout if spec.inpaints else None,
         references=job.edited,
         sees_references=bool(spec.references and spec.references.seen),
         clip_skip=job.clip_skip or 0,

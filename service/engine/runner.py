@@ -128,18 +128,23 @@ def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
     plan = rows[0].task.plan
     if plan.source is None or not plan.calls:
         return None
-    needs_latents = not plan.inpaints or plan.strength != 1  # otherwise rows start from pure noise
-    latents = _encode_pixels(model, plan.source.pixels, rows) if needs_latents else [None] * len(rows)
+    layout = plan.mask_layout
+    if not layout or plan.strength != 1:
+        latents: Sequence[Array | None] = list(_encode_pixels(model, plan.source.pixels, rows))
+    else:  # rows start from pure noise
+        latents = [None] * len(rows)
+        if layout.draws_source:
+            _skip_posterior_noise(model, rows)
     noises = [row.noise.normal(plan.shape) for row in rows]
     if plan.source.repaint is None:
         return [ImageStart(own, noise) for own, noise in zip(latents, noises, strict=True)]
-    repaint = downscale_mask(plan.source.repaint, plan.shape)
-    if not plan.inpaints:
-        for row in rows:
-            _posterior_noise(model, row)  # for the masked image
-        return [ImageStart(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
+    if not layout:
+        _skip_posterior_noise(model, rows)  # for the masked image
+        keep = ~downscale_mask(plan.source.repaint, plan.shape)[0]
+        return [ImageStart(own, noise, keep) for own, noise in zip(latents, noises, strict=True)]
     masked = _encode_pixels(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
-    extra_channels = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in masked]
+    mask = downscale_mask(plan.source.repaint, plan.shape, layout.cells).astype(np.float32)
+    extra_channels = [np.concatenate((own, mask) if layout.last else (mask, own)) for own in masked]
     return [
         ImageStart(own, noise, extra_channels=extra)
         for own, noise, extra in zip(latents, noises, extra_channels, strict=True)
@@ -166,6 +171,12 @@ def _encode_pixels(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
     if latents.shape != noise.shape:
         raise GenerationFailed(f"the image encoder returned shape {list(latents.shape)}, expected {list(noise.shape)}")
     return latents
+
+
+def _skip_posterior_noise(model: Model, rows: Sequence[Row]) -> None:
+    """Draw the noise of each row for an image that is not encoded here, as in diffusers."""
+    for row in rows:
+        _posterior_noise(model, row)
 
 
 def _posterior_noise(model: Model, row: Row) -> Array:

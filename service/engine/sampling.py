@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..models.spec import ModelSpec
     from ..numerics import Diffusion
 
-DEFAULT_STRENGTH = 0.8  # as in diffusers
-
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -70,7 +68,7 @@ def make_sampling(job: Job, spec: ModelSpec, tokens: int, *, sampler: str, steps
 
 def _process(job: Job, spec: ModelSpec, sampler: str, steps: int) -> tuple[Diffusion, int, int]:
     """Return the process to sample, the number of steps, and how many of them are skipped."""
-    diffusion, strength = spec.diffusion, effective_strength(job)
+    diffusion, strength = spec.diffusion, effective_strength(job, spec)
     if respaced := bool(spec.respaced and strength and SAMPLERS[sampler].distilled):
         diffusion = shorten(diffusion.for_sampler(sampler), strength or 1.0)
     most = min(max_steps(diffusion, sampler), MAX_STEPS)
@@ -82,12 +80,12 @@ def _process(job: Job, spec: ModelSpec, sampler: str, steps: int) -> tuple[Diffu
     return diffusion, *count_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
 
 
-def effective_strength(job: Job) -> float | None:
-    """Return the strength of `job`, or the default; None if it does not start from an image."""
+def effective_strength(job: Job, spec: ModelSpec) -> float | None:
+    """Return the strength of `job`, or the model's default; None if it does not start from an image."""
     assert job.source or not job.image, "`prepare_job` runs before the engine"  # noqa: S101
     if job.source is None:
         return None
-    return DEFAULT_STRENGTH if job.strength is None else job.strength
+    return spec.defaults.strength if job.strength is None else job.strength
 
 
 def count_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:

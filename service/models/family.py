@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..numerics import PLAIN, GuidanceRule
 from .position_ids import flux_ids
-from .spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
+from .spec import IMAGE_TO_IMAGE, INPAINTING, STRENGTH, TEXT_TO_IMAGE, Guidance
 from .text.combine import single_embeds
 from .text.tokenizers import CLIP, TokenizerKind
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .families.distilled import ModelFacts
     from .position_ids import PositionIds
-    from .spec import ReferenceRule
+    from .spec import MaskLayout, ReferenceRule
     from .text.combine import CombineFunction
 
 PENULTIMATE = "hidden_states.-2"
@@ -141,6 +141,7 @@ class Family:
     `distilled` replaces the defaults of models that are distilled to few steps.
     `respaced`: from an image, all steps are taken, on the distilled levels that the strength leaves.
     `references`: how it takes images to edit; None if it takes none.
+    `mask`: how models that only inpaint take their masks; None if there are none. `strength` is the default.
     `draws_posterior`: latents of the image to start from are drawn from the VAE's distribution; otherwise its mode.
     `shift_by_steps`: a flow's levels are shifted by the number of steps too, as FLUX.2's.
     """
@@ -162,6 +163,8 @@ class Family:
     guidance_rule: GuidanceRule = PLAIN
     references: ReferenceRule | None = None
     draws_posterior: bool = True
+    mask: MaskLayout | None = None
+    strength: float = STRENGTH
     shift_by_steps: bool = False
     distilled: Distilled | None = None
     even_levels: bool = False

@@ -22,6 +22,7 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING = "text_to_image", "image_to_image", "inpainting"
+STRENGTH = 0.8  # the usual default, as in diffusers
 
 
 class Guidance(StrEnum):
@@ -57,6 +58,23 @@ class ReferenceRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaskLayout:
+    """The channels that an inpainting model takes behind its latents: the mask, and latents of the masked image.
+
+    The mask has `cells` x `cells` values for each latent, each of its upper left pixel. `last`: it follows the latents.
+    `draws_source`: noise for the image to start from is drawn even if the model does not read that image.
+    """
+
+    cells: int = 1
+    last: bool = False
+    draws_source: bool = False
+
+    def channels(self, latent_channels: int) -> int:
+        """Return the number of channels behind the latents."""
+        return self.cells**2 + latent_channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
     """Values for fields that a request leaves out; width and height in pixels."""
 
@@ -65,6 +83,7 @@ class Defaults:
     width: int
     height: int
     guidance_rescale: float = 0.0
+    strength: float = STRENGTH
     sampler: str
     schedule: str
 
@@ -103,7 +122,7 @@ class ModelSpec:
     - `size_multiple`: widths and heights without resampling are multiples of it.
     - Latents are [latent_channels, height / downscale, width / downscale].
     - `batched_timestep`: rows of one denoiser call may have different timesteps.
-    - `inpaints`: the denoiser requires a mask and a masked image with its latents.
+    - `inpaints`: the denoiser requires a mask and a masked image with its latents, as `mask_layout` says.
     - `patch`: width of a token of the denoiser, in latents.
     - `even_levels`: the noise levels of a flow are evenly spaced, 1 to 1/steps.
     - `draws_posterior`: the image encoder gives a distribution, and latents are drawn from it.
@@ -133,6 +152,7 @@ class ModelSpec:
     controls: tuple[str, ...] = ()
     image_adapters: tuple[str, ...] = ()
     inpaints: bool = False
+    mask_layout: MaskLayout = MaskLayout()
     patch: int = 1
     even_levels: bool = False
     respaced: bool = False

@@ -36,6 +36,7 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[int, float, int]]] = {
     "flux_schnell": ("flux", (*CLIPS, *VAE, "transformer"), (4, 0, 256)),
     "flux_dev": ("flux", (*CLIPS, *VAE, "transformer"), (28, 3.5, 512)),
     "flux_kontext": ("flux_kontext", (*CLIPS, *VAE, "transformer"), (28, 2.5, 512)),
+    "flux_fill": ("flux_fill", (*CLIPS, *VAE, "transformer"), (50, 30, 512)),
     "pixart_sigma": ("pixart_sigma", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
     "sana": ("sana", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
     "sana_sprint": ("sana_sprint", ("text_encoder", *VAE, "transformer"), (2, 4.5, 300)),

@@ -404,7 +404,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., is_default: bool = ..., family: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., load_fraction: _Optional[float] = ..., error: _Optional[str] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ..., weights_bytes: _Optional[int] = ..., native_sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., size_multiple: _Optional[int] = ..., defaults: _Optional[_Union[ModelDefaults, _Mapping]] = ..., samplers: _Optional[_Iterable[str]] = ..., schedules: _Optional[_Iterable[str]] = ..., loras: _Optional[_Iterable[str]] = ..., text_to_image: bool = ..., image_to_image: bool = ..., inpainting: bool = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., license: _Optional[str] = ..., description: _Optional[str] = ..., qualities: _Optional[_Iterable[str]] = ..., styles: _Optional[_Iterable[str]] = ..., provider_options: _Optional[_Mapping[str, str]] = ..., embeddings: _Optional[_Iterable[str]] = ..., max_references: _Optional[int] = ..., requires_references: bool = ..., controls: _Optional[_Iterable[str]] = ..., image_adapters: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ModelDefaults(_message.Message):
-    __slots__ = ("steps", "guidance_scale", "guidance_rescale", "sampler", "schedule", "width", "height")
+    __slots__ = ("steps", "guidance_scale", "guidance_rescale", "sampler", "schedule", "width", "height", "strength")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     GUIDANCE_SCALE_FIELD_NUMBER: _ClassVar[int]
     GUIDANCE_RESCALE_FIELD_NUMBER: _ClassVar[int]
@@ -412,6 +412,7 @@ class ModelDefaults(_message.Message):
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
     steps: int
     guidance_scale: float
     guidance_rescale: float
@@ -419,7 +420,8 @@ class ModelDefaults(_message.Message):
     schedule: str
     width: int
     height: int
-    def __init__(self, steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., guidance_rescale: _Optional[float] = ..., sampler: _Optional[str] = ..., schedule: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+    strength: float
+    def __init__(self, steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., guidance_rescale: _Optional[float] = ..., sampler: _Optional[str] = ..., schedule: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., strength: _Optional[float] = ...) -> None: ...
 
 class Size(_message.Message):
     __slots__ = ("width", "height")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..family import Distilled, Family, TextEncoderSpec
-from ..spec import Guidance, ReferenceFit, ReferenceRule
+from ..spec import INPAINTING, Guidance, MaskLayout, ReferenceFit, ReferenceRule
 from ..text.combine import clip_pooled_and_t5
 from ..text.tokenizers import T5
 from .distilled import without_guidance_and_shift
@@ -43,5 +43,17 @@ FAMILIES: tuple[Family, ...] = (
         distilled=None,
         references=ReferenceRule(most=1, fit=ReferenceFit.KONTEXT, source=True),
         draws_posterior=False,
+    ),
+    # FLUX.1 Fill: repaints. Its mask is every pixel, behind the latents of the masked image.
+    replace(
+        _FLUX,
+        name="flux_fill",
+        pipelines=("FluxFillPipeline",),
+        steps=50,
+        guidance_scale=30.0,
+        strength=1.0,
+        distilled=None,
+        mask=MaskLayout(cells=8, last=True, draws_source=True),
+        capabilities=frozenset({INPAINTING}),
     ),
 )

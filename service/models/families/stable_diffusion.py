@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..family import PENULTIMATE, Distilled, Family, TextEncoderSpec
-from ..spec import IMAGE_TO_IMAGE, INPAINTING, Guidance
+from ..spec import IMAGE_TO_IMAGE, INPAINTING, Guidance, MaskLayout
 from ..text.combine import clips_side_by_side, clips_then_t5
 from ..text.tokenizers import T5
 from .distilled import turbo_unet
@@ -25,6 +25,7 @@ FAMILIES: tuple[Family, ...] = (
         steps=50,
         guidance_scale=7.5,
         distilled=Distilled(turbo_unet, steps=1, guidance_scale=0),
+        mask=MaskLayout(),
     ),
     # Latent consistency models: few steps, and the guidance scale as an input.
     Family(
@@ -49,6 +50,7 @@ FAMILIES: tuple[Family, ...] = (
         guidance_scale=5.0,
         distilled=Distilled(turbo_unet, steps=1, guidance_scale=0),
         zero_negative=True,
+        mask=MaskLayout(),
     ),
     # SDXL's second stage, with the second text encoder only. Served alone, it starts from an image.
     Family(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..files import ModelFileError
-from ..spec import Guidance
+from ..spec import Guidance, MaskLayout
 from .tintype_json import count, flag, number
 
 if TYPE_CHECKING:
@@ -78,12 +78,15 @@ class ConfigFiles:
         Raises:
             ModelFileError: it takes another number of channels.
         """
-        channels = self.latent_channels(family)
-        plain = channels * family.denoiser.patch**2 if family.denoiser.packed else channels
+        channels, mask = self.latent_channels(family), family.mask
+        token = family.denoiser.patch**2 if family.denoiser.packed else 1
+        plain = channels * token
+        masked = plain + mask.channels(channels) * token if mask else None
         taken = self.denoiser.get("in_channels", plain)
-        if taken not in (plain, 2 * channels + 1):
-            raise ModelFileError(f"must be {plain}, or {2 * channels + 1} with a mask, not {taken}")
-        return bool(taken == 2 * channels + 1)
+        if taken not in (plain, masked):
+            alternative = f", or {masked} with a mask" if masked else ""
+            raise ModelFileError(f"must be {plain}{alternative}, not {taken}")
+        return bool(taken == masked)
 
     def draws_posterior(self, family: Family) -> bool:
         """Return whether latents are drawn from a distribution; AutoencoderDC and AutoencoderTiny encode to latents."""
@@ -146,6 +149,7 @@ class ConfigFiles:
             "max_tokens": max(self.lengths(family)),
             "guidance": self.guidance(family),
             "guidance_rule": family.guidance_rule,
+            "mask_layout": family.mask or MaskLayout(),
             "patch": self.patch(family),
             "even_levels": family.even_levels,
             "respaced": family.respaced,

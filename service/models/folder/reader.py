@@ -184,6 +184,7 @@ class _ModelReader:
             steps=steps,
             guidance_scale=own.get("guidance_scale", usual.guidance_scale),
             guidance_rescale=own.get("guidance_rescale", 0.0),
+            strength=own.get("strength", family.strength),
             sampler=sampler,
             schedule=schedule,
             width=size[0],

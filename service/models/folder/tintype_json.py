@@ -199,6 +199,7 @@ NUMBER_FIELDS: dict[str, Callable[[Any], Any]] = {
 
 DEFAULT_FIELDS: dict[str, Callable[[Any], Any]] = {
     **NUMBER_FIELDS,
+    "strength": within(number, 0, 1),
     "sampler": text,
     "schedule": text,
 }

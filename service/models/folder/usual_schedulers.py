@@ -37,6 +37,7 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "sd3": {**_FLOW, "shift": 3.0},
     "flux": {**_FLOW, "shift": 1.0},
     "flux_kontext": _SHIFTED_BY_SIZE,
+    "flux_fill": _SHIFTED_BY_SIZE,
     "pixart_sigma": {
         **_DIFFUSION,
         "_class_name": "DPMSolverMultistepScheduler",

@@ -83,7 +83,7 @@ class DiffusionModel:
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser once: latents [n, c, h, w], timesteps [n], n conditionings of one key -> out [n, c, h, w].
 
-        If `spec.inpaints`, latents have c + 1 + c channels: latents, a mask, and the latents of the masked image.
+        If `spec.inpaints`, the channels of `spec.mask_layout` follow those of the latents.
 
         Raises:
             ValueError: timesteps differ, but `spec.batched_timestep` is False.

@@ -47,6 +47,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flux_schnell": ALL,
     "flux_dev": ALL,
     "flux_kontext": ("text", "edit", "mask"),
+    "flux_fill": ("mask",),
     "pixart_sigma": TEXT,
     "sana": TEXT,
     "sana_sprint": TEXT,
@@ -55,10 +56,10 @@ PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
 # Family -> settings without an effect.
 NEGLIGIBLE = {
     "flux_schnell": ("guidance", "negative"),
-    **dict.fromkeys(("flux_dev", "flux_kontext", "lcm", "sana_sprint"), ("negative",)),
+    **dict.fromkeys(("flux_dev", "flux_kontext", "flux_fill", "lcm", "sana_sprint"), ("negative",)),
 }
 # Families whose graphs are those of another one.
-SAME_GRAPHS = ("flux_kontext",)
+SAME_GRAPHS = ("flux_kontext", "flux_fill")
 # Tasks that do not start from an image.
 UNCHANGED = ("text", "edit")
 WIDE = (160, 96)

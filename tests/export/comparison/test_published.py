@@ -48,6 +48,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flux_schnell": ("text",),
     "flux_dev": ("text", "image"),
     "flux_kontext": ("edit",),
+    "flux_fill": ("mask",),
     "pixart_sigma": ("text",),
     "sana": ("text",),
     "sana_sprint": ("text",),

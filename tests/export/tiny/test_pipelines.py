@@ -38,6 +38,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "flux_schnell": SIDE | SHORT,
     "flux_dev": SIDE | SHORT,
     "flux_kontext": SIDE | SHORT | {"image": PHOTO, "max_area": 128 * 128, "_auto_resize": False},
+    "flux_fill": SIDE | SHORT | HALVES,
     "pixart_sigma": SIDE | SHORT | UNBINNED,
     "sana": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None},
     "sana_sprint": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None, "num_inference_steps": 2},
@@ -52,6 +53,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "crop": {"crops_coords_top_left": (64, 0)},
     "score": {"aesthetic_score": 2.5},
     "image": {"image": PHOTO.rotate(90)},
+    "mask": {"mask_image": HALVES["mask_image"].rotate(90)},
 }
 GUIDED = ("prompt", "negative", "guidance")
 CONDITIONS: dict[str, tuple[str, ...]] = {
@@ -70,6 +72,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "flux_schnell": ("prompt", "second"),
     "flux_dev": ("prompt", "second", "guidance"),
     "flux_kontext": ("prompt", "second", "guidance", "image"),
+    "flux_fill": ("prompt", "second", "guidance", "image", "mask"),
     "pixart_sigma": GUIDED,
     "sana": GUIDED,
     "sana_sprint": ("prompt", "guidance"),

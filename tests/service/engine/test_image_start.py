@@ -14,7 +14,7 @@ from tintype.service.errors import Cancelled, GenerationFailed
 from tintype.service.images.upload import Source
 from tintype.service.job import Previews
 from tintype.service.models import Prompt
-from tintype.service.models.spec import INPAINTING
+from tintype.service.models.spec import INPAINTING, MaskLayout
 from tintype.service.numerics import TorchNoise, Trajectory, make_table
 
 SAMPLERS = ("ddim", "plms", "lcm", "euler", "euler_ancestral", "heun", "lms", "dpmpp_2m", "dpmpp_2m_sde", "unipc")
@@ -123,6 +123,7 @@ class Painter(ExactModel):
 
     def denoise(self, latents: np.ndarray, timesteps: np.ndarray, conditionings: Any) -> np.ndarray:
         self.extra_channels = latents[:, 4:]
+        self.first = getattr(self, "first", latents[0, :4].copy())
         return super().denoise(latents[:, :4], timesteps, conditionings)
 
 
@@ -143,6 +144,27 @@ def test_an_inpainting_model_gets_mask_and_masked_image(strength: float, encodin
     left = np.arange(8)[np.newaxis, np.newaxis] < np.array([[[4]]])
     for extra in model.extra_channels:  # of both guidance rows
         assert np.array_equal(extra, np.concatenate([np.broadcast_to(left, (1, 8, 8)), hidden]))
+
+
+def test_a_model_may_take_every_pixel_of_the_mask_last() -> None:
+    """FLUX.1 Fill: latents of the masked image first; noise is drawn for the image that is not encoded."""
+    layout = MaskLayout(cells=8, last=True, draws_source=True)
+    model = Painter(spec=spec(inpaints=True, mask_layout=layout, capabilities=frozenset({INPAINTING})))
+    bench = Bench(model)
+    ticket = bench.admit(source=image(masked=True), seed=3, steps=4, strength=1.0)
+    bench.run()
+    assert [name for name, _ in model.calls].count("encode_pixels") == 1
+    stream, shape = TorchNoise(3), (1, 4, 8, 8)
+    stream.normal(shape)  # for the posterior of the image
+    start = stream.normal(shape)[0]
+    grey = image().pixels[np.newaxis].copy()
+    grey[..., :32] = 0.5
+    hidden = ExactModel().encode_pixels(grey, stream.normal(shape))[0]
+    extra = model.extra_channels[0]
+    assert extra.shape == (4 + 64, 8, 8)
+    assert np.array_equal(extra[:4], hidden)
+    assert (extra[4:] == (np.arange(8) < 4)).all()
+    assert np.array_equal(model.first, np.float32(ticket.plan.table.init) * start)
 
 
 def test_the_kept_part_has_the_noise_level_of_the_rest() -> None:
@@ -233,4 +255,14 @@ def test_the_upper_left_pixel_of_a_mask_decides() -> None:
     """Each latent of a mask has the value of the upper left one of its 64 pixels, as in diffusers."""
     mask = np.zeros((16, 24), bool)
     mask[8, 16] = mask[7, 7] = True
-    assert downscale_mask(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]
+    assert downscale_mask(mask, (4, 2, 3)).tolist() == [[[False] * 3, [False, False, True]]]
+
+
+def test_a_mask_may_have_a_channel_for_each_cell_of_a_latent() -> None:
+    """Row by row: with 8 cells of 8 pixels each pixel is one, with 2 the upper left of each quarter."""
+    mask = np.zeros((16, 24), bool)
+    mask[8, 16] = mask[7, 6] = mask[4, 12] = True
+    each = downscale_mask(mask, (4, 2, 3), 8)
+    assert each.shape == (64, 2, 3)
+    assert np.argwhere(each).tolist() == [[0, 1, 2], [4 * 8 + 4, 0, 1], [7 * 8 + 6, 0, 0]]
+    assert np.argwhere(downscale_mask(mask, (4, 2, 3), 2)).tolist() == [[0, 1, 2], [3, 0, 1]]

@@ -8,6 +8,7 @@ import pytest
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models.families.table import FAMILIES
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.folder.configs import ConfigFiles
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.residency.catalogue import BUILTIN
@@ -30,6 +31,22 @@ def test_inpainting_models_are_recognised_by_their_channels(foreign: Path, edit:
     (foreign / "vae_encoder" / "model.onnx").unlink()
     with pytest.raises(ModelBroken, match=r"the vae_encoder is missing; an inpainting model requires it"):
         read_manifest(foreign)
+
+
+@pytest.mark.parametrize(("family", "channels"), [("sd", 9), ("sdxl", 9), ("flux_fill", 384)])
+def test_a_mask_adds_channels(family: str, channels: int) -> None:
+    """In latents of 4 channels a mask and 4; FLUX.1 Fill's tokens are (16 + 16 + 64) numbers for each of 4 latents."""
+    row = FAMILIES[family]
+    assert ConfigFiles({}, {}, {"in_channels": channels}, {}, [], []).inpaints(row)
+    assert not ConfigFiles({}, {}, {"in_channels": 64 if row.denoiser.packed else 4}, {}, [], []).inpaints(row)
+    with pytest.raises(ModelFileError, match=f"or {channels} with a mask, not 7"):
+        ConfigFiles({}, {}, {"in_channels": 7}, {}, [], []).inpaints(row)
+
+
+def test_families_without_masks_say_how_many_channels_there_are() -> None:
+    """No alternative is named."""
+    with pytest.raises(ModelFileError, match=r"must be 64, not 128$"):
+        ConfigFiles({}, {}, {"in_channels": 128}, {}, [], []).inpaints(FAMILIES["flux"])
 
 
 @pytest.mark.parametrize("fields", [{"time_cond_proj_dim": 256}, {"guidance_embeds": True}])
