@@ -67,14 +67,22 @@ def convert(file: AdapterFile, layers: LayerIndex, sizes: Mapping[str, LayerSize
 def _matches(
     file: AdapterFile, layers: LayerIndex, sizes: Mapping[str, LayerSizes]
 ) -> Sequence[tuple[str, LayerMatch]]:
-    """Return the layers of each change by its name in the file, without changes that have no effect."""
+    """Return the layers of each change by its name in the file, without changes that have no effect.
+
+    A repeated layer is left out if the file has all of its parts.
+    """
     found = {name: layers.find(name) for name in sorted(file.layers)}
     usable = {name: match for name, match in found.items() if match and match.is_within(sizes)}
     for name in sorted(found.keys() - usable.keys()):
         change = file.change(name)
         if not change.is_zero():
             raise ModelFileError(_missing(file, change, layers, sizes))
-    return list(usable.items())
+    parts = {(match.part, module) for match in usable.values() if not match.repeated for module in match.modules}
+    return [
+        (name, match)
+        for name, match in usable.items()
+        if not (match.repeated and all((match.part, module) in parts for module in match.modules))
+    ]
 
 
 def _missing(file: AdapterFile, change: LayerChange, layers: LayerIndex, sizes: Mapping[str, LayerSizes]) -> str:

@@ -43,11 +43,15 @@ JOINT_BLOCK = re.compile(r"transformer_blocks_(\d+)_attn_add_q_proj")
 
 @dataclass(frozen=True, slots=True)
 class LayerMatch:
-    """The layers that one change covers, stacked along the outputs; `swapped` exchanges the two halves."""
+    """The layers that one change covers, stacked along the outputs; `swapped` exchanges the two halves.
+
+    `repeated`: some files have these layers under their own names too, with the same change.
+    """
 
     part: str
     modules: tuple[str, ...]
     swapped: bool = False
+    repeated: bool = False
 
     @property
     def name(self) -> str:
@@ -91,9 +95,10 @@ class LayerIndex:
         for candidates in several:
             if all(candidate in names for candidate in candidates):
                 modules = tuple(names[candidate] for candidate in candidates)
-                return LayerMatch(part, modules, self._is_swapped(layer))
+                repeated = bool(published_names.REPEATED.search(layer))
+                return LayerMatch(part, modules, self._is_swapped(layer, modules[0]), repeated)
         return None
 
-    def _is_swapped(self, layer: str) -> bool:
+    def _is_swapped(self, layer: str, module: str) -> bool:
         context = published_names.CONTEXT_NORM.fullmatch(layer)
-        return layer == published_names.FINAL_NORM or bool(context and int(context[1]) == self._last_joint)
+        return (layer, module) == published_names.FINAL_NORM or bool(context and int(context[1]) == self._last_joint)

@@ -110,6 +110,21 @@ PIXART_LAYER: LayerTable = {
     "mlp_depth_conv_conv": ("ff_conv_depth",),
     "mlp_point_conv_conv": ("ff_conv_point",),
 }
+# Z-Image: https://github.com/Tongyi-MAI/Z-Image; Lumina-Image 2: https://github.com/Alpha-VLLM/Lumina-Image-2.0
+Z_IMAGE_LAYER: LayerTable = {
+    "attention_qkv": ("attention_to_q", "attention_to_k", "attention_to_v"),
+    "attention_out": ("attention_to_out_0",),
+}
+# Some trainers of Z-Image write these layers next to the parts that diffusers makes of them.
+REPEATED = re.compile(r"_attention_(qkv|out)$")
+LUMINA2_LAYER: LayerTable = {
+    "attention_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "attention_out": ("attn_to_out_0",),
+    "feed_forward_w1": ("feed_forward_linear_1",),
+    "feed_forward_w2": ("feed_forward_linear_2",),
+    "feed_forward_w3": ("feed_forward_linear_3",),
+    "adaLN_modulation_1": ("norm1_linear",),
+}
 # Name of blocks in files -> that of diffusers, and the layers in them; several architectures use one name.
 BLOCKS: dict[str, tuple[str, tuple[LayerTable, ...]]] = {
     "double_blocks": ("transformer_blocks", (FLUX_LAYER, FLUX2_LAYER)),
@@ -118,9 +133,12 @@ BLOCKS: dict[str, tuple[str, tuple[LayerTable, ...]]] = {
     "transformer_blocks": ("transformer_blocks", (JOINED_LAYER,)),
     "sformer_blocks": ("transformer_blocks", (JOINED_LAYER,)),  # as some trainers of FLUX.2 cut the name
     "blocks": ("transformer_blocks", (PIXART_LAYER,)),
+    "layers": ("layers", (Z_IMAGE_LAYER, LUMINA2_LAYER)),
+    "noise_refiner": ("noise_refiner", (Z_IMAGE_LAYER, LUMINA2_LAYER)),
+    "context_refiner": ("context_refiner", (Z_IMAGE_LAYER, LUMINA2_LAYER)),
 }
 BLOCK = re.compile(rf"({'|'.join(BLOCKS)})_(\d+)_(.+)")
-TIME_EMBEDDINGS = ("time_text_embed", "adaln_single_emb", "time_embed_emb")
+TIME_EMBEDDINGS = ("time_text_embed", "adaln_single_emb", "time_embed_emb", "time_caption_embed")
 FLUX_EMBEDDINGS = ("time_text_embed", "time_guidance_embed")
 # Layers outside blocks: several architectures use one name, so each may have several in diffusers.
 TOP = {
@@ -135,8 +153,14 @@ TOP = {
     "double_stream_modulation_img_lin": ("double_stream_modulation_img_linear",),
     "double_stream_modulation_txt_lin": ("double_stream_modulation_txt_linear",),
     "single_stream_modulation_lin": ("single_stream_modulation_linear",),
-    "final_layer_linear": ("proj_out",),
-    "final_layer_adaLN_modulation_1": ("norm_out_linear",),
+    "final_layer_linear": ("proj_out", "all_final_layer_2-1_linear", "norm_out_linear_2"),
+    "final_layer_adaLN_modulation_1": (
+        "norm_out_linear",
+        "all_final_layer_2-1_adaLN_modulation_1",
+        "norm_out_linear_1",
+    ),
+    "x_embedder": ("all_x_embedder_2-1",),
+    "cap_embedder_1": ("time_caption_embed_caption_embedder_1",),
     "x_embedder_proj": ("pos_embed_proj", "patch_embed_proj"),
     "t_embedder_mlp_0": tuple(f"{place}_timestep_embedder_linear_1" for place in TIME_EMBEDDINGS),
     "t_embedder_mlp_2": tuple(f"{place}_timestep_embedder_linear_2" for place in TIME_EMBEDDINGS),
@@ -146,9 +170,12 @@ TOP = {
     "y_embedder_y_proj_fc2": ("caption_projection_linear_2",),
     "t_block_1": ("adaln_single_linear", "time_embed_linear"),
 }
-FINAL_NORM = "final_layer_adaLN_modulation_1"
+FINAL_NORM = ("final_layer_adaLN_modulation_1", "norm_out.linear")
 CONTEXT_NORM = re.compile(r"joint_blocks_(\d+)_context_block_adaLN_modulation_1")
-"""Layers whose halves, shift and scale, have the opposite order in diffusers; of SD3's context norms only the last."""
+"""Layers whose halves, shift and scale, have the opposite order in diffusers; of SD3's context norms only the last.
+
+The norm at the end has them only if diffusers gives it that name.
+"""
 
 
 def unet_blocks(names: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -46,7 +46,7 @@ class Checkpoint(dict[str, Any]):
 
     def _make(self, name: str) -> Tensor:
         out = next((out for end, out in self._outs.items() if name.endswith(end)), 24)
-        layer = name.endswith(".weight") and not name.endswith("norm.weight")
+        layer = name.endswith(".weight") and "norm" not in name
         return torch.randn((out, 2) if layer else (out,), generator=self._random)
 
     def __missing__(self, name: str) -> Tensor:
@@ -77,6 +77,18 @@ def flux2_weights() -> list[str]:
     return [f"{layer}.weight" for layer in layers]
 
 
+LUMINA2 = ("layers", "noise_refiner", "context_refiner")
+
+
+def lumina2_weights() -> list[str]:
+    """Return the names of Lumina-Image 2's and Z-Image's common weights in the authors' code."""
+    inner = ["attention.qkv", "attention.out", *(f"feed_forward.w{n}" for n in (1, 2, 3))]
+    layers = [f"{block}.{n}.{name}" for block in LUMINA2 for n in range(2) for name in inner]
+    layers += ["x_embedder", "cap_embedder.1", "t_embedder.mlp.0", "t_embedder.mlp.2"]
+    layers += ["final_layer.linear", "final_layer.adaLN_modulation.1"]
+    return [f"{layer}.weight" for layer in layers]
+
+
 CHECKPOINTS: dict[str, tuple[Callable[..., Tensors], Checkpoint]] = {
     "SD3": (
         single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers,
@@ -93,6 +105,14 @@ CHECKPOINTS: dict[str, tuple[Callable[..., Tensors], Checkpoint]] = {
     "FLUX.2": (
         single_file_utils.convert_flux2_transformer_checkpoint_to_diffusers,
         Checkpoint({}, *flux2_weights()),
+    ),
+    "Z-Image": (
+        single_file_utils.convert_z_image_transformer_checkpoint_to_diffusers,
+        Checkpoint({}, *lumina2_weights(), "layers.0.adaLN_modulation.0.weight"),
+    ),
+    "Lumina-Image 2": (
+        single_file_utils.convert_lumina2_to_diffusers,
+        Checkpoint({"qkv.weight": 2304 + 2 * 768}, *lumina2_weights(), "layers.0.adaLN_modulation.1.weight"),
     ),
     "Sana": (
         single_file_utils.convert_sana_transformer_to_diffusers,
@@ -242,6 +262,44 @@ FLUX2 = dict(flux2_cases())
 def test_adapters_of_flux2_are_those_of_diffusers(scheme: str, tmp_path: Path) -> None:
     """The same matrices for the same layers; query, key and value of a block for image and text are one in the file."""
     compare(tmp_path, FLUX2[scheme], lora_pipeline.Flux2LoraLoaderMixin.lora_state_dict(copied(FLUX2[scheme])))
+
+
+def z_image_cases() -> Iterator[tuple[str, Tensors]]:
+    blocks = [*(f"{kind}.1" for kind in ("layers", "noise_refiner", "context_refiner")), "layers.0"]
+    inner = [*("attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0"), "adaLN_modulation.0"]
+    inner += [f"feed_forward.w{n}" for n in (1, 2, 3)]
+    names = [f"{block}.{name}" for block in blocks for name in inner if "context" not in block or "adaLN" not in name]
+    names += ["cap_embedder.1", "t_embedder.mlp.0", "t_embedder.mlp.2", "all_x_embedder.2-1"]
+    names += ["all_final_layer.2-1.linear", "all_final_layer.2-1.adaLN_modulation.1"]
+    for prefix in ("diffusion_model.", "transformer."):  # ai-toolkit's and diffusers'
+        yield prefix, peft_pairs({f"{prefix}{name}": (8, 24) for name in names})
+    kohya = {f"lora_unet_{name.replace('.', '_')}": (8, 24) for name in names if "2-1" not in name}
+    yield "kohya", pairs(kohya, 0.5)
+    original = {f"diffusion_model.layers.{n}.attention.{name}": (8, 24) for n in range(2) for name in ("qkv", "out")}
+    yield "the authors'", pairs(original, 0.25, "{}.lora.{}.weight")
+    parts = {f"diffusion_model.layers.0.attention.to_{name}": (8, 8) for name in ("q", "k", "v", "out.0")}
+    repeated = {"diffusion_model.layers.0.attention.qkv": (8, 24), "diffusion_model.layers.0.attention.out": (8, 8)}
+    yield "repeated", pairs(parts | repeated, None, "{}.lora.{}.weight")
+
+
+Z_IMAGE = dict(z_image_cases())
+
+
+@pytest.mark.parametrize("scheme", Z_IMAGE)
+def test_adapters_of_z_image_are_those_of_diffusers(scheme: str, tmp_path: Path) -> None:
+    """The same matrices for the same layers; a layer that the file has joined and in parts is changed once."""
+    published = Z_IMAGE[scheme]
+    compare(tmp_path, published, lora_pipeline.ZImageLoraLoaderMixin.lora_state_dict(copied(published)))
+
+
+def test_adapters_of_lumina2_are_those_of_diffusers(tmp_path: Path) -> None:
+    """The same matrices for the same layers; query has more rows than key and value."""
+    layers = {f"attention.{name}": (8, out) for name, out in (("qkv", 2304 + 2 * 768), ("out", 8))}
+    layers |= {f"feed_forward.w{n}": (8, 24) for n in (1, 2, 3)}
+    blocks = {f"{kind}.{n}.{name}": size for kind in LUMINA2 for n in (0, 1) for name, size in layers.items()}
+    blocks |= {f"{kind}.{n}.adaLN_modulation.1": (8, 24) for kind in LUMINA2[:2] for n in (0, 1)}
+    published = peft_pairs({f"diffusion_model.{name}": size for name, size in blocks.items()})
+    compare(tmp_path, published, lora_pipeline.Lumina2LoraLoaderMixin.lora_state_dict(copied(published)))
 
 
 def copied(tensors: Tensors) -> Tensors:
