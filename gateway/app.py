@@ -37,6 +37,7 @@ from .requests.idempotency import IdempotencyCache
 from .results.stores import local_store
 from .routes import routes, with_pages
 from .uploads.reading import ImageReader
+from .upstream.model_cache import ModelCache
 from .upstream.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _gateway(
     return Gateway(
         config=config,
         client=client,
+        models=ModelCache(client),
         store=store,
         names=names,
         keys=ClientKeys(config.key_file, optional=config.keys is None, api_key=config.api_key),

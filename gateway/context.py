@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .results.store import Store
     from .uploads.reading import ImageReader
     from .upstream.client import ImageClient
+    from .upstream.model_cache import ModelCache
     from .upstream.readiness import Readiness
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
@@ -29,6 +30,7 @@ class Gateway:
 
     config: GatewayConfig
     client: ImageClient
+    models: ModelCache
     store: Store
     names: ModelNames
     keys: ClientKeys

@@ -29,7 +29,8 @@ def authenticate(gateway: Gateway, request: Request[Any, Any, Any]) -> CallerCon
     record: AccessRecord = request.state.record
     record.key = key.name if key else ""
     names = gateway.names.limited_to(caller.models)
-    client = CallerClient(gateway.client, gateway.config, gateway.image_rates, caller, names.default, record)
+    rates, models = gateway.image_rates, gateway.models
+    client = CallerClient(gateway.client, models, gateway.config, rates, caller, names.default, record)
     return CallerContext(gateway, caller, record.key, client, names)
 
 

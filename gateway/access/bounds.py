@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     FieldSize: TypeAlias = Callable[[pb.GenerateImagesRequest], int]
 
+# Pixels of a result that has the shape of an image to edit: models edit at about this size.
+_EDITED_PIXELS = 1024 * 1024
 _LENGTH_MESSAGE = "must have at most {limit} characters here, not {count}"
 
 
@@ -27,6 +29,8 @@ def _pixels_per_image(request: pb.GenerateImagesRequest) -> int:
     width, height = request.width, request.height
     if request.image:
         width, height = size_from_start_image(image_header.check(request.image).size, width, height)
+    elif request.references and not (width or height):
+        return _EDITED_PIXELS
     return (width or height) * (height or width)
 
 

@@ -13,7 +13,7 @@ from . import bounds
 from .rejections import ModelNotAllowed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from tintype.v1 import image_service_pb2 as pb
     from tintype.v1.rates import RateLimits
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..config import GatewayConfig
     from ..requests.draft import Draft
     from ..upstream.client import ImageClient
+    from ..upstream.model_cache import ModelCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class CallerClient:
     def __init__(
         self,
         client: ImageClient,
+        models: ModelCache,
         config: GatewayConfig,
         image_rates: RateLimits,
         caller: Caller,
@@ -53,6 +55,7 @@ class CallerClient:
         record: AccessRecord,
     ) -> None:
         self._client = client
+        self._models = models
         self._config = config
         self._rates = image_rates
         self._caller = caller
@@ -107,8 +110,15 @@ class CallerClient:
 
     async def model(self, name: str) -> pb.Model:
         """Return one model; the caller's default for an empty name. Raises ServiceError, ModelNotAllowed."""
+        return await self._find(self._client.model, name)
+
+    async def known_model(self, name: str) -> pb.Model:
+        """Return one model as of the last seconds, like `model`. Raises ServiceError, ModelNotAllowed."""
+        return await self._find(self._models.get, name)
+
+    async def _find(self, lookup: Callable[[str], Awaitable[pb.Model]], name: str) -> pb.Model:
         try:
-            return await self._client.model(self._checked_model(name))
+            return await lookup(self._checked_model(name))
         except ServiceError as error:
             self._hide_other_models(error)
             raise

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 # OpenAI's SDKs retry every 5xx and 429 twice, which would make each image three times. A retry after one of these
 # statuses helps only if the error says when.
 NO_RETRY = {429, 500, 501, 503, 504, 507}
+
+
+ImageSource: TypeAlias = str | bytes
+"""An image as a client sent it: a file, base64, a `data:` URL, or a URL."""
+
+
+class ClientImage(NamedTuple):
+    """An image, and the client's name for it, such as `image[1]`."""
+
+    key: str
+    source: ImageSource
 
 
 class Failure(NamedTuple):
@@ -51,7 +62,10 @@ class Call:
         stream: whether events are returned instead of one response.
         previews: number of previews of each image in a stream.
         echo: values that the response repeats.
-        uploads: `image` and `mask` as the client sent them, by field of the contract: a file, base64, or a URL.
+        images: images to edit or to start from, the first one first; the model decides which fields they become.
+        starts: whether the request asks to start from the first image, if the model can.
+        start_keys: keys of the request that have an effect only on an image to start from.
+        uploads: other images by their place in the contract: `mask`, `controls[0].image`.
         alpha_strength: strength if the image has no mask, and its transparent parts are repainted instead; None if
             transparency is not a mask.
     """
@@ -66,7 +80,10 @@ class Call:
     stream: bool = False
     previews: int = 0
     echo: Mapping[str, str] = field(default_factory=dict)
-    uploads: Mapping[str, str | bytes] = field(default_factory=dict)
+    images: tuple[ClientImage, ...] = ()
+    starts: bool = False
+    start_keys: tuple[str, ...] = ()
+    uploads: Mapping[str, ImageSource] = field(default_factory=dict)
     alpha_strength: float | None = None
 
     @property

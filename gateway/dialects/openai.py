@@ -18,6 +18,7 @@ from ..errors import GatewayError, InvalidValue
 from . import openai_events
 from .dialect import Call, Dialect, Events, Example, Failure, retry_headers
 from .geometry import has_ratio, parse_size, size_of_ratio
+from .image_inputs import collect_uploads, control_fields, image_names, parse_images
 from .openai_types import (
     QUALITIES,
     SIZES,
@@ -45,6 +46,7 @@ NAMES = {
     "output.quality": "output_compression",
     "output.alpha": "background",
     "caller": "user",
+    "references": "image",
 }
 # Pairs of keys with one meaning; the second is a name that other servers and clients use.
 NUMBERS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("guidance_scale", "cfg"))
@@ -102,17 +104,21 @@ def build_call(fields: ImagesRequest, ignored: tuple[str, ...]) -> Call:
     """Return the call of a validated request; `ignored` are its unknown keys. Raises InvalidValue."""
     _check_consistent(fields)
     request = _build_request(fields)
+    images = parse_images(fields.image or None, fields.images or None)
     return Call(
         request=request,
         links=_wants_links(fields),
-        names=_names(fields),
+        names=_names(fields) | image_names(images),
         ignored=ignored,
         overridden=_overridden(fields, request.width, request.height),
         optional=tuple(name for name, presets in OPTIONAL_PRESETS.items() if getattr(fields, name) in presets),
         stream=bool(fields.stream),
         previews=fields.partial_images or 0 if fields.stream else 0,
         echo=_echo(fields),
-        uploads=collect_uploads(image=fields.image, mask=fields.mask),
+        images=images,
+        starts=fields.strength is not None,
+        start_keys=("strength",) if fields.strength is not None else (),
+        uploads=collect_uploads(fields, fields.mask),
     )
 
 
@@ -173,12 +179,8 @@ def _build_request(fields: ImagesRequest) -> pb.GenerateImagesRequest:
         caller=fields.user or fields.safety_identifier,
         quality=fields.quality if fields.quality != "auto" else None,
         style=fields.style or None,
+        **control_fields(fields),
     )
-
-
-def collect_uploads(**images: str | bytes | None) -> dict[str, str | bytes]:
-    """Return the images that are present; an empty one counts as absent."""
-    return {name: image for name, image in images.items() if image}
 
 
 def _first_set(*values: Number | None) -> Number | None:

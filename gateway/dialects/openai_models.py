@@ -1,7 +1,8 @@
 """OpenAI's Models API: the service's models as OpenAI's SDKs read them, with the parameters that user interfaces need.
 
-`type` and `parameters` are not OpenAI's: LobeChat recognizes image models by `type`, and builds its controls from the
-parameters (its `ModelParamsMetaSchema`). Their names are keys of a request for images.
+`type`, `parameters` and `capabilities` are not OpenAI's. LobeChat recognizes image models by `type`, and builds its
+controls from the parameters (its `ModelParamsMetaSchema`). Their names are keys of a request for images; `imageUrls`,
+LobeChat's name, stands for `image`.
 """
 
 from __future__ import annotations
@@ -62,6 +63,13 @@ class ChoiceParameter(msgspec.Struct):
     enum: Annotated[list[str], Meta(description="Names to choose from")]
 
 
+class ImagesParameter(msgspec.Struct, kw_only=True):
+    """A list of images to edit or to start from."""
+
+    default: Annotated[list[str], _DEFAULT] = msgspec.field(default_factory=list)
+    maxCount: Annotated[int, Meta(description="Largest number of images")]  # noqa: N815 - LobeChat's name
+
+
 def _field_text(name: str) -> Meta:
     return Meta(description=f"The field {name} of a request")
 
@@ -79,6 +87,21 @@ class ModelParameters(msgspec.Struct, kw_only=True, omit_defaults=True):
     style: Annotated[ChoiceParameter | UnsetType, _field_text("style")] = UNSET
     sampler: Annotated[ChoiceParameter | UnsetType, _field_text("sampler")] = UNSET
     schedule: Annotated[ChoiceParameter | UnsetType, _field_text("schedule")] = UNSET
+    imageUrls: Annotated[ImagesParameter | UnsetType, _field_text("image")] = UNSET  # noqa: N815
+
+
+class ModelCapabilities(msgspec.Struct, kw_only=True):
+    """What a model can do, and the names of what it has."""
+
+    text_to_image: Annotated[bool, Meta(description="Whether it makes images from text alone")]
+    image_to_image: Annotated[bool, Meta(description="Whether it starts from an image, with strength")]
+    inpainting: Annotated[bool, Meta(description="Whether it takes a mask")]
+    max_references: Annotated[int, Meta(description="Largest number of images to edit or to refer to; 0 if none")]
+    requires_references: Annotated[bool, Meta(description="Whether it only edits, so that a request needs an image")]
+    controls: Annotated[list[str], Meta(description="Names of its ControlNets")]
+    image_adapters: Annotated[list[str], Meta(description="Names of its IP-Adapters, for image_prompts")]
+    loras: Annotated[list[str], Meta(description="Names of its adapters")]
+    embeddings: Annotated[list[str], Meta(description="Names of its embeddings")]
 
 
 class ModelObject(msgspec.Struct, kw_only=True):
@@ -90,6 +113,7 @@ class ModelObject(msgspec.Struct, kw_only=True):
     object: Annotated[Literal["model"], Meta(description="Kind of object")] = "model"
     type: Annotated[Literal["image"], Meta(description="What the model makes")] = "image"
     parameters: Annotated[ModelParameters, Meta(description="Parameters with their defaults and limits")]
+    capabilities: Annotated[ModelCapabilities | UnsetType, Meta(description="What the model can do")] = UNSET
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -102,7 +126,11 @@ class ModelList(msgspec.Struct, kw_only=True):
 def render_model(model: pb.Model, name: str = "") -> ModelObject:
     """Return one model, under the `name` that the client used, if any."""
     return ModelObject(
-        id=name or model.name, created=model.created.seconds, owned_by=OWNER, parameters=_parameters(model)
+        id=name or model.name,
+        created=model.created.seconds,
+        owned_by=OWNER,
+        parameters=_parameters(model),
+        capabilities=_capabilities(model),
     )
 
 
@@ -131,7 +159,21 @@ def _parameters(model: pb.Model) -> ModelParameters:
         style=ChoiceParameter("", ["", *model.styles]) if model.styles else UNSET,
         sampler=ChoiceParameter(defaults.sampler, list(model.samplers)) if model.samplers else UNSET,
         schedule=ChoiceParameter(defaults.schedule, list(model.schedules)) if model.schedules else UNSET,
+        imageUrls=_images_parameter(model),
     )
+
+
+def _capabilities(model: pb.Model) -> ModelCapabilities | UnsetType:
+    """Return what a model can do; unset if the service reports nothing."""
+    lists = {name: list(getattr(model, name)) for name in ("controls", "image_adapters", "loras", "embeddings")}
+    facts = ("text_to_image", "image_to_image", "inpainting", "max_references", "requires_references")
+    known = {**{name: getattr(model, name) for name in facts}, **lists}
+    return ModelCapabilities(**known) if any(known.values()) else UNSET
+
+
+def _images_parameter(model: pb.Model) -> ImagesParameter | UnsetType:
+    count = model.max_references or int(model.image_to_image)
+    return ImagesParameter(maxCount=count) if count else UNSET
 
 
 def _effort_rank(quality: str) -> int:

@@ -5,7 +5,7 @@ Fields that are not OpenAI's are at the end of each type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -17,7 +17,6 @@ from .fields import (
     GuidanceScale,
     GuidanceSynonym,
     Height,
-    ImageText,
     Mask,
     Model,
     ModelName,
@@ -34,6 +33,7 @@ from .fields import (
     Style,
     Width,
 )
+from .image_inputs import IMAGE_LIST, OPTIONAL_IMAGE, SENT_AS, ClipSkip, Controls, ImagePrompts, Images
 
 if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
@@ -63,8 +63,8 @@ class Lora(msgspec.Struct, kw_only=True):
 class ImagesRequest(msgspec.Struct, kw_only=True):
     """The image to make, and how. A field that is null counts as absent.
 
-    `image` is the image to start from, `mask` the part of it to repaint: transparent, or white if nothing is
-    transparent.
+    `image` and `images` are images to edit, or to start from, `mask` the part of the first to repaint: transparent, or
+    white if nothing is transparent.
     """
 
     prompt: Prompt
@@ -131,9 +131,15 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
         Meta(description="Name of the schedule, the spacing of noise levels. Absent: the model's own"),
     ] = None
     strength: Strength = None
-    image: Annotated[ImageText | None, Meta(description=f"Image to start from: {IMAGE_FILE}. Absent: pure noise")] = (
-        None
-    )
+    image: Annotated[
+        Any,
+        Meta(
+            description=f"Image to edit, or to start from: {IMAGE_FILE}, or a list of these; with strength the result "
+            f"starts from the first, if the model can. {SENT_AS}. Absent: pure noise",
+            extra_json_schema={"anyOf": [*OPTIONAL_IMAGE["anyOf"], IMAGE_LIST]},
+        ),
+    ] = None
+    images: Images = None
     mask: Mask = None
     provider: Annotated[str | None, Meta(description="No effect: the server has one provider")] = None
     loras: Annotated[
@@ -144,6 +150,9 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
         Annotated[list[str], Meta(description="a list of names", max_length=8)] | None,
         Meta(description="Embeddings (textual inversion): their names in the prompts are their vectors. Absent: none"),
     ] = None
+    controls: Controls = None
+    image_prompts: ImagePrompts = None
+    clip_skip: ClipSkip = None
 
 
 class OpenAiImage(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -17,7 +17,8 @@ from msgspec import UNSET, Meta
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..errors import EmptyPrompt, InvalidValue, ServiceError
+from ..errors import EmptyPrompt, ServiceError
+from . import image_inputs
 from .dialect import Call, Dialect, Example, Failure, retry_headers
 from .fields import (
     EXAMPLE_URL,
@@ -25,7 +26,6 @@ from .fields import (
     AspectRatio,
     Count,
     GuidanceScale,
-    ImageText,
     Mask,
     Model,
     NegativePrompt,
@@ -38,10 +38,9 @@ from .fields import (
     Strength,
 )
 from .geometry import has_ratio, parse_size, size_of_ratio
-from .openai import collect_uploads
 from .openai_edits import STRENGTHS
 from .openai_types import Base64File, Created, RevisedPrompt, Url, parse_seed
-from .reading import check_prompt, convert, unknown_keys
+from .reading import check_prompt, convert, given_keys, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,6 +93,9 @@ class OxenRequest(msgspec.Struct, kw_only=True):
     num_inference_steps: StepsSynonym = None
     guidance_scale: GuidanceScale = None
     negative_prompt: NegativePrompt = None
+    controls: image_inputs.Controls = None
+    image_prompts: image_inputs.ImagePrompts = None
+    clip_skip: image_inputs.ClipSkip = None
 
 
 class OxenEditRequest(OxenRequest, kw_only=True):
@@ -102,10 +104,11 @@ class OxenEditRequest(OxenRequest, kw_only=True):
     schema_extra: ClassVar = {"required": ["prompt", "image"]}
 
     image: Annotated[
-        ImageText | None,
+        Any,
         Meta(
-            description=f"Image to edit: {IMAGE_FILE}",
-            extra_json_schema={"type": "string", "examples": [EXAMPLE_URL]},
+            description=f"Image to edit: {IMAGE_FILE}, or a list of these. {image_inputs.SENT_AS}",
+            examples=[EXAMPLE_URL],
+            extra_json_schema=image_inputs.IMAGE_OR_LIST,
         ),
     ] = None
     mask: Mask = None
@@ -155,12 +158,17 @@ def parse_edit(body: Mapping[str, Any]) -> Call:
     """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
     fields = convert(OxenEditRequest, body)
-    if not fields.image:
-        raise InvalidValue("image", "must be the URL of the image to edit")
-    masked, unmasked = (STRENGTHS[name] if fields.strength is None else fields.strength for name in ("masked", "low"))
+    images = image_inputs.require_images(fields.image)
+    given = fields.strength
+    masked, unmasked = (STRENGTHS[name] if given is None else given for name in ("masked", "low"))
+    call = _build_call(fields, unknown_keys(OxenEditRequest, body), masked if fields.mask else unmasked)
     return replace(
-        _build_call(fields, unknown_keys(OxenEditRequest, body), masked if fields.mask else unmasked),
-        uploads=collect_uploads(image=fields.image, mask=fields.mask),
+        call,
+        names={**call.names, **image_inputs.image_names(images)},
+        images=images,
+        starts=given is not None,
+        start_keys=given_keys(body, "strength"),
+        uploads=image_inputs.collect_uploads(fields, fields.mask),
         alpha_strength=masked,
     )
 
@@ -187,6 +195,7 @@ def _build_call(fields: OxenRequest, ignored: tuple[str, ...], strength: float |
         names=_names(fields),
         ignored=ignored,
         overridden=_overridden(fields),
+        uploads=image_inputs.collect_uploads(fields),
         echo={"model": fields.model} if fields.model else {},
     )
 
@@ -205,6 +214,7 @@ def _build_request(fields: OxenRequest, strength: float | None) -> pb.GenerateIm
         seed=parse_seed(fields.seed),
         strength=strength,
         output=pb.OutputFormat(mime_type="image/png"),
+        **image_inputs.control_fields(fields),
     )
 
 
@@ -231,7 +241,7 @@ def _overridden(fields: OxenRequest) -> tuple[str, ...]:
 
 def _names(fields: OxenRequest) -> dict[str, str]:
     sides = "size" if parse_size(fields.size) else "image_size" if fields.image_size else "aspect_ratio"
-    return {"count": "n", "width": sides, "height": sides, "steps": "num_inference_steps"}
+    return {"count": "n", "width": sides, "height": sides, "steps": "num_inference_steps", "references": "image"}
 
 
 def _render_image(image: pb.Image, url: str | None) -> OxenImage:

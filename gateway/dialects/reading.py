@@ -43,7 +43,7 @@ def convert(kind: type[Body], body: Mapping[str, Any], *, strict: bool = True, t
     try:
         return msgspec.convert(_normalize(kind, body, strict=strict, truncate=truncate), kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise _invalid_value(kind, body, str(error)) from error
+        raise InvalidValue(*_find_fault(kind, body, str(error), strict=strict)) from error
 
 
 def check_prompt(body: Mapping[str, Any]) -> None:
@@ -59,6 +59,11 @@ def unknown_keys(kind: type[msgspec.Struct], body: Mapping[str, Any]) -> tuple[s
     return tuple(key for key, value in body.items() if key not in known and value is not None)
 
 
+def given_keys(body: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
+    """Return those of `keys` that the client sent; null and an empty text count as absent."""
+    return tuple(key for key in keys if body.get(key) not in (None, ""))
+
+
 def quote_choices(values: Iterable[object]) -> str:
     """Return choices quoted for a message: `'low', 'high'`."""
     return ", ".join(f"'{value}'" for value in values)
@@ -72,17 +77,20 @@ def format_value(value: object) -> str:
         return f"a list of {len(value)} files"
     if isinstance(value, str) and len(value) > _MAX_SHOWN:
         return f"{value[:_MAX_SHOWN]!r}… ({len(value)} characters)"
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return f"a list of {len(value)} objects"
     text = msgspec.json.encode(value).decode() if not isinstance(value, str) else repr(value)
     return text if len(text) <= _MAX_SHOWN + 2 else text[:_MAX_SHOWN] + "…"
 
 
 class _FieldType(NamedTuple):
-    """Which values a field takes: null, a string, an integer, or an object of the type `inner`."""
+    """Which values a field takes: null, a string, an integer, an object of the type `inner`, a list of type `item`."""
 
     null: bool
     string: bool
     integer: bool
     inner: type[msgspec.Struct] | None
+    item: type[msgspec.Struct] | None
 
 
 def _normalize(kind: type[msgspec.Struct], body: Mapping[str, Any], **options: bool) -> dict[str, Any]:
@@ -100,6 +108,9 @@ def _normalize_value(value: Any, field: _FieldType, *, strict: bool, truncate: b
         return int(value)
     if isinstance(value, dict) and field.inner:
         return _normalize(field.inner, value, strict=strict, truncate=False)
+    if isinstance(value, list) and field.item:
+        item = field.item
+        return [_normalize(item, one, strict=strict, truncate=False) if isinstance(one, dict) else one for one in value]
     return value
 
 
@@ -120,8 +131,13 @@ def _field_type(known: inspect.Type) -> _FieldType:
         null=any(isinstance(one, inspect.NoneType) for one in options),
         string=any(isinstance(one, inspect.StrType | inspect.LiteralType) for one in options),
         integer=any(isinstance(one, inspect.IntType) for one in options),
-        inner=next((one.cls for one in options if isinstance(one, inspect.StructType)), None),
+        inner=_struct(options),
+        item=_struct([_without_metadata(one.item_type) for one in options if isinstance(one, inspect.ListType)]),
     )
+
+
+def _struct(options: Iterable[inspect.Type]) -> type[msgspec.Struct] | None:
+    return next((one.cls for one in options if isinstance(one, inspect.StructType)), None)
 
 
 def _without_metadata(known: inspect.Type) -> inspect.Type:
@@ -130,19 +146,38 @@ def _without_metadata(known: inspect.Type) -> inspect.Type:
 
 
 def _union_members(known: inspect.Type) -> tuple[inspect.Type, ...]:
-    """Return the members of a union; any other type is its own only member."""
+    """Return the members of a union; any other type is its own only member, and any value keeps its description."""
     bare = _without_metadata(known)
+    if isinstance(bare, inspect.AnyType):
+        return (known,)
     return tuple(bare.types) if isinstance(bare, inspect.UnionType) else (bare,)
 
 
-def _invalid_value(kind: type[msgspec.Struct], body: Mapping[str, Any], found: str) -> InvalidValue:
-    """Return an error of msgspec as one that names the field."""
+def _find_fault(kind: type[msgspec.Struct], body: Mapping[str, Any], found: str, *, strict: bool) -> tuple[str, str]:
+    """Return the field of an error of msgspec, and what is wrong with it."""
     if match := _PATH.search(found):
         key = match[1]
-        return InvalidValue(key, f"must be {_describe_field(kind, key)}, not {format_value(body.get(key))}")
+        fault = f"must be {_describe_field(kind, key)}, not {format_value(body.get(key))}"
+        return _find_item_fault(kind, key, body.get(key), strict=strict) or (key, fault)
     if match := _MISSING.search(found):
-        return InvalidValue(match[1], f"is missing, and must be {_describe_field(kind, match[1])}")
-    return InvalidValue("body", found)
+        return match[1], f"is missing, and must be {_describe_field(kind, match[1])}"
+    return "body", found
+
+
+def _find_item_fault(kind: type[msgspec.Struct], key: str, value: Any, *, strict: bool) -> tuple[str, str] | None:
+    """Return the first invalid field of the objects in a list, such as `loras[1].weight`; None if there is none."""
+    field = _field_types(kind)[key]
+    if field.item is None or not isinstance(value, list):
+        return None
+    for index, item in enumerate(value):
+        if not isinstance(item, dict):
+            return None
+        try:
+            msgspec.convert(_normalize(field.item, item, strict=strict, truncate=False), field.item, strict=strict)
+        except msgspec.ValidationError as error:
+            inner, fault = _find_fault(field.item, item, str(error), strict=strict)
+            return f"{key}[{index}].{inner}", fault
+    return None
 
 
 def _describe_field(kind: type[msgspec.Struct], key: str) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.inspect import CollectionType, Metadata, StructType, UnionType, multi_type_info
 
+from tintype.v1.limits import MAX_REFERENCES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -36,6 +38,9 @@ def form_schema(kind: type[msgspec.Struct], files: Iterable[str]) -> dict[str, A
     schema = struct_schemas([kind])[kind.__name__]
     upload = {"type": "string", "format": "binary"}
     parts = {name: {"description": schema["properties"][name]["description"], **upload} for name in files}
+    if "images" in schema["properties"]:
+        several = {"type": "array", "items": upload, "maxItems": MAX_REFERENCES}
+        parts["image[]"] = {"description": schema["properties"]["images"]["description"], **several}
     required = [*schema.get("required", ()), "image"]
     return {"type": "object", "properties": schema["properties"] | parts, "required": sorted(set(required))}
 

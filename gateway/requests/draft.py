@@ -3,10 +3,13 @@
 - The parts are the message that a dialect parsed, changes to its fields (uploads, model, priority, …), and the fields
   that are left out. No part is ever modified: each step of a request returns a new draft.
 - `message` makes the one message that is sent, so uploads are copied into a message once.
+- Changes are named by their place in the contract: `steps`, `references[1]`, `controls[0].image`. References are listed
+  in their order; the objects of other lists must be in the parsed message.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+_PLACE = re.compile(r"(\w+)(?:\[(\d+)\](?:\.(\w+))?)?")
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The parts of one request; `changes` and `left_out` name fields of the contract."""
+    """The parts of one request; `changes` names places in the contract, `left_out` its fields."""
 
     parsed: pb.GenerateImagesRequest
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -59,11 +65,21 @@ class Draft:
         message = pb.StreamImagesRequest(generation=self.effective_request(), previews=previews)
         generation = message.generation
         for name, value in {**self.changes, **fields}.items():
-            if name in self.left_out:
-                continue
-            if isinstance(value, Message):
-                getattr(generation, name).CopyFrom(value)
-            else:
-                setattr(generation, name, value)
+            if name.partition("[")[0] not in self.left_out:
+                _set(generation, name, value)
         generation.timeout.FromMilliseconds(round(timeout * 1000))
         return message
+
+
+def _set(message: pb.GenerateImagesRequest, place: str, value: Any) -> None:
+    """Set the value at a place of a message: a field, the next item of a list, or a field of an item."""
+    match = _PLACE.fullmatch(place)
+    name, index, inner = match.groups() if match else (place, None, None)
+    if inner:
+        setattr(getattr(message, name)[int(index or 0)], inner, value)
+    elif index:
+        getattr(message, name).append(value)
+    elif isinstance(value, Message):
+        getattr(message, name).CopyFrom(value)
+    else:
+        setattr(message, name, value)

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from tintype.v1.limits import MAX_FILES
-
-from ..errors import BadRequest, InvalidImage, ServiceError, StoreUnavailable, UnknownParameter
+from ..errors import BadRequest, ServiceError, StoreUnavailable, UnknownParameter
 from ..http.disconnect import cancel_on_disconnect
 from ..http.forms import is_form, read_form
 from ..http.json_request import read_json
 from ..http.response_body import render_body
 from ..uploads.reading import transparency_mask
 from .draft import Draft
+from .editing import place_images
 from .reply import Reply
 
 if TYPE_CHECKING:
@@ -61,9 +60,9 @@ async def parse(context: CallerContext, dialect: Dialect, request: Request[Any, 
     if call.ignored and config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
     draft = Draft(call.request)
-    if call.uploads:
+    if call.images or call.uploads:
         base = base_url(context.gateway, request)
-        call, draft = await cancel_on_disconnect(request.receive, _with_uploads(context.gateway, call, draft, base))
+        call, draft = await cancel_on_disconnect(request.receive, _with_uploads(context, call, draft, base))
     if call.links is None:
         call = replace(call, links=config.response_format == "url")
     return ParsedRequest(context, dialect, call, draft, request)
@@ -88,15 +87,11 @@ async def generate(parsed: ParsedRequest) -> Reply:
     return Reply(body, headers)
 
 
-async def _with_uploads(gateway: Gateway, call: Call, draft: Draft, base: str) -> tuple[Call, Draft]:
-    """Read the images that the call names into its draft. Raises InvalidImage."""
-    for field, source in call.uploads.items():
-        file = await gateway.images.read(source, call.names.get(field, field), base)
-        draft = draft.with_fields(**{field: file})
-    if len(draft.value("image")) + len(draft.value("mask")) > MAX_FILES:
-        raise InvalidImage(
-            call.names.get("mask", "mask"), f"must have at most {MAX_FILES} bytes together with the image"
-        )
+async def _with_uploads(context: CallerContext, call: Call, draft: Draft, base: str) -> tuple[Call, Draft]:
+    """Read the images that the call names into its draft. Raises InvalidImage, ServiceError."""
+    call, draft = await place_images(context, call, draft)
+    named = {place: (call.names.get(place, place), source) for place, source in call.uploads.items()}
+    draft = draft.with_fields(**await context.gateway.images.read_all(named, base))
     call = replace(call, uploads={})  # the draft has them now
     if call.alpha_strength is None or draft.value("mask"):
         return call, draft

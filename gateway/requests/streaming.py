@@ -112,12 +112,17 @@ async def _open_stream(parsed: ParsedRequest, draft: Draft) -> ServiceStream:
 
 
 async def _size(parsed: ParsedRequest, draft: Draft) -> tuple[int, int]:
-    """Return the image's width and height: those requested, or those of its start image or model."""
+    """Return the image's width and height: those requested, or those of its start image or model.
+
+    Zeros if only the service knows them, since the result has the shape of an image to edit.
+    """
     width, height, image = draft.value("width"), draft.value("height"), draft.value("image")
     if width and height:
         return width, height
     if image:
         return size_from_start_image(image_header.check(image).size, width, height)
+    if "references[0]" in draft.changes and not (width or height):
+        return 0, 0
     defaults = (await parsed.context.client.model(draft.model)).defaults
     return width or defaults.width, height or defaults.height
 

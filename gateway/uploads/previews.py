@@ -9,6 +9,9 @@ from PIL import Image
 
 from tintype.v1 import image_service_pb2 as pb
 
+# Sides of an image for those of its preview, and the pixels of a preview up to which the larger one is right: models
+# edit about a megapixel at 8; FLUX.2 edits at 16, and at most a megapixel.
+EDITED_SCALES, MAX_COARSE = (8, 16), 8192
 MIME_TYPE = "image/png"  # requested from the service: small and lossless
 SIDE_LIMITS = (16, 4096)  # pixels, the contract's limits
 # A preview is visible for about a second, so speed matters more than size.
@@ -33,11 +36,20 @@ def size_from_start_image(start_size: tuple[int, int], width: int, height: int) 
 
 
 def enlarge_preview(preview: pb.Preview, size: tuple[int, int], mime_type: str) -> pb.Preview:
-    """Return a preview resized to `size` (width, height), encoded as `mime_type`. Takes milliseconds."""
+    """Return a preview resized to `size` (width, height), encoded as `mime_type`. Takes milliseconds.
+
+    With a size of zeros, which is not known for edits, it follows from the preview's.
+    """
     format_, options = FORMATS[mime_type]
     file = BytesIO()
     with Image.open(BytesIO(preview.data)) as small:
+        size = size if all(size) else _edited_size(small.size)
         small.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(file, format_, **options)
     large = pb.Preview(data=file.getvalue(), mime_type=mime_type, width=size[0], height=size[1])
     large.index, large.step, large.preview_index = preview.index, preview.step, preview.preview_index
     return large
+
+
+def _edited_size(preview: tuple[int, int]) -> tuple[int, int]:
+    scale = EDITED_SCALES[preview[0] * preview[1] <= MAX_COARSE]
+    return min(preview[0] * scale, SIDE_LIMITS[1]), min(preview[1] * scale, SIDE_LIMITS[1])

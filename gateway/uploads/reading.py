@@ -1,4 +1,4 @@
-"""Read the images that requests start from.
+"""Read the images of requests.
 
 An image is bytes, base64, a `data:` URL, a URL, or a result link of this gateway. It may have tens of megabytes, so
 base64 is decoded and headers are read in threads.
@@ -18,17 +18,21 @@ from PIL import ImageChops
 
 from tintype.v1 import image_file, image_header
 from tintype.v1.image_parts import BadImage
+from tintype.v1.limits import MAX_FILES
 
 from ..errors import ImageNotFetched, InvalidImage, NoSuchFile
 from ..http.body_limits import hold_bytes
 from .fetch import Fetcher, FetchError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..config import GatewayConfig
     from ..results.store import Store
 
 ImageSource: TypeAlias = str | bytes
 
+PARALLEL = 4  # images of one request that are read at a time
 FETCH_TIMEOUT = 15.0  # seconds for one image, redirects included
 MAX_SCHEME = 64  # most characters of a URL before its first colon
 REPAINT_LEVEL = 128  # level of transparency, 0..255, from which the service repaints
@@ -59,6 +63,31 @@ class ImageReader:
         data = source if isinstance(source, bytes) else await self._file(source, param, base)
         await asyncio.to_thread(check_image, data, param)
         return data
+
+    async def read_all(self, sources: Mapping[str, tuple[str, ImageSource]], base: str) -> dict[str, bytes]:
+        """Return the files of a request's images; `sources` has a name for errors and a source by key.
+
+        A few are read at a time. Raises InvalidImage as `read` does, for the first unreadable one in order, and if all
+        together are too large.
+        """
+        slots, total = asyncio.Semaphore(PARALLEL), 0
+
+        async def read_one(param: str, source: ImageSource) -> bytes:
+            nonlocal total
+            async with slots:
+                data = await self.read(source, param, base)
+            total += len(data)
+            if total > MAX_FILES:
+                raise InvalidImage(param, f"must have at most {MAX_FILES} bytes together with the other images")
+            return data
+
+        tasks = [asyncio.create_task(read_one(*named)) for named in sources.values()]
+        try:
+            return dict(zip(sources, [await task for task in tasks], strict=True))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _file(self, text: str, param: str, base: str) -> bytes:
         text = text.strip()

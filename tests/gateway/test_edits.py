@@ -151,8 +151,8 @@ class TestJson:
         [
             ({"images": [{"file_id": "f"}]}, "invalid_value", "images", "image_url"),
             ({"images": []}, "invalid_value", "images", "1 to 16"),
-            ({"images": [{}] * 17}, "invalid_value", "images", "a list of {image_url}"),
-            ({"images": "x"}, "invalid_value", "images", "a list of {image_url}"),
+            ({"images": [{}] * 17}, "invalid_value", "images", "a list of 1 to 16 images"),
+            ({"images": "x"}, "invalid_value", "images", "a list of 1 to 16 images"),
             ({"image": 7}, "invalid_value", "image", "PNG, JPEG or WebP"),
             ({"image": B64, "mask": {"file_id": "f"}}, "invalid_value", "mask", "image_url"),
             ({"images": [{"image_url": "http://127.0.0.1/"}]}, "invalid_image_url", "images", "no public address"),

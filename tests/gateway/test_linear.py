@@ -191,10 +191,10 @@ def dialect_parser(name: str) -> Read:
 
 
 def fields_parser(reader: Callable[[dict[str, Any]], object]) -> Read:
-    """Return a parser that puts the text into three fields in turn."""
+    """Return a parser that puts the text into several fields in turn."""
 
     def read_fields(text: str) -> None:
-        for key in ("loras", "n", "mask"):
+        for key in ("loras", "n", "mask", "controls", "image_prompts", "images"):
             with suppress(GatewayError):
                 reader({"prompt": "x", "image": "aGk=", key: text})
 

@@ -52,3 +52,23 @@ def test_presets_in_order_of_effort() -> None:
     }
     assert msgspec.to_builtins(parameters.style) == {"default": "", "enum": ["", "noir", "vivid"]}
     assert parse({"prompt": "x", "quality": "auto", "style": ""}).request == request()
+
+
+def test_capabilities_are_reported() -> None:
+    """What a model can do is reported, with the names of its ControlNets and adapters, and for LobeChat as a count."""
+    model = pb.Model(name="a", text_to_image=True, image_to_image=True, max_references=4, controls=["canny"])
+    rendered = msgspec.to_builtins(render_model(model))
+    assert rendered["capabilities"] == {
+        "text_to_image": True,
+        "image_to_image": True,
+        "inpainting": False,
+        "max_references": 4,
+        "requires_references": False,
+        "controls": ["canny"],
+        "image_adapters": [],
+        "loras": [],
+        "embeddings": [],
+    }
+    assert rendered["parameters"]["imageUrls"] == {"default": [], "maxCount": 4}
+    one = msgspec.to_builtins(render_model(pb.Model(name="a", image_to_image=True)).parameters)
+    assert one["imageUrls"] == {"default": [], "maxCount": 1}

@@ -31,6 +31,17 @@ SMALLEST_PNG = (  # a PNG of one pixel
 )
 QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=0))
 OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as in the service
+# What models take, by name. A test that needs one names it; the list of models has it only if the test says so.
+CAPABILITIES: dict[str, dict[str, Any]] = {
+    "editor": {"max_references": 3, "requires_references": True},
+    "both": {"max_references": 2, "text_to_image": True, "image_to_image": True, "inpainting": True},
+    "guided": {
+        "text_to_image": True,
+        "image_to_image": True,
+        "controls": ["canny", "depth"],
+        "image_adapters": ["ip-adapter"],
+    },
+}
 Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncIterator[pb.StreamImagesResponse]]
 
 
@@ -115,6 +126,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.models = ["tiny", "org/large"]
+        self.lookups: list[str] = []
 
     # Not a generator: grpc.aio leaves those to the garbage collector when a call is cancelled while it sends.
     async def StreamImages(self, request: pb.StreamImagesRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
@@ -140,7 +152,8 @@ class FakeService(pb_grpc.ImageServiceServicer):
 
     async def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:  # noqa: N802
         name = request.model or self.models[0]
-        if name not in self.models:
+        self.lookups.append(name)
+        if name not in (*self.models, *CAPABILITIES):
             refusal = Refusal(grpc.StatusCode.NOT_FOUND, f"no {name}", "MODEL_NOT_FOUND", {"model": name})
             context.set_trailing_metadata(refusal.trailers)
             await context.abort(refusal.code, refusal.message)
@@ -148,7 +161,8 @@ class FakeService(pb_grpc.ImageServiceServicer):
 
     def _model(self, name: str) -> pb.Model:
         defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5, sampler="ddim")
-        model = pb.Model(name=name, defaults=defaults, loras=["ink"], embeddings=["<cat>", "EasyNegative"])
+        facts = CAPABILITIES.get(name, {})
+        model = pb.Model(name=name, defaults=defaults, loras=["ink"], embeddings=["<cat>", "EasyNegative"], **facts)
         model.samplers[:] = ["ddim", "dpmpp_2m", "euler", "euler_ancestral"]
         model.schedules[:] = ["karras", "normal"]
         if "/" in name:  # one model has presets, the other has none
