@@ -9,6 +9,8 @@ from .models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 from .models.text.embeddings import pickle_advice
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from .job import Job
     from .models.spec import ModelSpec
 
@@ -27,6 +29,9 @@ def check_supported(job: Job, spec: ModelSpec) -> None:
             known = f"its embeddings are {', '.join(spec.embeddings)}" if spec.embeddings else "it has no embeddings"
             reason = pickle_advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {known}"
             raise InvalidField("embeddings", f"{name!r} cannot be used: {reason}")
+    _check_names("controls", "ControlNet", (each.name for each in job.controls), spec.controls, spec.name)
+    prompts = (each.name for each in job.image_prompts)
+    _check_names("image_prompts", "IP-Adapter", prompts, spec.image_adapters, spec.name)
     for name, capabilities in REQUIRED_CAPABILITIES.items():
         if getattr(job, name) and not capabilities & spec.capabilities:
             raise Unsupported(name, f"model {spec.name!r} does not support it: {_missing_capability(spec)}")
@@ -35,6 +40,14 @@ def check_supported(job: Job, spec: ModelSpec) -> None:
         raise InvalidField("image", f"is required: model {spec.name!r} does not generate images from text alone")
     if spec.inpaints and not job.mask and (job.source is None or job.source.repaint is None):
         raise InvalidField("mask", f"is required: model {spec.name!r} only repaints parts of images")
+
+
+def _check_names(field: str, what: str, names: Iterable[str], known: Sequence[str], model: str) -> None:
+    """Raise InvalidField for a name that is not among the model's own."""
+    for place, name in enumerate(names):
+        if name not in known:
+            own = f"its {what}s are {', '.join(known)}" if known else f"it has no {what}s"
+            raise InvalidField(f"{field}[{place}].name", f"{name!r} is not a {what} of model {model!r}: {own}")
 
 
 def _missing_capability(spec: ModelSpec) -> str:

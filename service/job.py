@@ -14,8 +14,8 @@ from .errors import InvalidField, check_choice, check_range
 from .images.encode import Output
 
 if TYPE_CHECKING:
-    from .images.upload import Source
-    from .models.model import Reference
+    from .images.upload import Levels, Source
+    from .models.model import ImagePrompt, Reference
     from .models.text.prompt_editing import PromptParts
 
 
@@ -55,12 +55,47 @@ class Lora:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A ControlNet's name, the file of the image to follow, its weight, and the shares of the steps that it applies to.
+
+    `mode` is the number of a kind of control, for a ControlNet that has several.
+    """
+
+    name: str
+    image: bytes = field(repr=False)
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    mode: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("controls.weight", self.weight, 0, 2)
+        check_range("controls.start", self.start, 0, 1)
+        check_range("controls.end", self.end, 0, 1)
+        check_range("controls.mode", self.mode, 0, 63)
+        if self.start >= self.end:
+            raise InvalidField("controls.start", f"must be below end, {self.end:g}; got {self.start:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFile:
+    """An IP-Adapter's name, the file of the image that the result resembles, and its weight."""
+
+    name: str
+    image: bytes = field(repr=False)
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("image_prompts.weight", self.weight, 0, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """The images to generate, and how. None is the model's default. Sizes are pixels.
 
     `deadline` is a time of `time.monotonic`, in seconds; `caller` is the unit of fair queueing. `image` and `mask` are
-    files, like `references`. `prepare` sets `source` from them, `edited` from `references`, and `prompts` from both
-    prompts if they are weighted.
+    files, like `references`. `prepare` sets `source` from them, `edited` from `references`, `hints` from
+    `controls`, `resembled` from `image_prompts`, and `prompts` from both prompts if they are weighted.
 
     Raises InvalidField with the contract's name of the field.
     """
@@ -86,6 +121,10 @@ class Job:
     embeddings: tuple[str, ...] = ()
     references: tuple[bytes, ...] = field(default=(), repr=False)
     edited: tuple[Reference, ...] = field(default=(), repr=False)
+    controls: tuple[Control, ...] = ()
+    hints: tuple[Levels, ...] = field(default=(), repr=False)
+    image_prompts: tuple[ImageFile, ...] = ()
+    resembled: tuple[ImagePrompt, ...] = ()
     clip_skip: int | None = None
     prompt_weighting: bool = False
     earlier_steps: int = 0

@@ -12,8 +12,17 @@ from tintype.v1.limits import RANGES
 
 from .engine.plan import parse_prompts
 from .engine.sizes import native_size
-from .images.references import make_reference, read, result_size, source_reference
+from .images.references import (
+    digest_of,
+    levels_of,
+    make_reference,
+    read,
+    result_size,
+    source_reference,
+    stretched,
+)
 from .images.upload import Upload, make_source
+from .models.model import ImagePrompt
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def prepare_job(job: Job, spec: ModelSpec) -> Job:
-    """Return `job` with its `source`, `edited` and `prompts`; the files of references are dropped.
+    """Return `job` with all that is decoded from its files, and its `prompts`; the files of references are dropped.
 
     Without a requested size the result has that of the image, or of the first reference; an absent side follows from
     its aspect ratio.
@@ -37,15 +46,37 @@ def prepare_job(job: Job, spec: ModelSpec) -> Job:
         job = replace(job, prompts=parse_prompts(job, spec))
     image, mask = Upload(job.image, job.mask).read() if job.image else (None, None)
     edited = _references(job, spec, image)
+    if job.image_prompts:
+        job = replace(job, resembled=_resembled(job))
     own = image.size if image else result_size(edited[0]) if edited else None
     if own is None:
-        return job
+        return _with_hints(job, spec)
     width, height = _size(job, own)
     source = make_source(image, mask, native_size(width, height, spec)) if image else None
     references = () if edited else job.references
     if source and mask and spec.references and spec.references.masked:
         edited = (source_reference(source.levels), *edited)
-    return replace(job, width=width, height=height, source=source, edited=edited, references=references)
+    sized = replace(job, width=width, height=height, source=source, edited=edited, references=references)
+    return _with_hints(sized, spec)
+
+
+def _with_hints(job: Job, spec: ModelSpec) -> Job:
+    """Return a job with the images of its ControlNets, stretched to the size that the model generates."""
+    if not job.controls:
+        return job
+    size = native_size(job.width or spec.defaults.width, job.height or spec.defaults.height, spec)
+    images = (read(control.image, f"controls[{place}].image") for place, control in enumerate(job.controls))
+    return replace(job, hints=tuple(levels_of(stretched(image, size)) for image in images))
+
+
+def _resembled(job: Job) -> tuple[ImagePrompt, ...]:
+    """Return the decoded image prompts of a job."""
+    fields = [f"image_prompts[{place}].image" for place in range(len(job.image_prompts))]
+    images = [levels_of(read(each.image, field)) for each, field in zip(job.image_prompts, fields, strict=True)]
+    return tuple(
+        ImagePrompt(each.name, levels, each.weight, digest_of(levels))
+        for each, levels in zip(job.image_prompts, images, strict=True)
+    )
 
 
 def _references(job: Job, spec: ModelSpec, image: Image.Image | None) -> tuple[Reference, ...]:

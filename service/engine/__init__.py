@@ -10,7 +10,7 @@
 
 from .device_thread import DeviceThread
 from .engine import Engine
+from .plan import Ticket
 from .queue import Limits
-from .task import Ticket
 
 __all__ = ["DeviceThread", "Engine", "Limits", "Ticket"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..job import Job
     from .engine import Engine
     from .events import Event
-    from .task import Ticket
+    from .plan import Ticket
 
 DEADLINE_MARGIN = 0.1  # seconds after a deadline by which the engine has reported it, unless a long unit is running
 POLL = 0.02  # seconds between two checks for loaded models and passed deadlines

@@ -23,10 +23,10 @@ from .batch_width import BatchWidths
 from .estimates import Estimates
 from .events import Failed
 from .live_tasks import LiveTasks
-from .plan import plan, random_seed
+from .plan import Ticket, plan, random_seed
 from .queue import Limits, Queue
 from .reporter import Reporter
-from .task import Phase, Row, Task, Ticket
+from .task import Phase, Row, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +170,11 @@ class Engine:
             task = row.task
             task.encode += outcome.seconds
             task.chunks = outcome.chunks
-            task.add_conditionings(outcome.conditionings, outcome.starts, outcome.references)
+            for each, start in zip(task.rows, outcome.starts or (), strict=False):
+                each.image_start = start
+            for each, controls in zip(task.rows, outcome.controls, strict=False):
+                each.controls = controls
+            task.add_conditionings(outcome.conditionings, outcome.references)
             self._queue.charge(task, task.cost.encode)
             self._estimates.record_encode(task.plan, outcome.seconds)
 

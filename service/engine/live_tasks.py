@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..models import Repository
+    from .plan import Ticket
     from .queue import Queue
     from .reporter import Reporter
-    from .task import Row, Task, Ticket
+    from .task import Row, Task
 
 
 class LiveTasks:

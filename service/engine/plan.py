@@ -26,9 +26,9 @@ from .sizes import native_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..images.upload import Source
-    from ..job import Job
-    from ..models.model import Reference
+    from ..images.upload import Levels, Source
+    from ..job import Control, Job
+    from ..models.model import ImagePrompt, Reference
     from ..models.spec import MaskLayout, ModelSpec, Preset
     from ..models.text.prompt_editing import PromptParts, StepTexts
     from ..numerics import Table
@@ -53,6 +53,7 @@ class Plan:
             `source`, and `table` has no meaning.
         source: the image to start from, if any; `strength` is None without it.
         mask_layout: how the model takes a mask; None if it takes none.
+        controls, hints: ControlNets, and the levels [3, height, width] of the image that each follows.
         references: images to edit; `sees_references`: the text encoder reads them too.
     """
 
@@ -85,6 +86,9 @@ class Plan:
     guidance_rule: GuidanceRule = PLAIN
     clip_skip: int = 0
     sees_references: bool = False
+    controls: tuple[Control, ...] = ()
+    hints: tuple[Levels, ...] = ()
+    image_prompts: tuple[ImagePrompt, ...] = ()
 
     @property
     def guided(self) -> bool:
@@ -95,9 +99,9 @@ class Plan:
     def prompts(self) -> tuple[Prompt, ...]:
         """All prompts to encode: the texts of the prompt and, with guidance, those of the negative prompt."""
         both = self.texts if self.guided else self.texts[:1]
-        seen = self.references if self.sees_references else ()
+        seen, more = self.references if self.sees_references else (), (self.clip_skip, self.image_prompts)
         return tuple(
-            Prompt(text, negative, self.prompt_weighting, self.loras, self.embeddings, seen, self.clip_skip)
+            Prompt(text, negative, self.prompt_weighting, self.loras, self.embeddings, seen, *more)
             for negative, own in zip((False, True), both, strict=False)
             for text in own.texts
         )
@@ -127,6 +131,15 @@ class Plan:
     def batch_key(self) -> BatchKey:
         """Model, latent shape and shapes of the images to edit, which images of one batch share."""
         return self.model, self.shape, tuple(reference.levels.shape for reference in self.references)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ticket:
+    """Identifies an accepted job; `number` counts from 0 in order of arrival."""
+
+    number: int
+    job: Job
+    plan: Plan = field(repr=False)
 
 
 def random_seed() -> int:
@@ -173,6 +186,9 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         references=job.edited,
         sees_references=bool(spec.references and spec.references.seen),
         clip_skip=job.clip_skip or 0,
+        controls=job.controls,
+        hints=job.hints,
+        image_prompts=job.resembled,
     )
 
 

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from ..models import ModelStatus
     from ..models.model import Array
     from .estimates import Estimates
+    from .plan import Ticket
     from .queue import Queue
-    from .task import Row, Task, Ticket
+    from .task import Row, Task
 
 INTERVAL = 0.1  # seconds between two checks of waiting times while nothing else changes
 MIN_CHANGE = 0.5  # seconds by which an estimate must change to be reported again

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from ..errors import GenerationFailed, OutOfMemory, TintypeError
+from ..models.model import ControlInput
 from ..numerics import guide
 from .image_start import ImageStart, downscale_mask
 from .task import PROMPTS_PER_UNIT, Phase
@@ -15,6 +16,8 @@ from .task import PROMPTS_PER_UNIT, Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..images.upload import Levels
+    from ..job import Control
     from ..models.model import Array, Conditioning, Model
     from .plan import Plan
     from .policy import Unit
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 class Encoding:
     """Conditionings of the next prompts, of `chunks` each.
 
-    After the last prompt come the image starts of all rows, and the latents [c, h, w] of images to edit.
+    After the last prompt come the image starts of all rows, the latents [c, h, w] of images to edit, and the rows'
+    inputs of ControlNets.
     """
 
     seconds: float
@@ -33,6 +37,7 @@ class Encoding:
     conditionings: tuple[Conditioning, ...]
     starts: list[ImageStart] | None
     references: tuple[Array, ...] = ()
+    controls: Sequence[tuple[ControlInput, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +86,10 @@ def _run_encode(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> En
         chunks = model.chunks(task.plan.prompts)
     conditionings = encode(model, task.plan, len(task.conditionings), chunks)
     last = len(task.conditionings) + len(conditionings) >= task.prompt_count
-    starts = encode_image(model, task.rows) if last else None
     references = encode_references(model, task.plan) if last else ()
-    return Encoding(clock() - began, chunks, conditionings, starts, references)
+    controls = encode_hints(model, task.rows) if last else []
+    starts = encode_image(model, task.rows) if last else None
+    return Encoding(clock() - began, chunks, conditionings, starts, references, controls)
 
 
 def _run_denoise(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> Denoising:
@@ -162,6 +168,20 @@ def encode_references(model: Model, plan: Plan) -> tuple[Array, ...]:
         )[0]
         for each, shape in zip(plan.references, shapes, strict=True)
     )
+
+
+def encode_hints(model: Model, rows: Sequence[Row]) -> list[tuple[ControlInput, ...]]:
+    """Return what the ControlNets read for each row; diffusers draws their noise before that of the latents."""
+    plan = rows[0].task.plan
+    if not plan.hints or not plan.calls:
+        return []
+    return [tuple(_hint(model, row, *each) for each in zip(plan.controls, plan.hints, strict=True)) for row in rows]
+
+
+def _hint(model: Model, row: Row, control: Control, levels: Levels) -> ControlInput:
+    pixels = levels.astype(np.float32) / np.float32(255)
+    hint = model.encode_hint(control.name, pixels, row.noise.normal)
+    return ControlInput(control.name, hint, control.weight, control.start, control.end, control.mode)
 
 
 def _encode_pixels(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:

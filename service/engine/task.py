@@ -5,7 +5,7 @@ A row owns the arrays of its image: noise, latents, and the image that it starts
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,27 +16,17 @@ from ..numerics import TorchNoise, Trajectory
 from .events import Completed, Timings
 
 if TYPE_CHECKING:
-    from ..job import Job
-    from ..models.model import Array, Conditioning, Model
+    from ..models.model import Array, Conditioning, ControlInput, Model
     from .batch_width import BatchLimit, BatchWidths
     from .estimates import Cost, Estimates
     from .image_start import ImageStart
-    from .plan import BatchKey, Plan
+    from .plan import BatchKey, Plan, Ticket
 
     Arrays: TypeAlias = tuple[Array, ...]
     Conditionings: TypeAlias = tuple[Conditioning, ...]
 
 PROMPTS_PER_UNIT = 2  # prompts that one unit of work encodes
 MAX_ENCODES_TO_JOIN = 4  # units of encoding that a running batch waits for, so that a task can join it
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ticket:
-    """Identifies an accepted job; `number` counts from 0 in order of arrival."""
-
-    number: int
-    job: Job
-    plan: Plan = field(repr=False)
 
 
 class Phase(IntEnum):
@@ -65,6 +55,7 @@ class Row:
         self.decode = 0.0
         self.noise = TorchNoise(self.seed)
         self.image_start: ImageStart | None = None
+        self.controls: tuple[ControlInput, ...] = ()
         self._trajectory: Trajectory | None = None
 
     @property
@@ -106,8 +97,12 @@ class Row:
     @property
     def conditionings(self) -> tuple[Conditioning, ...]:
         """The conditionings of the next call: of the prompt and, with guidance, of the negative prompt."""
-        encoded = self.task.conditionings
-        return tuple(encoded[index] for index in self.task.plan.prompt_indices(self.step))
+        encoded, plan = self.task.conditionings, self.task.plan
+        chosen = tuple(encoded[index] for index in plan.prompt_indices(self.step))
+        if not self.controls:
+            return chosen
+        active = tuple(control for control in self.controls if control.active(self.step, plan.calls))
+        return tuple(replace(each, controls=active) for each in chosen)
 
     def model_input(self) -> tuple[Array, float]:
         """Return the inputs of the next call: latents, with an inpainting model's extra channels, and the timestep."""
@@ -276,16 +271,12 @@ class Task:
         waited = now - self.arrived - self.encode - timed.denoise - timed.decode
         return Timings(max(waited, 0.0), self.encode, timed.denoise, timed.decode)
 
-    def add_conditionings(self, new: Conditionings, starts: list[ImageStart] | None, edited: Arrays = ()) -> None:
-        """Add the conditionings of the next prompts; the last ones come with all that rows start from."""
+    def add_conditionings(self, new: Conditionings, edited: Arrays = ()) -> None:
+        """Add the conditionings of the next prompts; the last ones come with the latents of images to edit."""
         self.conditionings += new
-        if self.encodes_left:
-            return
         if edited:
             self.conditionings = tuple(replace(each, references=edited) for each in self.conditionings)
-        for row in self.rows:
-            if starts is not None:
-                row.image_start = starts[row.index]
+        for row in self.rows if not self.encodes_left else ():
             row.start()
 
     def completion(self, now: float) -> Completed:

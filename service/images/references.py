@@ -48,8 +48,8 @@ def make_reference(image: Image.Image, rule: ReferenceRule, field: str = "refere
         InvalidField: the image is too small, or too long and narrow.
     """
     check_shape(image, field)
-    levels = _levels(FITS[rule.fit](image))
-    seen = _levels(_stretched(image, qwen_size(image.size, SEEN_AREA))) if rule.seen else None
+    levels = levels_of(FITS[rule.fit](image))
+    seen = levels_of(stretched(image, qwen_size(image.size, SEEN_AREA))) if rule.seen else None
     return _with_digest(levels, seen)
 
 
@@ -59,8 +59,13 @@ def source_reference(levels: npt.NDArray[np.uint8]) -> Reference:
 
 
 def _with_digest(levels: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8] | None) -> Reference:
-    content = b"".join(each.tobytes() + repr(each.shape).encode() for each in (levels, seen) if each is not None)
-    return Reference(levels, seen, hashlib.blake2b(content, digest_size=16).digest())
+    return Reference(levels, seen, digest_of(*(each for each in (levels, seen) if each is not None)))
+
+
+def digest_of(*arrays: npt.NDArray[np.uint8]) -> bytes:
+    """Return 16 bytes that identify the contents and shapes of arrays."""
+    content = b"".join(each.tobytes() + repr(each.shape).encode() for each in arrays)
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def check_shape(image: Image.Image, field: str) -> None:
@@ -80,14 +85,14 @@ def result_size(reference: Reference) -> Size:
 def kontext(image: Image.Image) -> Image.Image:
     """Stretch to the trained size whose aspect ratio is nearest to that in whole tokens: FLUX.1 Kontext."""
     ratio = (image.width // MULTIPLE) / (image.height // MULTIPLE)
-    return _stretched(image, min(KONTEXT_SIZES, key=lambda size: abs(ratio - size[0] / size[1])))
+    return stretched(image, min(KONTEXT_SIZES, key=lambda size: abs(ratio - size[0] / size[1])))
 
 
 def flux2(image: Image.Image) -> Image.Image:
     """Shrink to at most 1024 x 1024 pixels, and crop to multiples of 16: FLUX.2."""
     if image.width * image.height > AREA:
         scale = math.sqrt(AREA / (image.width * image.height))
-        image = _stretched(image, (int(image.width * scale), int(image.height * scale)))
+        image = stretched(image, (int(image.width * scale), int(image.height * scale)))
     width, height = (side // MULTIPLE * MULTIPLE for side in image.size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
@@ -95,7 +100,7 @@ def flux2(image: Image.Image) -> Image.Image:
 
 def qwen(image: Image.Image) -> Image.Image:
     """Stretch to about 1024 x 1024 pixels, in multiples of 32: Qwen-Image-Edit."""
-    return _stretched(image, qwen_size(image.size, AREA))
+    return stretched(image, qwen_size(image.size, AREA))
 
 
 def qwen_size(size: Size, area: int) -> Size:
@@ -116,10 +121,11 @@ def _multiple(side: float) -> int:
     return round(side / QWEN_MULTIPLE) * QWEN_MULTIPLE
 
 
-def _stretched(image: Image.Image, size: Size) -> Image.Image:
+def stretched(image: Image.Image, size: Size) -> Image.Image:
+    """Return an image in `size` (width, height), resampled by Lanczos without keeping its aspect ratio."""
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _levels(image: Image.Image) -> npt.NDArray[np.uint8]:
+def levels_of(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Return levels [3, h, w], 0..255."""
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

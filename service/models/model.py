@@ -34,6 +34,36 @@ class Reference:
     digest: bytes = b""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ImagePrompt:
+    """An image that the result resembles: the name of an IP-Adapter, levels [3, h, w], 0..255, and a weight."""
+
+    name: str
+    levels: npt.NDArray[np.uint8] = field(repr=False)
+    weight: float = 1.0
+    digest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ControlInput:
+    """What a ControlNet reads for a row: its name, the hint [c, h, w], and the weight of its changes.
+
+    The hint is pixels [3, H, W] in 0..1, or latents. It applies from the share `start` of the steps up to `end`. `mode`
+    is the number of a kind of control, for a ControlNet that has several.
+    """
+
+    name: str
+    hint: Array = field(repr=False)
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    mode: int = 0
+
+    def active(self, call: int, calls: int) -> bool:
+        """Return whether it applies to denoiser call `call` of `calls`, counted from 0, as in diffusers."""
+        return call / calls >= self.start and (call + 1) / calls <= self.end
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A text to encode.
@@ -41,6 +71,7 @@ class Prompt:
     `negative` marks a prompt of what must not be shown. With `weighted`, `(word:1.3)` is a prompt weight. `loras` are
     names and weights of adapters. `embeddings` are files whose names in the text stand for their vectors. `images` are
     those that the text encoder reads with the text. `clip_skip` is the number of CLIP's last layers to leave out.
+    `image_prompts` are images that the result resembles.
     """
 
     text: str
@@ -50,6 +81,7 @@ class Prompt:
     embeddings: tuple[str, ...] = ()
     images: tuple[Reference, ...] = ()
     clip_skip: int = 0
+    image_prompts: tuple[ImagePrompt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +92,7 @@ class Conditioning:
     are read-only. `tokens` counts the prompt's own tokens that are read, without padding and control tokens.
     `guidance_scale` is for models that take it as an input. `later` is the conditioning of a second stage, if there is
     one. `loras` are those of the prompt; `held` keeps them in memory. `references` are the latents [c, h, w] of images
-    to edit.
+    to edit; `controls` are the ControlNets of this call.
     """
 
     prompt_embeds: Array = field(repr=False)
@@ -73,6 +105,7 @@ class Conditioning:
     loras: tuple[tuple[str, float], ...] = ()
     held: tuple[object, ...] = field(default=(), repr=False)
     references: tuple[Array, ...] = field(default=(), repr=False)
+    controls: tuple[ControlInput, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for array in self.arrays:
@@ -118,6 +151,12 @@ class Model(Protocol):
 
         If `spec.inpaints`, the channels of `spec.mask_layout` follow those of the latents.
         If `spec.batched_timestep` is False, all timesteps must be equal (ValueError).
+        """
+
+    def encode_hint(self, name: str, pixels: Array, draw: Callable[[Shape], Array]) -> Array:
+        """Return what the ControlNet `name` reads of pixels [3, H, W] in 0..1: the pixels, or latents [c, h, w].
+
+        `draw` returns standard normal noise of a shape, for latents that are drawn from a posterior.
         """
 
     def decode(self, latents: Array) -> Array:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from ...errors import GenerationFailed, ModelBroken
+from ...errors import GenerationFailed, ModelBroken, Unsupported
 from ..adapters.adapters import Adapters
 from ..adapters.layer_sizes import layer_sizes
 from ..files import ModelFileError, label
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..folder.manifest import Manifest
     from ..graph_source import GraphSource
-    from ..model import Array, Conditioning
+    from ..model import Array, Conditioning, Shape
     from ..runtime.runtime import Runtime
     from ..runtime.stop_flag import StopFlag
     from ..spec import LatentToRgb, ModelSpec
@@ -117,6 +117,14 @@ class DiffusionModel:
             return self._vae.encode(pixels, noise)
         except ModelFileError as error:
             raise ModelBroken(self.spec.name, [str(error)]) from error
+
+    def encode_hint(self, name: str, pixels: Array, draw: Callable[[Shape], Array]) -> Array:  # noqa: ARG002
+        """Return what the ControlNet `name` reads of pixels [3, H, W] in 0..1; `draw` returns standard normal noise.
+
+        Raises:
+            Unsupported: the model has no ControlNets.
+        """
+        raise Unsupported("controls", f"model {self.spec.name!r} has no ControlNets")
 
     def preview(self, latents: Array) -> Array:
         """Return a rough preview of latents [c, h, w] as pixels [3, h, w] in 0..1, without a call of a graph."""

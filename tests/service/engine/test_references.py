@@ -133,7 +133,7 @@ def test_a_result_may_start_from_an_image_and_have_references() -> None:
     ticket = bench.admit(edited=(reference(1),), source=Source(reference(2).levels), count=2, strength=0.5)
     bench.run()
     assert len(bench.of(ticket, Finished)) == 2
-    assert [rows for name, rows in model.calls if name == "encode_pixels"] == [2, 1]
+    assert [rows for name, rows in model.calls if name == "encode_pixels"] == [1, 2]
 
 
 @pytest.mark.parametrize(
