@@ -79,6 +79,7 @@ def read_added_tokens(
     *,
     fast: bool = False,
     implied: Iterable[AddedToken] = (),
+    fast_file: Mapping[str, Any] | None = None,
 ) -> TokenizerTokens:
     """Read the tokens that were added to the tokenizer in `folder`.
 
@@ -88,6 +89,7 @@ def read_added_tokens(
         size: Number of tokens of the base vocabulary.
         fast: Whether to read the files as the fast class does.
         implied: The tokens that the slow class adds by itself.
+        fast_file: The content of tokenizer.json; None to read it.
 
     Raises:
         ModelFileError: a file is not as transformers writes it.
@@ -98,7 +100,7 @@ def read_added_tokens(
     own = () if fast and (folder / FAST).exists() else implied
     tokens = {token.id: token for token in own}
     if fast or ADDED not in config:
-        tokens |= _from_fast_file(folder)
+        tokens |= _from_fast_file(folder, fast_file)
     tokens |= _from_decoder(folder, config[ADDED]) if ADDED in config else _from_legacy_file(folder, merged)
     by_content = {token.content: token for token in tokens.values()}
     roles, others = _control_tokens(folder, merged)
@@ -129,9 +131,10 @@ def _from_decoder(folder: Path, entries: Any) -> dict[int, AddedToken]:
     return {_id(where, key): _token(where, _id(where, key), entry) for key, entry in entries.items()}
 
 
-def _from_fast_file(folder: Path) -> dict[int, AddedToken]:
+def _from_fast_file(folder: Path, content: Mapping[str, Any] | None) -> dict[int, AddedToken]:
     where = f"{folder.name}/{FAST}: added_tokens"
-    entries = read_json(folder / FAST, optional=True).get("added_tokens") or []
+    content = read_json(folder / FAST, optional=True) if content is None else content
+    entries = content.get("added_tokens") or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ModelFileError(f"{where} must be a list of tokens")
     found = [_token(where, _id(where, entry.get("id")), entry) for entry in entries]

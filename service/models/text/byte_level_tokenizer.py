@@ -155,9 +155,15 @@ def read_byte_level(
     Raises:
         ModelFileError: a file is missing or damaged, or has settings that are not supported.
     """
-    pairs = _read_pairs(folder)
-    known = {**pairs.vocab, **pairs.controls}
-    found = read_added_tokens(folder, known.get, len(known), fast=True)
+    path = folder / FAST
+    content = read_json(path, optional=True)
+    pairs = _from_tokenizer_json(content, label(path)) if path.exists() else _from_other_files(folder)
+
+    def known(name: str) -> int | None:
+        return pairs.controls.get(name, pairs.vocab.get(name))
+
+    size = len(pairs.vocab) + len(pairs.controls)
+    found = read_added_tokens(folder, known, size, fast=True, fast_file=content)
     special = {token.content: token.id for token in found.tokens.values() if token.special}
     controls = {**pairs.controls, **special}
     splitter = TokenSplitter(found.matched(*controls), normalize=pairs.normalize, expands=expands)
@@ -177,19 +183,16 @@ def _padding_id(found: TokenizerTokens, controls: Mapping[str, int]) -> int:
     return next((controls[name] for name in names if name in controls), 0)
 
 
-def _read_pairs(folder: Path) -> BytePairs:
-    if (folder / FAST).exists():
-        return _from_tokenizer_json(folder / FAST)
+def _from_other_files(folder: Path) -> BytePairs:
     if (folder / TEKKEN_FILE).exists():
         return _from_tekken(folder / TEKKEN_FILE)
     vocab, lines = read_json(folder / VOCAB), read_text(folder / MERGES).split("\n")
     merges = [line.strip() for at, line in enumerate(lines) if line.strip() and (at or not line.startswith("#version"))]
-    rank = _ranks(merges, label(folder / MERGES)).get
+    rank = _rank_function(merges, label(folder / MERGES))
     return BytePairs(_checked_vocab(vocab, label(folder / VOCAB)), rank, PATTERNS[QWEN2], _nfc)
 
 
-def _from_tokenizer_json(path: Path) -> BytePairs:
-    content, where = read_json(path), label(path)
+def _from_tokenizer_json(content: Mapping[str, Any], where: str) -> BytePairs:
     model = content.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("merges"), list):
         raise ModelFileError(f"{where} must hold a BPE model with vocab and merges")
@@ -199,7 +202,7 @@ def _from_tokenizer_json(path: Path) -> BytePairs:
     before, after = _own_controls(content.get("post_processor"))
     return BytePairs(
         _checked_vocab(model.get("vocab"), where),
-        _ranks(model["merges"], where).get,
+        _rank_function(model["merges"], where),
         _pattern(content.get("pre_tokenizer"), where),
         _normalization(content.get("normalizer"), where),
         bool(model.get("ignore_merges")),
@@ -214,11 +217,15 @@ def _checked_vocab(vocab: Any, where: str) -> dict[str, int]:
     return vocab
 
 
-def _ranks(merges: list[Any], where: str) -> dict[tuple[str, str], int]:
-    pairs = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
-    if any(len(pair) != 2 for pair in pairs):
+def _rank_function(merges: list[Any], where: str) -> Callable[[tuple[str, str]], int | None]:
+    """Return the ranks of merges. One string is kept for each, because there may be 270,000."""
+    try:
+        ranks = {merge if isinstance(merge, str) else " ".join(merge): rank for rank, merge in enumerate(merges)}
+    except TypeError:
+        ranks = {"": 0}
+    if any(merge.count(" ") != 1 for merge in ranks):
         raise ModelFileError(f"{where} must hold two tokens in each merge")
-    return {(left, right): rank for rank, (left, right) in enumerate(pairs)}
+    return lambda pair: ranks.get(f"{pair[0]} {pair[1]}")
 
 
 def _pattern(pre_tokenizer: Any, where: str) -> WordPattern:
@@ -273,14 +280,12 @@ def _from_tekken(path: Path) -> BytePairs:
     """Read Mistral's own file: base64 tokens in the order of their ranks; ids begin after the control tokens."""
     content, where = read_json(path), label(path)
     try:
-        config = content["config"]
-        first, size, source = config["default_num_special_tokens"], config["default_vocab_size"], config["pattern"]
-        letters = byte_letters()
-        vocab = {
-            "".join(letters[byte] for byte in base64.b64decode(token["token_bytes"])): first + token["rank"]
-            for token in content["vocab"][: size - first]
-        }
+        config, source, letters = content["config"], content["config"]["pattern"], byte_letters()
         listed = {token["token_str"]: token["rank"] for token in content.get("special_tokens") or ()}
+        first = config.get("default_num_special_tokens") or len(listed)
+        kept = content["vocab"][: config["default_vocab_size"] - first if config.get("default_vocab_size") else None]
+        words = (base64.b64decode(token["token_bytes"]) for token in kept)
+        vocab = {"".join(letters[byte] for byte in word): first + rank for rank, word in enumerate(words)}
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{where} is damaged: {error!r}") from error
     if source not in PATTERNS:

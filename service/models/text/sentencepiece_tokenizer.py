@@ -1,4 +1,4 @@
-"""SentencePiece tokenizers of T5 and Gemma, by SentencePiece's own library (C++).
+"""SentencePiece tokenizers of T5, Gemma and ChatGLM3, by SentencePiece's own library (C++).
 
 Control tokens such as `</s>` or `<bos>` typed by a user are text: SentencePiece reads them as words.
 Added tokens are found before SentencePiece sees a text (`token_splitter`).
@@ -30,6 +30,12 @@ ANCHOR = ","
 CONTROL_ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 # The classes' names of their control tokens, where no file names them.
 T5_CONTROLS, GEMMA_CONTROLS = ("</s>", "<unk>", "<pad>"), ("<bos>", "<eos>", "<unk>", "<pad>")
+
+# ChatGLM3's control tokens, whose ids follow those of its model. A text begins with the second and the fourth.
+CHATGLM_CONTROLS = (
+    *("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"),
+    *("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+)
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -96,6 +102,20 @@ def read_gemma(folder: Path, max_tokens: int, *, fast: bool = False, expands: bo
     after = (eos,) if found.config.get("add_eos_token", False) else ()
     pad = _control_id(found, "pad_token", model.pad_id())
     return SentencePieceTokenizer(model, max_tokens, splitter, before=before, after=after, pad=pad)
+
+
+def read_chatglm(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = False) -> SentencePieceTokenizer:
+    """Read ChatGLM3's `tokenizer.model`, as diffusers' ChatGLMTokenizer; `[gMASK]` and `sop` begin a text.
+
+    Raises:
+        ModelFileError: a file is damaged.
+    """
+    model = _model(folder / "tokenizer.model")
+    found = _added_tokens(folder, model, fast=fast)
+    controls = {name: model.get_piece_size() + number for number, name in enumerate(CHATGLM_CONTROLS)}
+    splitter = _splitter(found, controls, None, expands=expands)
+    before = (controls["[gMASK]"], controls["sop"])
+    return SentencePieceTokenizer(model, max_tokens, splitter, before=before, pad=max(model.unk_id(), 0))
 
 
 def _model(path: Path) -> Any:

@@ -155,6 +155,9 @@ def test_tekken_json_replaces_tokenizer_json(mistral: Path, tmp_path: Path, list
         (("model", "type"), "Unigram", "tokenizer.json must hold a BPE model with vocab and merges"),
         (("model", "vocab"), {"a": "b"}, "tokenizer.json must hold a vocabulary of tokens with their ids"),
         (("model", "merges"), ["a b c"], "tokenizer.json must hold two tokens in each merge"),
+        (("model", "merges"), [["a", 1]], "tokenizer.json must hold two tokens in each merge"),
+        (("model",), None, "tokenizer.json must hold a BPE model with vocab and merges"),
+        (("added_tokens",), [1], "tokenizer.json: added_tokens must be a list of tokens"),
         (("model", "end_of_word_suffix"), "</w>", "model.end_of_word_suffix must be empty for a byte-level BPE"),
         (("normalizer",), {"type": "Lowercase"}, "normalizer must be NFC or null; got {'type': 'Lowercase'}"),
         (("pre_tokenizer",), {"type": "Whitespace"}, "pre_tokenizer must split words as Qwen2, Qwen3.5, Llama 3"),
@@ -216,6 +219,19 @@ def test_odd_strings_equal_the_reference(tmp_path: Path, name: str) -> None:
     write, pattern = (write_qwen, QWEN2) if name == "qwen" else (write_mistral, TEKKEN)
     folder = write(tmp_path, *learnt(pattern, nfc=name == "qwen"))
     ours, theirs = read_byte_level(folder, 512), tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    theirs.encode_special_tokens = True
+    for text in ODD:
+        assert list(ours.ids(text)) == theirs.encode(text, add_special_tokens=False).ids, ascii(text)
+
+
+@pytest.mark.torch
+def test_tekken_json_equals_the_reference(tmp_path: Path) -> None:
+    """Mistral's own file gives the ids of the tokenizer that transformers makes of it."""
+    mistral = pytest.importorskip("transformers.integrations.mistral.tokenizer")
+    content = tekken_json(learnt(TEKKEN, nfc=False)[0], listed=MISTRAL_CONTROLS)
+    (tmp_path / "tekken.json").write_text(json.dumps(content), "utf-8")
+    ours, theirs = read_byte_level(tmp_path, 512), mistral.MistralConverter(str(tmp_path / "tekken.json")).converted()
+    assert {name: theirs.token_to_id(name) for name in ours.controls} == ours.controls
     theirs.encode_special_tokens = True
     for text in ODD:
         assert list(ours.ids(text)) == theirs.encode(text, add_special_tokens=False).ids, ascii(text)

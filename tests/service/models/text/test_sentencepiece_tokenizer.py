@@ -10,8 +10,11 @@ from sentencepiece import SentencePieceTrainer
 
 from tests.support.complexity import check_linear
 from tests.support.models.odd import odd_strings
+from tintype.service.models.family import Padding, TextEncoderSpec
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.text.sentencepiece_tokenizer import read_gemma, read_t5
+from tintype.service.models.text.chat_templates import frame_prompt
+from tintype.service.models.text.sentencepiece_tokenizer import read_chatglm, read_gemma, read_t5
+from tintype.service.models.text.tokenizers import CHATGLM
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,16 +24,8 @@ CORPUS = ["the quick brown fox jumps over the lazy dog", "a serene mountain lake
 
 def train(path: Path, **options: Any) -> None:
     model = io.BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(CORPUS),
-        model_writer=model,
-        vocab_size=400,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        pad_id=0,
-        eos_id=1,
-        **options,
-    )
+    usual = {"vocab_size": 400, "hard_vocab_limit": False, "minloglevel": 2, "pad_id": 0, "eos_id": 1}
+    SentencePieceTrainer.train(sentence_iterator=iter(CORPUS), model_writer=model, **usual | options)
     path.write_bytes(model.getvalue())
 
 
@@ -40,6 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(folder / "spiece.model", unk_id=2, bos_id=-1)
     names = {"bos_piece": "<bos>", "eos_piece": "<eos>", "pad_piece": "<pad>"}
     train(folder / "tokenizer.model", bos_id=2, unk_id=3, model_type="bpe", byte_fallback=True, **names)
+    (folder / "glm").mkdir()
+    kept = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
+    options = {"model_type": "bpe", "byte_fallback": True, "pad_id": -1, "unk_id": 0, "bos_id": 1, "eos_id": 2}
+    train(folder / "glm" / "tokenizer.model", **options, **kept)
     return folder
 
 
@@ -59,6 +58,16 @@ def test_gemma_begins_a_text(folder: Path) -> None:
     ids = tokenizer.ids("a lake")
     assert tokenizer.frame(ids).ids == (2, *ids, *[0] * (11 - len(ids)))
     assert len(tokenizer.frame(ids, 5).ids) == 17
+
+
+def test_chatglm_begins_a_text(folder: Path) -> None:
+    """ChatGLM's ids are its two control tokens, behind the vocabulary, and words; unknown pads."""
+    tokenizer = read_chatglm(folder / "glm", 12)
+    begin = tokenizer.own_controls[0]
+    assert begin[1] - begin[0] == 2
+    ids = tokenizer.ids("a lake")
+    assert tokenizer.frame(ids).ids == (*begin, *ids, *[0] * (10 - len(ids)))
+    assert max(tokenizer.ids("a [gMASK] sop <|user|> [MASK] b")) < begin[0] - 1
 
 
 @pytest.mark.parametrize("read", [read_t5, read_gemma])
@@ -92,6 +101,21 @@ def test_odd_strings_equal_the_reference(folder: Path) -> None:
     for text in odd_strings(2000):
         assert [*ours_t5.ids(text), 1] == theirs_t5(text, split_special_tokens=True).input_ids, ascii(text)
         assert [2, *ours_gemma.ids(text)] == theirs_gemma(text, split_special_tokens=True).input_ids, ascii(text)
+
+
+@pytest.mark.torch
+def test_chatglm_equals_the_reference(folder: Path) -> None:
+    """2,000 difficult strings have the ids, the mask and the positions of diffusers' ChatGLMTokenizer."""
+    kolors = pytest.importorskip("diffusers.pipelines.kolors.tokenizer")
+    theirs = kolors.ChatGLMTokenizer(str(folder / "glm" / "tokenizer.model"))
+    spec = TextEncoderSpec(tokenizer_kind=CHATGLM, padding=Padding(left=True))
+    ours = read_chatglm(folder / "glm", 24)
+    for text in odd_strings(2000):
+        tokens, _ = frame_prompt(spec, ours, [[(text, 1.0)]])
+        expected = theirs(text, padding="max_length", max_length=24, truncation=True)
+        assert list(tokens.ids) == expected.input_ids, ascii(text)
+        assert tokens.mask.tolist() == expected.attention_mask
+        assert tokens.position_ids.tolist() == expected.position_ids
 
 
 def test_damaged_files_are_named(folder: Path) -> None:
