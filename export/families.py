@@ -61,6 +61,7 @@ class Family:
         return self.parts[-1]
 
 
+MASKED_T5 = {"T5EncoderModel": "T5EncoderModel with a mask"}
 FAMILIES = (
     Family(
         name="sd",
@@ -99,9 +100,14 @@ FAMILIES = (
         parts=("text_encoder", "text_encoder_2", "vae", "transformer"),
     ),
     Family(
+        name="chroma",
+        parts=("text_encoder", "vae", "transformer"),
+        classes=MASKED_T5,
+    ),
+    Family(
         name="pixart_sigma",
         parts=("text_encoder", "vae", "transformer"),
-        classes={"T5EncoderModel": "T5EncoderModel with a mask"},
+        classes=MASKED_T5,
         call={"use_resolution_binning": False},
     ),
     Family(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportRefusal
-from . import autoencoders, denoisers, flux2, qwen_image, qwen_vae, text_encoders, z_image
+from . import autoencoders, chroma, denoisers, flux2, qwen_image, qwen_vae, text_encoders, z_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "SD3Transformer2DModel": denoisers.sd3,
     "FluxTransformer2DModel": denoisers.flux,
     "Flux2Transformer2DModel": flux2.transformer,
+    "ChromaTransformer2DModel": chroma.chroma,
     "PixArtTransformer2DModel": denoisers.pixart,
     "SanaTransformer2DModel": denoisers.sana,
     "ZImageTransformer2DModel": z_image.z_image,

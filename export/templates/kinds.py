@@ -9,7 +9,7 @@ import diffusers
 import torch
 import transformers
 
-from ..components import autoencoders, denoisers, flux2, qwen_image, qwen_vae, text_encoders, z_image
+from ..components import autoencoders, chroma, denoisers, flux2, qwen_image, qwen_vae, text_encoders, z_image
 from ..components.tensor_specs import ExampleSize
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ KINDS: dict[str, GraphKind] = {
     ),
     "flux": GraphKind(part="transformer", build=diffusers.FluxTransformer2DModel, components=denoisers.flux),
     "flux2": GraphKind(part="transformer", build=diffusers.Flux2Transformer2DModel, components=flux2.transformer),
+    "chroma": GraphKind(part="transformer", build=diffusers.ChromaTransformer2DModel, components=chroma.chroma),
     "pixart": GraphKind(part="transformer", build=diffusers.PixArtTransformer2DModel, components=denoisers.pixart),
     "sana": GraphKind(part="transformer", build=diffusers.SanaTransformer2DModel, components=denoisers.sana),
     "z_image": GraphKind(part="transformer", build=diffusers.ZImageTransformer2DModel, components=z_image.z_image),

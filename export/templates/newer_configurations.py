@@ -30,6 +30,9 @@ QWEN_IMAGE: dict[str, Any] = {}
 QWEN_EDIT_2511 = {"zero_cond_t": True}
 QWEN_VAE: dict[str, Any] = {}
 
+# Chroma1-HD and Chroma1-Base: the defaults of the class, as diffusers' conversion of single files uses them.
+CHROMA: dict[str, Any] = {}
+
 # Name of a template -> its kind and configuration.
 NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "flux2-klein-4b": ("flux2", FLUX2_KLEIN_4B),
@@ -38,6 +41,7 @@ NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "kl-flux2-encoder": ("kl_flux2_encoder", KL_FLUX2),
     "kl-flux2-decoder": ("kl_flux2_decoder", KL_FLUX2),
     "kl-flux2-small-decoder": ("kl_flux2_decoder", KL_FLUX2_SMALL),
+    "chroma": ("chroma", CHROMA),
     "z-image": ("z_image", Z_IMAGE),
     "lumina-image-2": ("lumina2", LUMINA2),
     "qwen-image": ("qwen_image", QWEN_IMAGE),

@@ -1,4 +1,4 @@
-"""Random pipelines of FLUX.1: schnell, dev, Kontext and Fill."""
+"""Random pipelines of FLUX.1: schnell, dev, Kontext, Fill, and Chroma."""
 
 from __future__ import annotations
 
@@ -32,6 +32,31 @@ def flux_fill() -> diffusers.FluxFillPipeline:
     """FLUX.1 Fill: the latents of the masked image and 8 x 8 values of the mask follow each latent."""
     wide = _transformer(in_channels=384, out_channels=64, attention_head_dim=12, axes_dims_rope=(4, 4, 4))
     return diffusers.FluxFillPipeline(**_parts(wide, shifted_by_size()))
+
+
+def chroma() -> diffusers.ChromaPipeline:
+    """Chroma: T5 alone, and a small network in place of the modulation of each layer."""
+    tokenizer = tokenizers.t5()
+    transformer = diffusers.ChromaTransformer2DModel(
+        in_channels=64,
+        num_layers=1,
+        num_single_layers=2,
+        attention_head_dim=20,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(4, 8, 8),
+        approximator_num_channels=32,
+        approximator_hidden_dim=24,
+        approximator_layers=2,
+    )
+    enlarge(transformer, {"distilled_guidance_layer": 1.4})
+    return diffusers.ChromaPipeline(
+        scheduler=shifted_by_size(),
+        vae=autoencoder(channels=16, scaling=0.3611, shift=0.1159, quant_convs=False),
+        text_encoder=t5_text_encoder(len(tokenizer)),
+        tokenizer=tokenizer,
+        transformer=transformer.eval(),
+    )
 
 
 def shifted_by_size() -> diffusers.FlowMatchEulerDiscreteScheduler:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from ..console import quiet
 from ..model_folder import TOKENIZERS, write_scheduler_config
 from . import tokenizers
-from .flux import flux_dev, flux_fill, flux_kontext, flux_schnell
+from .flux import chroma, flux_dev, flux_fill, flux_kontext, flux_schnell
 from .parts import enlarge
 from .transformers import pixart_sigma, sana, sana_sprint, sd3, sd35
 from .unets import cosxl, lcm, playground, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
@@ -50,6 +50,7 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         flux_dev,
         flux_kontext,
         flux_fill,
+        chroma,
         pixart_sigma,
         sana,
         sana_sprint,

@@ -1,4 +1,4 @@
-"""FLUX.1 and its kin."""
+"""FLUX.1 and its kin: Kontext, Fill and Chroma."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..family import Distilled, Family, TextEncoderSpec
 from ..spec import INPAINTING, Guidance, MaskLayout, ReferenceFit, ReferenceRule
-from ..text.combine import clip_pooled_and_t5
+from ..text.combine import clip_pooled_and_t5, masked_embeds
 from ..text.tokenizers import T5
 from .distilled import without_guidance_and_shift
 from .parts import TRANSFORMER, pipelines
@@ -55,5 +55,17 @@ FAMILIES: tuple[Family, ...] = (
         distilled=None,
         mask=MaskLayout(cells=8, last=True, draws_source=True),
         capabilities=frozenset({INPAINTING}),
+    ),
+    # Chroma: T5 alone, whose padding is masked, and guidance by the negative prompt.
+    replace(
+        _FLUX,
+        name="chroma",
+        pipelines=pipelines("Chroma"),
+        text_encoders=(TextEncoderSpec(tokenizer_kind=T5, max_tokens=512, masked=True),),
+        combine=masked_embeds,
+        steps=40,
+        guidance_scale=3.0,
+        guidance=Guidance.CLASSIFIER_FREE,
+        distilled=None,
     ),
 )

@@ -38,6 +38,7 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "flux": {**_FLOW, "shift": 1.0},
     "flux_kontext": _SHIFTED_BY_SIZE,
     "flux_fill": _SHIFTED_BY_SIZE,
+    "chroma": {**_FLOW, "shift": 1.0},
     "pixart_sigma": {
         **_DIFFUSION,
         "_class_name": "DPMSolverMultistepScheduler",

@@ -29,6 +29,7 @@ CLASSES = {
     "SD3Transformer2DModel": "sd3",
     "FluxTransformer2DModel": "flux",
     "Flux2Transformer2DModel": "flux2",
+    "ChromaTransformer2DModel": "chroma",
     "PixArtTransformer2DModel": "pixart",
     "Transformer2DModel": "pixart",  # as the configurations of PixArt-Sigma name it; others have another `norm_type`
     "SanaTransformer2DModel": "sana",

@@ -63,6 +63,20 @@ TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
         "eps": 1e-6,
         "guidance_embeds": True,
     },
+    "chroma": {
+        "patch_size": 1,
+        "in_channels": 64,
+        "out_channels": None,
+        "num_layers": 19,
+        "num_single_layers": 38,
+        "attention_head_dim": 128,
+        "num_attention_heads": 24,
+        "joint_attention_dim": 4096,
+        "axes_dims_rope": [16, 56, 56],
+        "approximator_num_channels": 64,
+        "approximator_hidden_dim": 5120,
+        "approximator_layers": 5,
+    },
     "z_image": {
         "all_patch_size": [2],
         "all_f_patch_size": [1],
@@ -114,6 +128,7 @@ TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
 # Kind of graph -> the fields of its class that its graph does not depend on.
 TRANSFORMER_IGNORED: Mapping[str, frozenset[str]] = {
     "flux2": frozenset(),
+    "chroma": frozenset(),
     # The class does not read `n_kv_heads`; the graph computes places of any number.
     "z_image": frozenset({"n_kv_heads", "axes_lens"}),
     # The class does not read `scaling_factor`.

@@ -48,6 +48,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flux_dev": ALL,
     "flux_kontext": ("text", "edit", "mask"),
     "flux_fill": ("mask",),
+    "chroma": ALL,
     "pixart_sigma": TEXT,
     "sana": TEXT,
     "sana_sprint": TEXT,

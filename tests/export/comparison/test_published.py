@@ -49,6 +49,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flux_dev": ("text", "image"),
     "flux_kontext": ("edit",),
     "flux_fill": ("mask",),
+    "chroma": ("text", "image"),
     "pixart_sigma": ("text",),
     "sana": ("text",),
     "sana_sprint": ("text",),

@@ -34,6 +34,8 @@ def pipeline_for(source: Any, task: str) -> Any:
     """Return the pipeline of `source`'s family for a task, with the components and settings of `source`."""
     stem = type(source).__name__.removesuffix("Pipeline").removesuffix("Img2Img").removesuffix("Inpaint")
     kind = getattr(diffusers, f"{stem}{TASKS[task]}Pipeline", type(source))  # FluxFillPipeline takes the mask itself
+    if kind is diffusers.ChromaInpaintPipeline:  # diffusers 0.42 reads a field that this transformer does not have
+        source.transformer.register_to_config(guidance_embeds=False)
     known = signature(kind.__init__).parameters
     settings = {name: source.config[name] for name in known if name in source.config and name not in source.components}
     components = {name: component for name, component in source.components.items() if name in known}
