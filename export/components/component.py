@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 
 
 # Module classes that call torch's attention function, unless their processor computes linear attention.
-ATTENTION = ("Attention", "FluxAttention", "Flux2Attention", "Flux2ParallelSelfAttention", "QwenImageAttentionBlock")
+ATTENTION = frozenset(
+    {
+        "Attention",
+        "CLIPAttention",
+        "Flux2Attention",
+        "Flux2ParallelSelfAttention",
+        "FluxAttention",
+        "MistralAttention",
+        "Qwen3Attention",
+        "QwenImageAttentionBlock",
+        "T5Attention",
+        "UMT5Attention",
+    }
+)
 LINEAR = "Linear"
 
 
@@ -34,7 +47,6 @@ class Component:
     - `traced_call` replaces `call`, and `trace_patch` is active, while the module is traced. Comparisons compute the
       reference without both, as diffusers and transformers do, so that a comparison can fail.
     - `body` is the submodule that the graph computes, if that is not the whole module.
-    - `masked_suffix` is the end of the names of attention modules with a mask.
     - `float32_only` keeps the whole graph in float32.
     - `takes_adapters`: published adapters (LoRA) change this module.
     - `max_tokens` is the length of the longest input in tokens; 0 means no limit.
@@ -49,7 +61,6 @@ class Component:
     outputs: Mapping[str, TensorSpec]
     downscale: int = 1
     body: torch.nn.Module | None = None
-    masked_suffix: str = "none"
     float32_only: bool = False
     takes_adapters: bool = False
     max_tokens: int = 0
@@ -76,10 +87,9 @@ class Component:
             return dict(zip(self.outputs, self.call(self.module, **inputs), strict=True))
 
     @property
-    def unmasked_attentions(self) -> int:
-        """The number of attention modules without a mask; all of them must be fused in the graph."""
-        modules = (self.body or self.module).named_modules()
-        return sum(_uses_attention(module) and not name.endswith(self.masked_suffix) for name, module in modules)
+    def attentions(self) -> int:
+        """The number of attention modules; all of them must be fused in the graph."""
+        return sum(map(_uses_attention, (self.body or self.module).modules()))
 
 
 def _uses_attention(module: torch.nn.Module) -> bool:

@@ -141,7 +141,6 @@ def pixart(pipeline: Any, folder: str) -> Component:
         call=_call_pixart,
         inputs=_with_mask(module),
         outputs={"out_hidden_states": TensorSpec((*ROWS, module.config.out_channels, *LATENTS))},
-        masked_suffix="attn2",
         trace_patch=lambda: _traceable_positions(module),
     )
 
@@ -160,7 +159,6 @@ def sana(pipeline: Any, folder: str) -> Component:
         call=_call_sana_sprint if sprint else _call,
         inputs=inputs,
         outputs={"out_hidden_states": TensorSpec((*ROWS, module.config.out_channels, *LATENTS))},
-        masked_suffix="attn2",
     )
 
 

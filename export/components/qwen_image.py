@@ -56,7 +56,6 @@ def transformer(pipeline: Any, folder: str) -> Component:
         },
         outputs={"out_hidden_states": TensorSpec((*TOKENS, config.patch_size**2 * module.out_channels))},
         given=_position_ids,
-        masked_suffix="attn",
         traced_call=_traced_call,
     )
 
@@ -102,9 +101,10 @@ def _traced_call(
     times = _embed_times(module.time_text_embed, moments, hidden_states.dtype)
     rotations = _rotation(module, img_ids), _rotation(module, txt_ids)
     seen = torch.cat([encoder_attention_mask > 0, torch.ones_like(hidden_states[..., 0], dtype=torch.bool)], 1)
+    seen = seen[:, None, None]
     image, text = module.img_in(hidden_states), module.txt_in(module.txt_norm(encoder_hidden_states))
     for block in module.transformer_blocks:
-        image, text = _traced_block(block, image, text, times, is_reference, rotations, seen[:, None, None])
+        image, text = _traced_block(block, image, text, times, is_reference, rotations, seen)
     out = module.norm_out
     scale, shift = _parts(out.linear(out.silu(times[:, :1])), 2)
     return (module.proj_out(_modulate(out.norm(image), shift, scale)),)
