@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InvalidField, Unsupported
+from .models.adapters.embeddings import pickle_advice
 from .models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
-from .models.text.embeddings import pickle_advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from tintype.service.models.text.embeddings import FIRST_ID, INPUT
+from tintype.service.models.adapters.embeddings import FIRST_ID, INPUT
 
 from ..errors import VerificationError
 

@@ -1,1 +1,1 @@
-"""Adapters (LoRA): files as published or in our layout, the layers that they change, and a graph's inputs for them."""
+"""Adapters (LoRA): their files, the layers that they change, a graph's inputs for them; and embedding files."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..adapters import adapters
+from ..adapters import adapters, embeddings
 from ..templates.filled_template import with_adapters
-from ..text import embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

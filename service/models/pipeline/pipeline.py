@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import GenerationFailed, ModelBroken, Unsupported
 from ..adapters.adapters import Adapters
+from ..adapters.embeddings import INPUT, Embeddings
 from ..adapters.layer_sizes import layer_sizes
 from ..files import ModelFileError, label
 from ..model import Prompt
@@ -15,7 +16,6 @@ from ..runtime.provider_options import GraphRole
 from ..runtime.session import Session
 from ..templates.cards import describe_all
 from ..templates.filled_template import overwritten_files
-from ..text.embeddings import INPUT, Embeddings
 from ..text.encoder import AbsentEncoder, TextEncoder
 from ..text.encoders import TextEncoders
 from .denoiser import Denoiser

@@ -1,1 +1,1 @@
-"""Prompts to conditionings: tokenizers, prompt weights, text encoders and embedding files."""
+"""Prompts to conditionings: tokenizers, prompt weights and text encoders."""

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...errors import InvalidField
+from ..adapters.embeddings import FIRST_ID, INPUT
 from ..family import PENULTIMATE, TO_LENGTH
 from .chat_templates import check_template, frame_prompt
 from .combine import EncoderOutput
-from .embeddings import FIRST_ID, INPUT
 from .prompt_weights import PromptSyntaxError, parse_weights
 from .repair import limit_marks
 from .tokenizer import Tokens
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..adapters.adapters import Adapters, AdapterWeights
+    from ..adapters.embeddings import Embeddings
     from ..family import TextEncoderSpec
     from ..model import Array, Prompt
     from ..runtime.session import Session
-    from .embeddings import Embeddings
     from .prompt_weights import WeightedText
     from .tokenizer import Tokenizer
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
-from tintype.service.models.text import embeddings
-from tintype.service.models.text.embeddings import FIRST_ID, MAX_BYTES, Embeddings
+from tintype.service.models.adapters import embeddings
+from tintype.service.models.adapters.embeddings import FIRST_ID, MAX_BYTES, Embeddings
 
 if TYPE_CHECKING:
     from pathlib import Path

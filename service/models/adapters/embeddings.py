@@ -21,7 +21,7 @@ from ...errors import InvalidField
 from ..files import ModelFileError
 from ..runtime.array_cache import freeze
 from ..safetensors import read_tensors
-from .added_tokens import AddedToken
+from ..text.added_tokens import AddedToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
