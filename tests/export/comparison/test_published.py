@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import cache
-from shutil import copytree
+from shutil import copyfile, copytree
 from typing import TYPE_CHECKING, Any
 
 import diffusers
@@ -17,6 +17,7 @@ from tests.support.export.diffusers_pipelines import images_of_task
 from tests.support.export.input_images import disc, photo, png
 from tests.support.export.random_adapters import load_embedding, write_kohya, write_peft
 from tintype.export.image_comparison import LocalService
+from tintype.export.source import INDEX
 from tintype.export.templates.folder import write
 from tintype.export.templates.making import NUMBERS, make
 from tintype.export.templates.pipelines import graph_configs
@@ -98,6 +99,9 @@ class Published:
         folder = self._root / name
         pipeline = self.pipeline(family)
         (pipeline.to(torch.float16) if half else pipeline).save_pretrained(folder, **saving)
+        for tokenizer in self._pipelines(family).glob("tokenizer*"):  # transformers 5 saves no vocabulary files
+            copytree(tokenizer, folder / tokenizer.name, dirs_exist_ok=True)
+        copyfile(self._pipelines(family) / INDEX, folder / INDEX)  # with the published classes of tokenizers
         own = {"tintype": 1, "name": family, "native_sizes": [list(SIZE)]}
         (folder / "tintype.json").write_text(json.dumps(own))
         return folder
