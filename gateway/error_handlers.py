@@ -54,7 +54,7 @@ class ErrorHandlers:
         """Return status, headers and body of an error in its path's dialect."""
         scope["state"]["record"].fail(error)
         path = scope["path"]
-        failure = sdapi.error(error) if path.startswith(f"{sdapi.BASE}/") else self.dialect_of(path).error(error)
+        failure = sdapi.error(error) if path.startswith(sdapi.PREFIXES) else self.dialect_of(path).error(error)
         return failure.status, dict(error.headers) | failure.headers, msgspec.json.encode(failure.body)
 
     def answer_routing_error(self, request: AnyRequest, error: HTTPException) -> Response[bytes]:

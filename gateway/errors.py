@@ -104,6 +104,7 @@ class InvalidValue(BadRequest):
 
     def __init__(self, param: str, problem: str) -> None:
         super().__init__(f"Invalid '{param}': {problem}.", param=param)
+        self.problem = problem
 
 
 class InvalidImage(BadRequest):

@@ -42,7 +42,7 @@ class NoSuchScript(BadRequest):
     status = 422
 
     def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"{kind} '{name[:100]}' not found: tintype has no extensions of the web UI")
+        super().__init__(f"{kind} '{name[:100]}' not found: of the web UI's extensions tintype has only ControlNet")
 
 
 class NoSuchCheckpoint(BadRequest):

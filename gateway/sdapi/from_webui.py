@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tintype.v1 import image_service_pb2 as pb
-from tintype.v1.limits import MAX_COUNT, MAX_SIDE
+from tintype.v1.limits import MAX_COUNT, MAX_SIDE, RANGES
 
 from ..errors import InvalidValue
+from .controlnet.units import NO_UNITS, ControlUnits, parse_units
 from .errors import NoSuchScript
 from .prompts import parse_prompts
 from .request_types import MAX_BATCH, ImageToImage, TextToImage
@@ -28,6 +29,7 @@ NAMES = {
     "schedule": "scheduler",
     "strength": "denoising_strength",
     "image": "init_images",
+    "references": "init_images",
     "loras": "prompt",
     "embeddings": "prompt",
 }
@@ -37,6 +39,9 @@ OPTIONAL = ("schedule", "prompt_weighting", "loras", "embeddings")
 SYNTAX = ("(", "[", "\\", "BREAK", "AND")
 ETA_SAMPLER = "ddim"  # the only sampler that takes `eta`; 1 has no effect on the others
 STRENGTH = 0.75  # the web UI's default
+# The web UI counts layers of CLIP from the end, beginning with 1. It ignores numbers up to the layer that a model
+# itself uses: the last one for these families, the last but one for all others.
+LAST_LAYER_FAMILIES = ("sd", "lcm")
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 # Keys without effect. Empty, zero and the listed values are not reported: they change nothing in the web UI either.
@@ -50,7 +55,6 @@ NO_EFFECT: dict[str, tuple[Any, ...]] = {
     "s_churn": (),
     "s_min_uncond": (),
     "refiner_checkpoint": ("None",),
-    "clip_skip": (1,),
     "distilled_cfg_scale": (3.5,),
     "firstphase_width": (),
     "firstphase_height": (),
@@ -66,7 +70,6 @@ HIRES_NO_EFFECT: dict[str, tuple[Any, ...]] = {
     "hr_negative_prompt": (),
 }
 SETTINGS_NO_EFFECT: dict[str, tuple[Any, ...]] = {
-    "CLIP_stop_at_last_layers": (1,),
     "sd_vae": ("Automatic", "None"),
     "forge_additional_modules": (),
 }
@@ -91,13 +94,39 @@ class Hires:
 
 
 @dataclass(frozen=True, slots=True)
+class InitImages:
+    """The initial images as sent: the one to start from, if any, those to edit, and how many are not used."""
+
+    start: str = ""
+    references: tuple[str, ...] = ()
+    unused: int = 0
+
+    @property
+    def named(self) -> dict[str, tuple[str, str]]:
+        """The client's name and the source of each image to edit, by place in the contract."""
+        first = 1 if self.start else 0
+        return {f"references[{k}]": (f"init_images[{first + k}]", one) for k, one in enumerate(self.references)}
+
+
+@dataclass(frozen=True, slots=True)
 class BatchedRequest:
-    """A request to the service, how many images each call makes, and the ignored keys with their values."""
+    """A request to the service, how many images each call makes, and the ignored keys with their values.
+
+    `init_images` and `units` are images that the request does not have yet.
+    """
 
     request: pb.GenerateImagesRequest
     batches: tuple[int, ...]
     hires: Hires | None = None
+    init_images: InitImages = InitImages()
+    units: ControlUnits = NO_UNITS
     ignored: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The client's names of fields of the contract."""
+        references = {place: key for place, (key, _) in self.init_images.named.items()}
+        return NAMES | references | self.units.names
 
     @property
     def image_count(self) -> int:
@@ -117,7 +146,11 @@ def build_request(
 
     Raises BadRequest, also for more than `max_images` images.
     """
-    _check_scripts(body)
+    _check_script(body)
+    init_images = place_init_images(body, model)
+    hires = _build_hires(body, model)
+    first = (body.init_images or [""])[0] if isinstance(body, ImageToImage) else ""
+    units = parse_units(body.alwayson_scripts, model, init_image=first, hires=hires is not None)
     chosen = choose_sampler(model, body.sampler_name or str(body.sampler_index or ""), body.scheduler or "")
     prompts = parse_prompts(
         body.prompt or "", body.negative_prompt or "", model, apply_loras=not body.disable_extra_networks
@@ -140,20 +173,62 @@ def build_request(
         allow_empty_prompt=True,
         prompt_weighting=any(mark in f"{body.prompt} {body.negative_prompt}" for mark in SYNTAX),
         output=pb.OutputFormat(mime_type=_mime_type(body.override_settings or {})),
-        strength=_strength(body) if isinstance(body, ImageToImage) else None,
+        strength=_strength(body) if init_images.start else None,
+        controls=units.controls,
+        image_prompts=units.image_prompts,
+        clip_skip=_clip_skip(body, model),
     )
     unused = {"prompt": " ".join(prompts.unused)} if prompts.unused else {}
     eta = {} if takes_eta or body.eta in (None, 0, 1) else {"eta": f"{body.eta:g}"}
     ignored = {**chosen.ignored, **unused, **eta, **_ignored_fields(body, body.override_settings or {})}
-    return BatchedRequest(request, _batch_sizes(body, max_images), _build_hires(body, model), ignored)
+    ignored |= _ignored_images(body, init_images) | units.ignored
+    return BatchedRequest(request, _batch_sizes(body, max_images), hires, init_images, units, ignored)
 
 
-def _check_scripts(body: TextToImage | ImageToImage) -> None:
-    """Raise NoSuchScript for scripts and extensions: without them, the image would be a different one."""
+def _check_script(body: TextToImage | ImageToImage) -> None:
+    """Raise NoSuchScript for a script: without it, the image would be a different one."""
     if body.script_name:
         raise NoSuchScript("Script", body.script_name)
-    for name in body.alwayson_scripts or ():
-        raise NoSuchScript("Always on script", name)
+
+
+def place_init_images(body: TextToImage | ImageToImage, model: pb.Model) -> InitImages:
+    """Return which initial images a model starts from, and which it edits.
+
+    At strength 1 nothing of the image remains, so a model that edits gets it as an image to edit.
+    """
+    if not isinstance(body, ImageToImage):
+        return InitImages()
+    images = tuple(body.init_images or ())
+    starts = body.mask or not model.max_references or (model.image_to_image and _strength(body) < 1)
+    rest = images[1:] if starts else images
+    references = rest[: model.max_references]
+    return InitImages(images[0] if starts and images else "", references, len(rest) - len(references))
+
+
+def _ignored_images(body: TextToImage | ImageToImage, init_images: InitImages) -> dict[str, str]:
+    """Return the ignored keys of `img2img` that depend on what becomes of the initial images."""
+    if not isinstance(body, ImageToImage):
+        return {}
+    used = len(body.init_images or ()) - init_images.unused
+    unused = {"init_images": f"all but the first {used}" if used > 1 else "all but the first"}
+    strength = {}
+    if not (init_images.start or body.denoising_strength in (None, 1)):
+        strength = {"denoising_strength": f"{body.denoising_strength:g}"}
+    return (unused if init_images.unused else {}) | strength
+
+
+def clip_layer(body: TextToImage | ImageToImage) -> int:
+    """Return the layer of CLIP that a request names, counted from the end, beginning with 1."""
+    setting = (body.override_settings or {}).get("CLIP_stop_at_last_layers")
+    number = setting if body.clip_skip is None and isinstance(setting, int | float) else body.clip_skip
+    return max(1, int(number or 1))
+
+
+def _clip_skip(body: TextToImage | ImageToImage, model: pb.Model) -> int | None:
+    """Return how many layers of CLIP to leave out beyond those that the model leaves out itself."""
+    own = 1 if model.family in LAST_LAYER_FAMILIES else 2
+    more = min(clip_layer(body) - own, int(RANGES["clip_skip"][1]))
+    return more if more > 0 else None
 
 
 def _batch_sizes(body: TextToImage | ImageToImage, max_images: int | None) -> tuple[int, ...]:
@@ -199,10 +274,8 @@ def _ignored_fields(body: TextToImage | ImageToImage, settings: Mapping[str, Any
     }
     if not isinstance(body, ImageToImage):
         return ignored
-    ignored |= {
-        key: names[getattr(body, key)] for key, names in UNSUPPORTED_MODES.items() if getattr(body, key) in names
-    }
-    return ignored | ({"init_images": "all but the first"} if len(body.init_images or ()) > 1 else {})
+    modes = UNSUPPORTED_MODES.items()
+    return ignored | {key: names[getattr(body, key)] for key, names in modes if getattr(body, key) in names}
 
 
 def _format_note(value: Any) -> str:

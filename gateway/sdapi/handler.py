@@ -24,8 +24,9 @@ from ..http.response_body import render_body
 from ..requests.draft import Draft
 from ..requests.generation import call_service, ignored_header
 from ..requests.reply import json_response
+from .controlnet.images import check_total, read_units
 from .errors import NoInitImage
-from .from_webui import NAMES, OPTIONAL, BatchedRequest, build_request
+from .from_webui import OPTIONAL, BatchedRequest, build_request
 from .init_image import InitImage, MaskedRegion, prepare
 from .request_types import ImageToImage, TextToImage, convert
 from .response import add_infotext, added_settings, render
@@ -95,9 +96,10 @@ async def _choose_model(web: WebUi, context: CallerContext, body: GenerationBody
 async def _respond(web: WebUi, parsed: ParsedGeneration, request: Request[Any, Any, Any]) -> Response[Any]:
     body, batched, region = parsed.body, parsed.batched, None
     draft = Draft(batched.request)
-    if isinstance(body, ImageToImage):
+    if isinstance(body, ImageToImage) and batched.init_images.start:
         initial = await _read_init_image(web, body, request)
         batched, draft, region = _apply_init_image(initial, batched)
+    draft = await _with_images(web, parsed, draft, region, request)
     with web.jobs.running(Job(parsed.context.key, batched.call_count, _result_size(batched, parsed.model))) as job:
         run = JobRun(parsed.context, batched, job, request.state.request_id)
         images = await run.images(draft)
@@ -115,6 +117,8 @@ def _result_size(batched: BatchedRequest, model: pb.Model) -> tuple[int, int]:
     request, hires, defaults = batched.request, batched.hires, model.defaults
     if hires:
         return hires.width, hires.height
+    if batched.init_images.references and not (request.width or request.height):
+        return 0, 0  # only the service knows
     return request.width or defaults.width, request.height or defaults.height
 
 
@@ -123,6 +127,24 @@ async def _read_init_image(web: WebUi, body: ImageToImage, request: Request[Any,
     image = await web.upload(request, (body.init_images or [""])[0], "init_images")
     mask = await web.upload(request, body.mask, "mask") if body.mask else b""
     return await asyncio.to_thread(prepare, body, image, mask)
+
+
+async def _with_images(
+    web: WebUi,
+    parsed: ParsedGeneration,
+    draft: Draft,
+    region: MaskedRegion | None,
+    request: Request[Any, Any, Any],
+) -> Draft:
+    """Return a draft with the images to edit and those of the ControlNet extension. Raises InvalidImage."""
+    batched, defaults = parsed.batched, parsed.model.defaults
+    if not (batched.init_images.references or batched.units.units):
+        return draft
+    size = (draft.value("width") or defaults.width, draft.value("height") or defaults.height)
+    files = await web.read_all(request, batched.init_images.named)
+    files |= await read_units(web, request, batched.units.units, size, region)
+    check_total([*files.values(), draft.value("image"), draft.value("mask")], "alwayson_scripts.controlnet")
+    return draft.with_fields(**files)
 
 
 def _apply_init_image(initial: InitImage, batched: BatchedRequest) -> tuple[BatchedRequest, Draft, MaskedRegion | None]:
@@ -182,7 +204,7 @@ class JobRun:
         self.job.begin(self._next_part, draft.value("count"))
         self._next_part += 1
         finished: dict[int, pb.Image] = {}
-        call = Call(draft.parsed, names=NAMES, optional=OPTIONAL)
+        call = Call(draft.parsed, names=self.batched.names, optional=OPTIONAL)
         with suppress(PartStopped):
             work = call_service(self.context, call, draft, partial(self._collect, finished))
             _, draft, dropped = await cancel_when(self.job.stopped(), work, PartStopped)

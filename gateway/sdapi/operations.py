@@ -28,7 +28,7 @@ GET_RESPONSES: dict[str, Any] = {
     "prompt-styles": [],
     "realesrgan-models": [],
     "script-info": [],
-    "scripts": {"txt2img": [], "img2img": []},
+    "scripts": {"txt2img": ["controlnet"], "img2img": ["controlnet"]},
     "sd-vae": [],
 }
 POST_RESPONSES: dict[str, Any] = {
@@ -134,6 +134,11 @@ OPERATIONS: dict[str, Operation] = {
         for name in ADMIN_RESPONSES
     },
 }
+
+
+def described(summary: str, response: dict[str, Any], errors: tuple[int, ...]) -> dict[str, Any]:
+    """Return the options of a handler without a request body, elsewhere than below `/sdapi/v1`."""
+    return handler_options(_operation(summary, response, errors))
 
 
 def options_of(name: str, *methods: str) -> dict[str, Any]:

@@ -85,12 +85,15 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     s_tmax: NoEffect = None
     s_tmin: NoEffect = None
     s_noise: NoEffect = None
-    clip_skip: Annotated[int | None, _NO_EFFECT] = None
+    clip_skip: Annotated[
+        int | None,
+        Meta(description="The last layer of CLIP that is used, counted from its end; the model's own if that is later"),
+    ] = None
     override_settings: Annotated[
         dict[str, Any] | None,
         Meta(
             description="Settings of this request: sd_model_checkpoint is the model, samples_format the file type of "
-            "the images"
+            "the images, CLIP_stop_at_last_layers another name for clip_skip"
         ),
     ] = field(default_factory=dict)
     override_settings_restore_afterwards: Annotated[
@@ -108,7 +111,10 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     script_args: NoEffect = field(default_factory=list)
     alwayson_scripts: Annotated[
         dict[str, Any] | None,
-        Meta(description="Extensions by name; there are none, so that any name is an error"),
+        Meta(
+            description="Extensions by name: the only one is controlnet, whose args are units {model, image, weight, "
+            "guidance_start, guidance_end, resize_mode}; any other name is an error"
+        ),
     ] = field(default_factory=dict)
     send_images: Annotated[bool | None, Meta(description="Whether the response contains the images")] = True
     save_images: NoEffect = False
@@ -154,7 +160,8 @@ class ImageToImage(GenerationRequest, kw_only=True):
     init_images: Annotated[
         list[str] | None,
         Meta(
-            description="Image to start from as base64, a data: URL or a URL; only the first is used",
+            description="Image to start from as base64, a data: URL or a URL. Models that edit take further ones, as "
+            "many as max_references of GET /v1/models says, and with denoising_strength 1 all of them, to edit",
             examples=[[EXAMPLE_IMAGE]],
             extra_json_schema={"type": "array", "items": {"type": "string"}, "minItems": 1},
         ),

@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import structs
 
 from tintype.v1 import image_service_pb2 as pb
 
+from .controlnet.units import without_images
+from .from_webui import clip_layer
 from .infotext import KEY, add_settings, read_texts, write_infotext
 from .request_types import ImageToImage
 from .response_types import GenerationInfo, GenerationResponse
@@ -52,7 +55,8 @@ def render(
     stamp: str,
 ) -> GenerationResponse:
     """Return the response; `infotexts` has one text for each of `images`, `added` are the settings that it adds."""
-    echo: dict[str, Any] = msgspec.to_builtins(body)
+    echo: dict[str, Any] = msgspec.to_builtins(structs.replace(body, alwayson_scripts=None))
+    echo["alwayson_scripts"] = without_images(body.alwayson_scripts)
     if isinstance(body, ImageToImage) and not body.include_init_images:
         echo |= {"init_images": None, "mask": None}
     info = _render_info(body, batched, model, images, infotexts, added, stamp)
@@ -87,6 +91,7 @@ def _render_info(
         steps=request.steps or defaults.steps,
         batch_size=body.batch_size or 1,
         sd_model_name=model.name,
+        clip_skip=clip_layer(body),
         denoising_strength=_strength(batched),
         extra_generation_params=dict(added),
         infotexts=list(infotexts),

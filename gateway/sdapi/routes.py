@@ -17,6 +17,7 @@ from ..openapi.operation import JSON
 from ..requests.reply import json_response
 from ..uploads.previews import enlarge_preview
 from . import samplers
+from .controlnet.routes import routes as controlnet_routes
 from .errors import NoSuchCheckpoint
 from .handler import handle
 from .infotext import read_png_info
@@ -38,7 +39,7 @@ PREVIEW = "image/png"
 
 
 def routes(gateway: Gateway) -> list[HTTPRouteHandler]:
-    """Return the routes below `/sdapi/v1`."""
+    """Return the routes below `/sdapi/v1`, and those of the ControlNet extension."""
     web = WebUi(gateway, Checkpoints(gateway.names))
     generation = [_generation_route(web, name) for name in KINDS]
     return [
@@ -48,6 +49,7 @@ def routes(gateway: Gateway) -> list[HTTPRouteHandler]:
         *_list_routes(web),
         *_tool_routes(web),
         *_fixed_routes(web),
+        *controlnet_routes(web),
     ]
 
 

@@ -25,7 +25,7 @@ from ..requests.generation import base_url
 from .response_types import JobProgress, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tintype.v1 import image_service_pb2 as pb
 
@@ -225,3 +225,7 @@ class WebUi:
     async def upload(self, request: AnyRequest, value: str, param: str) -> bytes:
         """Return the image file that a client sent as a URL or base64. Raises InvalidImage."""
         return await self.gateway.images.read(value, param, base_url(self.gateway, request))
+
+    async def read_all(self, request: AnyRequest, sources: Mapping[str, tuple[str, str]]) -> dict[str, bytes]:
+        """Return the files of several images, as `ImageReader.read_all`. Raises InvalidImage."""
+        return await self.gateway.images.read_all(sources, base_url(self.gateway, request))

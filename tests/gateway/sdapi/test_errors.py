@@ -76,7 +76,7 @@ class TestErrors:
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
         assert answer.json() == {"error": "ServiceError", "detail": "full", "body": "", "errors": "full"}
 
-    @pytest.mark.parametrize("body", [{"script_name": "x/y plot"}, {"alwayson_scripts": {"ControlNet": {"args": []}}}])
+    @pytest.mark.parametrize("body", [{"script_name": "x/y plot"}, {"alwayson_scripts": {"ADetailer": {"args": []}}}])
     async def test_scripts_are_errors(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any]
     ) -> None:

@@ -73,7 +73,7 @@ class TestText:
 
     async def test_fields_without_effect_are_named(self, gateway: httpx.AsyncClient) -> None:
         """Fields without effect are named in a header, in `info`, and in the image's own infotext."""
-        body = {"prompt": "x <lora:ink:0.5> <lora:none:1>", "restore_faces": True, "styles": ["a"], "clip_skip": 2}
+        body = {"prompt": "x <lora:ink:0.5> <lora:none:1>", "restore_faces": True, "styles": ["a"], "tiling": True}
         body |= {
             "override_settings": {"sd_vae": "v", "sd_model_checkpoint": "nope"},
             "odd": 1,
@@ -85,7 +85,7 @@ class TestText:
             "prompt",
             "restore_faces",
             "styles",
-            "clip_skip",
+            "tiling",
             "override_settings.sd_vae",
             "override_settings.sd_model_checkpoint",
         }

@@ -86,7 +86,7 @@ async def test_lists_embeddings(gateway: httpx.AsyncClient) -> None:
         ("prompt-styles", []),
         ("realesrgan-models", []),
         ("script-info", []),
-        ("scripts", {"txt2img": [], "img2img": []}),
+        ("scripts", {"txt2img": ["controlnet"], "img2img": ["controlnet"]}),
         ("sd-vae", []),
     ],
 )
