@@ -11,7 +11,8 @@ from importlib import import_module
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
-from .parser import OnceAction, Parser, VersionAction
+from .generation_flags import ACTIONS, GENERATION
+from .parser import Parser, VersionAction
 from .settings.definitions import SECTIONS, settings_of
 from .settings.flags import add_config, add_section, add_setting
 from .settings.values import parse_text
@@ -33,28 +34,9 @@ Every setting is a flag, an environment variable and a line of tintype.toml, in 
   --memory 6GiB          TINTYPE_MEMORY=6GiB          memory = "6GiB"
 """
 EXPORT = "export"  # parses its own flags
-ACTIONS = {"--model": OnceAction}  # of `generate`
 SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gateway"])
 # Settings of models that are read from published weights.
 LOADING = ("precision", "mapped", "exact", "text_encoders", "vae", "templates", "weights_cache", "additions")
-
-# Flags of `generate`: flag, value, default, help.
-GENERATION = (
-    ("--size", "WxH", None, "width and height in pixels, for example 512x512 (default: the model's)"),
-    ("--steps", "N", None, "denoising steps (default: the model's)"),
-    ("--seed", "N", None, "seed; the same seed makes the same image (default: random)"),
-    ("--guidance", "X", None, "guidance scale: how closely to follow the prompt (default: the model's)"),
-    ("--negative", "PROMPT", "", "negative prompt: what the image should not show"),
-    ("--sampler", "NAME", "", "sampler, for example euler or dpmpp_2m (default: the model's)"),
-    ("--schedule", "NAME", "", "schedule of noise levels, for example karras (default: the sampler's)"),
-    ("--quality", "NAME", "", "quality preset, for example low or hd (default: the model's)"),
-    ("--style", "NAME", "", "style preset, for example vivid or natural (default: none)"),
-    ("--count", "N", "1", "number of images, with consecutive seeds (default: 1)"),
-    ("--image", "FILE", None, "image to start from: PNG, JPEG or WebP"),
-    ("--mask", "FILE", None, "mask of --image: white or transparent areas are repainted (default: all of it)"),
-    ("--strength", "X", None, "how far to depart from --image, 0 to 1 (default: 0.8)"),
-    ("--model", "MODEL", None, "folder, .safetensors file or OWNER/NAME on the hub; with --grpc the name of a model"),
-)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -249,6 +231,8 @@ COMMANDS = {
         tintype generate "A serene mountain lake at sunset" -o lake.png
         tintype generate "A lighthouse" --size 256x256 --steps 20 --seed 7 --count 4 -o lighthouse.webp
         tintype generate "A lighthouse" --grpc gpu-box:50051 --model sdxl
+        tintype generate "The cat of image 1 on the sofa of image 2" --reference cat.png --reference sofa.png
+        tintype generate "A lighthouse" --control canny=edges.png:0.8:0-0.5 --image-prompt ip-adapter=style.png
         tintype generate "A lighthouse" -q -o - | convert - -resize 50% small.png
         """,
     ),

@@ -20,6 +20,7 @@ from . import interrupt
 from .available import same_name
 from .errors import UserError
 from .image_files import mime_type, numbered_path, prepare_folder, save
+from .image_inputs import check_total, read_controls, read_image, read_image_prompts, read_references
 from .service_client import connect
 from .settings.sources import Sources, warn_of_unknown_variables
 from .settings.values import INTEGER, NUMBER, parse_path
@@ -38,7 +39,7 @@ STDOUT = Path("-")
 SUFFIX = ".safetensors"
 LOCAL = "127.0.0.1:0"  # the address of the service in this process; the system chooses the port
 # The contract's bounds. They are checked here as well, so that the message names the flag and no model is loaded.
-BOUNDS = {"guidance": RANGES["guidance_scale"]} | {
+BOUNDS = {"guidance": RANGES["guidance_scale"], "clip-skip": RANGES["clip_skip"]} | {
     name: RANGES[name] for name in ("count", "steps", "seed", "strength")
 }
 
@@ -63,7 +64,7 @@ def build_request(arguments: Namespace) -> pb.GenerateImagesRequest:
     """Return the request that the flags describe. Raises UserError; the service checks the rest."""
     width, height = parse_dimensions(arguments.size)
     try:
-        return pb.GenerateImagesRequest(
+        request = pb.GenerateImagesRequest(
             model=arguments.model or "",
             prompt=arguments.prompt,
             negative_prompt=arguments.negative,
@@ -77,13 +78,19 @@ def build_request(arguments: Namespace) -> pb.GenerateImagesRequest:
             quality=arguments.quality,
             style=arguments.style,
             seed=_parse_number("seed", arguments.seed, INTEGER),
-            image=_read_file("image", arguments.image),
-            mask=_read_file("mask", arguments.mask),
+            image=read_image("image", arguments.image),
+            mask=read_image("mask", arguments.mask),
             strength=_parse_number("strength", arguments.strength, NUMBER),
+            references=read_references(arguments.reference),
+            controls=read_controls(arguments.control),
+            image_prompts=read_image_prompts(arguments.image_prompt),
+            clip_skip=_parse_number("clip-skip", arguments.clip_skip, INTEGER),
             output=pb.OutputFormat(mime_type=mime_type(Path(arguments.output))),
         )
     except ValueError as error:  # text that protobuf cannot hold, such as a lone surrogate
         raise UserError(str(error)) from error
+    check_total(request)
+    return request
 
 
 def parse_dimensions(text: str | None) -> tuple[int | None, int | None]:
@@ -108,23 +115,6 @@ def _parse_number(flag: str, text: str | None, type_: ValueType[Number]) -> Numb
     if not least <= value <= most:
         raise UserError(f"--{flag} must be {least} to {most}; got {text}")
     return value
-
-
-def _read_file(flag: str, name: str | None) -> bytes:
-    """Return the bytes of a flag's file; empty without the flag. The service checks that they are an image.
-
-    Raises:
-        UserError: the file is unreadable, or empty: the service would treat an empty image as absent.
-    """
-    if not name:
-        return b""
-    try:
-        data = parse_path(name).read_bytes()
-    except OSError as error:
-        raise UserError(f"--{flag}: cannot read {name}: {error.strerror}") from error
-    if not data:
-        raise UserError(f"--{flag}: {name} is empty")
-    return data
 
 
 def _check_stdout(count: int) -> None:

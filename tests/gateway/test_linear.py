@@ -19,6 +19,7 @@ from litestar.exceptions import HTTPException
 from tests.support.complexity import LONG, NOISE, check_linear, cpu
 from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
+from tintype.cli.image_inputs import parse_image_spec
 from tintype.cli.settings.values import parse_address, parse_size
 from tintype.gateway import access_record
 from tintype.gateway.access import rejections
@@ -33,6 +34,7 @@ from tintype.gateway.http.forms import group_fields
 from tintype.gateway.http.json_request import decode_json
 from tintype.gateway.requests.generation import ignored_header
 from tintype.gateway.results.store import Links, is_result_name
+from tintype.gateway.sdapi.controlnet.units import parse_units
 from tintype.gateway.sdapi.from_webui import build_request
 from tintype.gateway.sdapi.infotext import parse_infotext, read_png_info, read_texts
 from tintype.gateway.sdapi.request_types import ImageToImage, TextToImage, convert
@@ -58,6 +60,7 @@ MODEL = pb.Model(
     samplers=["ddim", "dpmpp_2m", "euler"],
     schedules=["karras", "exponential"],
     loras=["ink"],
+    controls=["canny"],
     embeddings=["a", "<a:", "ab a"],
     defaults=pb.ModelDefaults(width=64, height=64, steps=20, sampler="ddim"),
 )
@@ -174,6 +177,9 @@ def find_checkpoint(name: str) -> object:
 def parse_webui_request(text: str) -> object:
     """Read requests of the web UI's API with this text in their fields."""
     build_request(TextToImage(prompt=text, negative_prompt=text, override_settings={"samples_format": text}), MODEL, 7)
+    for name in ("model", "module", "resize_mode", "control_mode", "union_control_type", "weight"):
+        with suppress(GatewayError):
+            parse_units({"controlnet": {"args": [{"model": "canny", "image": "aGk=", name: text}]}}, MODEL)
     convert(ImageToImage, {"prompt": text, "seed": text, "steps": text, "sampler_name": text, "init_images": [text]})
     return None
 
@@ -256,6 +262,7 @@ READERS: dict[str, Read] = {
     "size in bytes": parse_size,
     "address": parse_address,
     "size": cli_generate.parse_dimensions,
+    "control": lambda text: parse_image_spec("control", f"a={text}", has_range=True),
 }
 
 

@@ -1,0 +1,125 @@
+"""Images that `tintype generate` sends: files to start from, to edit, and to follow."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.limits import MAX_CONTROLS, MAX_FILES, MAX_IMAGE_PROMPTS, MAX_REFERENCES
+
+from .errors import UserError
+from .settings.values import parse_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_WEIGHT = 2.0  # the contract's limit
+_NUMBER = re.compile(r"\d{1,9}(\.\d{0,9})?|\.\d{1,9}")
+_RANGE = re.compile(r"([\d.]{1,20})-([\d.]{1,20})")
+
+
+class ImageSpec(NamedTuple):
+    """A flag's NAME=FILE[:WEIGHT[:START-END]]; what is absent is None."""
+
+    name: str
+    file: str
+    weight: float | None = None
+    start: float | None = None
+    end: float | None = None
+
+
+def read_image(flag: str, name: str | None) -> bytes:
+    """Return the bytes of a flag's file; empty without the flag. The service checks that they are an image.
+
+    Raises:
+        UserError: the file is unreadable, or empty: the service would treat an empty image as absent.
+    """
+    if not name:
+        return b""
+    try:
+        data = parse_path(name).read_bytes()
+    except OSError as error:
+        raise UserError(f"--{flag}: cannot read {name}: {error.strerror}") from error
+    if not data:
+        raise UserError(f"--{flag}: {name} is empty")
+    return data
+
+
+def read_references(names: Sequence[str] | None) -> list[bytes]:
+    """Return the images to edit. Raises UserError."""
+    _check_count("reference", names, MAX_REFERENCES)
+    return [read_image("reference", name) for name in names or ()]
+
+
+def read_controls(texts: Sequence[str] | None) -> list[pb.Control]:
+    """Return the ControlNets with their images. Raises UserError."""
+    _check_count("control", texts, MAX_CONTROLS)
+    specs = [parse_image_spec("control", text, has_range=True) for text in texts or ()]
+    return [
+        pb.Control(
+            name=one.name, image=read_image("control", one.file), weight=one.weight, start=one.start, end=one.end
+        )
+        for one in specs
+    ]
+
+
+def read_image_prompts(texts: Sequence[str] | None) -> list[pb.ImagePrompt]:
+    """Return the image prompts with their images. Raises UserError."""
+    _check_count("image-prompt", texts, MAX_IMAGE_PROMPTS)
+    specs = [parse_image_spec("image-prompt", text) for text in texts or ()]
+    return [
+        pb.ImagePrompt(name=one.name, image=read_image("image-prompt", one.file), weight=one.weight) for one in specs
+    ]
+
+
+def parse_image_spec(flag: str, text: str, *, has_range: bool = False) -> ImageSpec:
+    """Return the parts of NAME=FILE[:WEIGHT], with `has_range` also [:START-END]. Raises UserError."""
+    name, _, rest = text.partition("=")
+    if not name or not rest:
+        form = "NAME=FILE[:WEIGHT[:START-END]]" if has_range else "NAME=FILE[:WEIGHT]"
+        raise UserError(f"--{flag} must be {form}, for example canny=edges.png:0.8; got {text!r}")
+    file, weight, fractions = _split(rest, has_range=has_range)
+    if not file:
+        raise UserError(f"--{flag} {name} names no file; got {text!r}")
+    start, end = (_number(flag, name, "range", part, 1.0) for part in fractions)
+    if start is not None and end is not None and start >= end:
+        raise UserError(f"--{flag} {name}: the range must end after it starts; got {start:g}-{end:g}")
+    return ImageSpec(name, file, _number(flag, name, "weight", weight, MAX_WEIGHT), start, end)
+
+
+def check_total(request: pb.GenerateImagesRequest) -> None:
+    """Raise UserError if all images together are too large for one request."""
+    size = len(request.image) + len(request.mask) + sum(map(len, request.references))
+    size += sum(len(one.image) for one in (*request.controls, *request.image_prompts))
+    if size > MAX_FILES:
+        raise UserError(f"all images together must have at most {MAX_FILES} bytes; got {size}")
+
+
+def _check_count(flag: str, values: Sequence[str] | None, limit: int) -> None:
+    if len(values or ()) > limit:
+        raise UserError(f"--{flag} may be given at most {limit} times; got {len(values or ())}")
+
+
+def _split(rest: str, *, has_range: bool) -> tuple[str, str | None, tuple[str | None, str | None]]:
+    """Return file, weight and range of FILE[:WEIGHT[:START-END]]; the file may contain colons."""
+    file, colon, last = rest.rpartition(":")
+    match = _RANGE.fullmatch(last) if has_range and colon else None
+    if match is None:
+        return (file, last, (None, None)) if colon and _is_number(last) else (rest, None, (None, None))
+    before, colon, weight = file.rpartition(":")
+    return (before, weight, match.groups()) if colon and _is_number(weight) else (rest, None, (None, None))
+
+
+def _is_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None
+
+
+def _number(flag: str, name: str, what: str, text: str | None, most: float) -> float | None:
+    """Return a number from 0 to `most`; None if it is absent. Raises UserError."""
+    if text is None:
+        return None
+    value = float(text) if _is_number(text) else -1.0
+    if not 0 <= value <= most:
+        raise UserError(f"--{flag} {name}: the {what} must be 0 to {most:g}; got {text}")
+    return value
