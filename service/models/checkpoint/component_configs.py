@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CLIP_HEAD = 64  # width of an attention head in CLIP-L, CLIP-H and CLIP-G
 CLIP_VOCABULARY = 49408
+FLUX2_AXES = 4  # the number of such axes of FLUX.2, of equal widths
 FLUX_AXES = (16, 56, 56)  # widths of the rotary embedding for one position axis each; they fill a head
 
 
@@ -137,6 +138,8 @@ def t5_config(header: Header, prefix: str, table: str) -> dict[str, Any]:
 def vae_config(header: Header, prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config.json of a VAE in original names below `prefix`; `values` are those of the model's kind.
 
+    FLUX.2's has the statistics of its latents, and its decoder may be narrower than its encoder.
+
     Raises:
         ModelFileError: a tensor is missing or has another shape.
     """
@@ -145,24 +148,35 @@ def vae_config(header: Header, prefix: str, values: Mapping[str, Any]) -> dict[s
     layers = header.blocks(f"{decoder}up.0.block.{{}}.norm1.weight") - 1
     if not levels or layers < 1:
         raise header.fault("its VAE has no blocks: it is damaged, or of an unknown architecture")
+    own = _level_widths(header, f"{decoder}up", levels)
+    normalized = f"{prefix}bn.running_mean" in header
+    encoding = _level_widths(header, f"{prefix}encoder.down", levels) if normalized else own
     return {
-        "_class_name": "AutoencoderKL",
+        "_class_name": "AutoencoderKLFlux2" if normalized else "AutoencoderKL",
         "act_fn": "silu",
         "in_channels": 3,
         "out_channels": header.dims(f"{decoder}conv_out.weight", 4)[0],
         "latent_channels": header.dims(f"{decoder}conv_in.weight", 4)[1],
-        "block_out_channels": [
-            header.dims(f"{decoder}up.{level}.block.0.conv2.weight", 4)[0] for level in range(levels)
-        ],
+        "block_out_channels": encoding,
+        **({"decoder_block_out_channels": own} if own != encoding else {}),
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "layers_per_block": layers,
         "norm_num_groups": 32,
         "mid_block_add_attention": f"{decoder}mid.attn_1.q.weight" in header,
-        "use_quant_conv": f"{prefix}quant_conv.weight" in header,
-        "use_post_quant_conv": f"{prefix}post_quant_conv.weight" in header,
+        "use_quant_conv": _has_any(header, prefix, "quant_conv", "encoder.quant_conv"),
+        "use_post_quant_conv": _has_any(header, prefix, "post_quant_conv", "decoder.post_quant_conv"),
         **values,
     }
+
+
+def _level_widths(header: Header, levels: str, count: int) -> list[int]:
+    """Return the channels of each level of one half of a VAE."""
+    return [header.dims(f"{levels}.{level}.block.0.conv2.weight", 4)[0] for level in range(count)]
+
+
+def _has_any(header: Header, prefix: str, *layers: str) -> bool:
+    return any(f"{prefix}{layer}.weight" in header for layer in layers)
 
 
 def flux_config(header: Header, prefix: str) -> dict[str, Any]:
@@ -185,6 +199,31 @@ def flux_config(header: Header, prefix: str) -> dict[str, Any]:
         "pooled_projection_dim": header.dims(f"{prefix}vector_in.in_layer.weight", 2)[1],
         "guidance_embeds": f"{prefix}guidance_in.in_layer.weight" in header,
         "axes_dims_rope": list(FLUX_AXES),
+    }
+
+
+def flux2_config(header: Header, prefix: str) -> dict[str, Any]:
+    """Return the config.json of a FLUX.2 transformer in original names below `prefix`.
+
+    Raises:
+        ModelFileError: a tensor is missing or has another shape.
+    """
+    width, channels = header.dims(f"{prefix}img_in.weight", 2)
+    head = header.dims(f"{prefix}double_blocks.0.img_attn.norm.key_norm.scale", 1)[0]
+    return {
+        "_class_name": "Flux2Transformer2DModel",
+        "patch_size": 1,
+        "in_channels": channels,
+        "num_layers": header.blocks(f"{prefix}double_blocks.{{}}.img_attn.qkv.weight"),
+        "num_single_layers": header.blocks(f"{prefix}single_blocks.{{}}.linear1.weight"),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": header.dims(f"{prefix}txt_in.weight", 2)[1],
+        "timestep_guidance_channels": header.dims(f"{prefix}time_in.in_layer.weight", 2)[1],
+        "mlp_ratio": header.dims(f"{prefix}double_blocks.0.img_mlp.2.weight", 2)[1] / width,
+        "axes_dims_rope": [head // FLUX2_AXES] * FLUX2_AXES,
+        "rope_theta": 2000,
+        "guidance_embeds": f"{prefix}guidance_in.in_layer.weight" in header,
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..templates.filling import Component
 from ..weights.pieces import ComponentWeights
 from .component_configs import (
+    flux2_config,
     flux_config,
     hf_clip_config,
     open_clip_config,
@@ -17,7 +18,7 @@ from .component_configs import (
 )
 from .recognition import Architecture, Scheme
 from .text_names import T5_TABLES, open_clip, prefixed
-from .transformer_names import bfl_flux, sd3
+from .transformer_names import bfl_flux, bfl_flux2, sd3
 from .unet_config import unet_config
 from .unet_names import ldm_unet, ldm_vae
 
@@ -50,6 +51,9 @@ def denoiser(checkpoint: Checkpoint, prediction: str) -> Component:
         case Architecture.FLUX:
             config = flux_config(header, prefix)
             naming = bfl_flux(config, prefix)
+        case Architecture.FLUX2_KLEIN | Architecture.FLUX2:
+            config = flux2_config(header, prefix)
+            naming = bfl_flux2(config, prefix)
         case Architecture.SD3:
             config = sd3_config(header, prefix)
             naming = sd3(config, prefix)
@@ -99,8 +103,9 @@ def vae(header: Header, prefix: str, values: Mapping[str, Any]) -> Component:
     def ignored(name: str) -> bool:
         return name.startswith(drops)
 
-    weights = ComponentWeights((header.path,), ldm_vae(config, prefix), prefix, ignored)
-    return Component("AutoencoderKL", config, weights)
+    nested = f"{prefix}decoder.post_quant_conv.weight" in header
+    weights = ComponentWeights((header.path,), ldm_vae(config, prefix, nested=nested), prefix, ignored)
+    return Component(config["_class_name"], config, weights)
 
 
 def has_half(header: Header, prefix: str, half: str) -> bool:

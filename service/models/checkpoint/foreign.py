@@ -1,4 +1,4 @@
-"""Files that are not Stable Diffusion, SDXL, SD3 or FLUX.1 models: what each one is, and what to do with it.
+"""Files that are not Stable Diffusion, SDXL, SD3, FLUX.1 or FLUX.2 models: what each one is, and what to do with it.
 
 The rows are tried in order on every name, and the first row that any name fits decides. So the rows that leave no
 doubt come first.
@@ -61,7 +61,6 @@ KINDS = (
     ForeignKind("Stable Diffusion 2.1 unCLIP", EXPORT, r"(?:embedder\.model\.visual|noise_augmentor)\.", decides=True),
     ForeignKind("Stable Cascade", UNSUPPORTED, _UNET + r"(?:clip_txt_mapper|down_blocks\.\d+\.\d+\.channelwise)\."),
     ForeignKind("a Chroma model", EXPORT, _UNET + r"distilled_guidance_layer\.", decides=True),
-    ForeignKind("a FLUX.2 model", EXPORT, _UNET + r"(?:single|double)_stream_modulation", decides=True),
     ForeignKind("a HiDream model", EXPORT, _UNET + r"double_stream_blocks\.", decides=True),
     ForeignKind(
         "a HunyuanVideo or HunyuanImage model",

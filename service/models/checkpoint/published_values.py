@@ -57,6 +57,8 @@ _FLUX_SHIFTS = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256,
 _FLUX_DEV = {**_FLOW, **_FLUX_SHIFTS, "shift": 3.0, "use_dynamic_shifting": True}
 _FLUX_SCHNELL = {**_FLOW, **_FLUX_SHIFTS, "shift": 1.0, "use_dynamic_shifting": False}
 _SD3 = {**_FLOW, "shift": 3.0}
+# FLUX.2-klein-base-4B and others that are not distilled; distilled ones and dev have no such word.
+_BASE_NAME = re.compile(r"(?:^|[^a-z])base(?![a-z])", re.IGNORECASE)
 
 VAE_VALUES: dict[Architecture, dict[str, Any]] = {
     Architecture.SD1: {"scaling_factor": 0.18215, "sample_size": 512},
@@ -64,6 +66,8 @@ VAE_VALUES: dict[Architecture, dict[str, Any]] = {
     Architecture.SDXL: {"scaling_factor": 0.13025, "sample_size": 1024, "force_upcast": True},
     Architecture.REFINER: {"scaling_factor": 0.13025, "sample_size": 1024, "force_upcast": True},
     Architecture.FLUX: {"scaling_factor": 0.3611, "shift_factor": 0.1159, "sample_size": 1024, "force_upcast": True},
+    Architecture.FLUX2_KLEIN: {"sample_size": 1024, "force_upcast": True},
+    Architecture.FLUX2: {"sample_size": 1024, "force_upcast": True},
     Architecture.SD3: {"scaling_factor": 1.5305, "shift_factor": 0.0609, "sample_size": 1024, "force_upcast": True},
 }
 
@@ -73,6 +77,7 @@ _T5, _T5_TOKENIZER = ["transformers", "T5EncoderModel"], ["transformers", "T5Tok
 _UNET, _VAE = ["diffusers", "UNet2DConditionModel"], ["diffusers", "AutoencoderKL"]
 _SD = {"text_encoder": _CLIP, "tokenizer": _CLIP_TOKENIZER, "unet": _UNET, "vae": _VAE}
 _SECOND = {"text_encoder_2": _PROJECTED, "tokenizer_2": _CLIP_TOKENIZER}
+_FLUX2 = {"transformer": ["diffusers", "Flux2Transformer2DModel"], "vae": ["diffusers", "AutoencoderKLFlux2"]}
 _INDEXES: dict[Architecture, dict[str, Any]] = {
     Architecture.SD1: {"_class_name": "StableDiffusionPipeline", **_SD},
     Architecture.SD2: {"_class_name": "StableDiffusionPipeline", **_SD},
@@ -101,6 +106,18 @@ _INDEXES: dict[Architecture, dict[str, Any]] = {
         "transformer": ["diffusers", "FluxTransformer2DModel"],
         "vae": _VAE,
     },
+    Architecture.FLUX2_KLEIN: {
+        "_class_name": "Flux2KleinPipeline",
+        "text_encoder": ["transformers", "Qwen3ForCausalLM"],
+        "tokenizer": ["transformers", "Qwen2TokenizerFast"],
+        **_FLUX2,
+    },
+    Architecture.FLUX2: {
+        "_class_name": "Flux2Pipeline",
+        "text_encoder": ["transformers", "Mistral3ForConditionalGeneration"],
+        "tokenizer": ["transformers", "PixtralProcessor"],
+        **_FLUX2,
+    },
     Architecture.SD3: {
         "_class_name": "StableDiffusion3Pipeline",
         "text_encoder": _PROJECTED,
@@ -123,7 +140,8 @@ def model_index(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return model_index.json: the pipeline's class, and the class of each component."""
     index = _INDEXES[checkpoint.architecture]
     class_name = index["_class_name"]
-    return {**index, "_class_name": _INPAINTING[class_name] if checkpoint.inpaints else class_name}
+    own = {"is_distilled": is_distilled(checkpoint)} if checkpoint.architecture is Architecture.FLUX2_KLEIN else {}
+    return {**index, **own, "_class_name": _INPAINTING[class_name] if checkpoint.inpaints else class_name}
 
 
 def scheduler_config(checkpoint: Checkpoint, prediction: str, *, guided: bool) -> dict[str, Any]:
@@ -139,6 +157,8 @@ def scheduler_config(checkpoint: Checkpoint, prediction: str, *, guided: bool) -
     match checkpoint.architecture:
         case Architecture.FLUX:
             return dict(_FLUX_DEV if guided else _FLUX_SCHNELL)
+        case Architecture.FLUX2_KLEIN | Architecture.FLUX2:
+            return dict(_FLUX_DEV)
         case Architecture.SD3:
             return dict(_SD3)
         case Architecture.SDXL | Architecture.REFINER:
@@ -148,6 +168,11 @@ def scheduler_config(checkpoint: Checkpoint, prediction: str, *, guided: bool) -
         case _:
             large = checkpoint.architecture is Architecture.SD2 and prediction != "epsilon"
             return {**(_DDIM if large else _PNDM), "prediction_type": prediction}
+
+
+def is_distilled(checkpoint: Checkpoint) -> bool:
+    """Return whether a file of FLUX.2 klein is distilled to few steps: known by the file's name only."""
+    return not _BASE_NAME.search(checkpoint.path.stem)
 
 
 def is_turbo(checkpoint: Checkpoint) -> bool:

@@ -35,6 +35,8 @@ class Architecture(StrEnum):
     SDXL = "SDXL"
     REFINER = "SDXL refiner"
     FLUX = "FLUX.1"
+    FLUX2_KLEIN = "FLUX.2 klein"
+    FLUX2 = "FLUX.2 dev"
     SD3 = "Stable Diffusion 3"
 
 
@@ -90,6 +92,8 @@ ENCODERS: dict[Architecture, dict[str, tuple[EncoderPlace, ...]]] = {
         "text_encoder_2": (EncoderPlace(Scheme.OPEN_CLIP, "conditioner.embedders.0.model."),),
     },
     Architecture.FLUX: {"text_encoder": (_CLIP_L,), "text_encoder_2": (_T5,)},
+    Architecture.FLUX2_KLEIN: {},  # files of FLUX.2 hold the transformer alone
+    Architecture.FLUX2: {},
     Architecture.SD3: {
         "text_encoder": (_CLIP_L,),
         "text_encoder_2": (EncoderPlace(Scheme.TRANSFORMERS, "text_encoders.clip_g.transformer."),),
@@ -132,8 +136,8 @@ def recognize(header: Header) -> Checkpoint:
         raise header.fault(f"it is {foreign.what}; {foreign.advice}")
     if not found:
         raise header.fault(
-            "its architecture is unknown: single files of Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3 and "
-            "FLUX.1 are served; others may be exported with `tintype export`"
+            "its architecture is unknown: single files of Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3, FLUX.1 "
+            "and FLUX.2 are served; others may be exported with `tintype export`"
         )
     architecture, prefix = found
     return Checkpoint(
@@ -159,11 +163,19 @@ def _denoiser(header: Header) -> tuple[Architecture, str] | None:
             return _unet_architecture(header, prefix), prefix
         if f"{prefix}final_layer.linear.weight" not in header:
             continue
+        if f"{prefix}double_stream_modulation_img.lin.weight" in header:
+            return _flux2_architecture(header, prefix), prefix
         if f"{prefix}double_blocks.0.img_attn.norm.key_norm.scale" in header:
             return Architecture.FLUX, prefix
         if f"{prefix}joint_blocks.0.context_block.adaLN_modulation.1.weight" in header:
             return Architecture.SD3, prefix
     return None
+
+
+def _flux2_architecture(header: Header, prefix: str) -> Architecture:
+    """Return the architecture of a FLUX.2 transformer: dev takes the guidance scale, klein does not."""
+    guided = f"{prefix}guidance_in.in_layer.weight" in header
+    return Architecture.FLUX2 if guided else Architecture.FLUX2_KLEIN
 
 
 def _unet_architecture(header: Header, prefix: str) -> Architecture:
@@ -195,7 +207,7 @@ def _inpaints(header: Header, architecture: Architecture, prefix: str) -> bool:
     Raises:
         ModelFileError: it takes another image that tintype does not feed.
     """
-    if architecture is Architecture.SD3:
+    if architecture in (Architecture.SD3, Architecture.FLUX2_KLEIN, Architecture.FLUX2):
         return False
     flux = architecture is Architecture.FLUX
     name = f"{prefix}{'img_in' if flux else 'input_blocks.0.0'}.weight"

@@ -1,6 +1,6 @@
-"""Original names of tensors in the transformers of FLUX.1 (Black Forest Labs) and Stable Diffusion 3 (Stability AI).
+"""Original names of tensors in the transformers of FLUX (Black Forest Labs) and Stable Diffusion 3 (Stability AI).
 
-Both join query, key and value as rows of one tensor. Their last modulation has the shift before the scale; diffusers'
+All join query, key and value as rows of one tensor. Their last modulation has the shift before the scale; diffusers'
 has the scale first.
 """
 
@@ -13,7 +13,9 @@ from ..weights.pieces import Naming, Piece
 from .unet_names import unknown_parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    _LayerOf = Callable[[str, str, int], Piece | None]
 
 _FLUX_ENDS = {
     "x_embedder": "img_in",
@@ -48,6 +50,28 @@ _FLUX_NORMS = {
 _FLUX_SINGLE = {"norm.linear": "modulation.lin", "proj_out": "linear2"}
 _FLUX_MLP = 4  # width of a block's MLP, divided by the block's
 
+_FLUX2_ENDS = {
+    "x_embedder": "img_in",
+    "context_embedder": "txt_in",
+    "proj_out": "final_layer.linear",
+    "time_guidance_embed.timestep_embedder.linear_1": "time_in.in_layer",
+    "time_guidance_embed.timestep_embedder.linear_2": "time_in.out_layer",
+    "time_guidance_embed.guidance_embedder.linear_1": "guidance_in.in_layer",
+    "time_guidance_embed.guidance_embedder.linear_2": "guidance_in.out_layer",
+    "double_stream_modulation_img.linear": "double_stream_modulation_img.lin",
+    "double_stream_modulation_txt.linear": "double_stream_modulation_txt.lin",
+    "single_stream_modulation.linear": "single_stream_modulation.lin",
+}
+_FLUX2_DOUBLE = {
+    "attn.to_out.0": "img_attn.proj",
+    "attn.to_add_out": "txt_attn.proj",
+    "ff.linear_in": "img_mlp.0",
+    "ff.linear_out": "img_mlp.2",
+    "ff_context.linear_in": "txt_mlp.0",
+    "ff_context.linear_out": "txt_mlp.2",
+}
+_FLUX2_SINGLE = {"attn.to_qkv_mlp_proj": "linear1", "attn.to_out": "linear2"}
+
 _SD3_ENDS = {
     "pos_embed.proj": "x_embedder.proj",
     "context_embedder": "context_embedder",
@@ -81,32 +105,50 @@ _JOINED = re.compile(r"(attn2?)\.(?:to_([qkv])|add_([qkv])_proj)")
 
 def bfl_flux(config: Mapping[str, Any], prefix: str) -> Naming:
     """Return the original names of a FLUX.1 transformer with this config.json, below `prefix`."""
+    return _bfl(config, prefix, _FLUX_ENDS, _FLUX_DOUBLE, _flux_single)
+
+
+def bfl_flux2(config: Mapping[str, Any], prefix: str) -> Naming:
+    """Return the original names of a FLUX.2 transformer with this config.json, below `prefix`."""
+    return _bfl(config, prefix, _FLUX2_ENDS, _FLUX2_DOUBLE, _flux2_single)
+
+
+def _bfl(
+    config: Mapping[str, Any], prefix: str, ends: Mapping[str, str], double: Mapping[str, str], single: _LayerOf
+) -> Naming:
+    """Return Black Forest Labs' names: `ends` outside blocks, `double` and `single` in those of both kinds."""
     width = config["num_attention_heads"] * config["attention_head_dim"]
 
     def naming(name: str) -> tuple[Piece, ...]:
         layer, _, kind = name.rpartition(".")
-        if layer in _FLUX_ENDS:
-            return (Piece(f"{prefix}{_FLUX_ENDS[layer]}.{kind}"),)
+        if layer in ends:
+            return (Piece(f"{prefix}{ends[layer]}.{kind}"),)
         if layer == "norm_out.linear":
             return _swapped(f"{prefix}final_layer.adaLN_modulation.1.{kind}", width)
         if found := _BLOCK.fullmatch(layer):
             list_, number, rest = found.groups()
-            double = list_ == "transformer_blocks"
-            block = f"{prefix}{'double' if double else 'single'}_blocks.{number}."
+            is_double = list_ == "transformer_blocks"
+            block = f"{prefix}{'double' if is_double else 'single'}_blocks.{number}."
             if norm := _FLUX_NORMS.get(f"{list_}.{rest}"):
                 return (Piece(f"{block}{norm}.scale"),)
-            if piece := (_flux_double if double else _flux_single)(rest, kind, width):
+            piece = _double_layer(rest, kind, width, double) if is_double else single(rest, kind, width)
+            if piece:
                 return (piece._replace(name=block + piece.name),)
         raise unknown_parameter(name)
 
     return naming
 
 
-def _flux_double(layer: str, kind: str, width: int) -> Piece | None:
+def _flux2_single(layer: str, kind: str, _: int) -> Piece | None:
+    """Return a layer of a block for both at once, which is joined in diffusers as well; None if it is not known."""
+    return Piece(f"{_FLUX2_SINGLE[layer]}.{kind}") if layer in _FLUX2_SINGLE else None
+
+
+def _double_layer(layer: str, kind: str, width: int, names: Mapping[str, str]) -> Piece | None:
     """Return a layer of a block for image and text; None if it is not known."""
     if joined := _JOINED.fullmatch(layer):
         return _rows(f"{'img' if joined[2] else 'txt'}_attn.qkv.{kind}", joined[2] or joined[3], width)
-    return Piece(f"{_FLUX_DOUBLE[layer]}.{kind}") if layer in _FLUX_DOUBLE else None
+    return Piece(f"{names[layer]}.{kind}") if layer in names else None
 
 
 def _flux_single(layer: str, kind: str, width: int) -> Piece | None:

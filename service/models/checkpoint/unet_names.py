@@ -35,6 +35,8 @@ _UNET_RESNET = {
 _UNET_BLOCK = re.compile(
     r"(?:(down|up)_blocks\.(\d+)|mid_block)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)"
 )
+# Layers of a VAE outside its halves, and the half that contains each in FLUX.2's.
+_VAE_OUTSIDE = {"quant_conv": "encoder.", "post_quant_conv": "decoder.", "bn": ""}
 _VAE_ENDS = {"conv_in": "conv_in", "conv_out": "conv_out", "conv_norm_out": "norm_out"}
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 _VAE_BLOCK = re.compile(
@@ -84,19 +86,19 @@ def _unet_place(side: str | None, level: int, what: str, number: int, layers: in
     return f"output_blocks.{layers * level + number}.{attention}"
 
 
-def ldm_vae(config: Mapping[str, Any], prefix: str) -> Naming:
+def ldm_vae(config: Mapping[str, Any], prefix: str, *, nested: bool = False) -> Naming:
     """Return the original names of a VAE with this config.json, below `prefix`.
 
     Its attention is a convolution there: matrices [c, c] are stored as [c, c, 1, 1]. Its decoder numbers the levels
-    from the image to the latents.
+    from the image to the latents. `nested`: each half contains its convolution of the latents, as in FLUX.2's.
     """
     last = len(config["block_out_channels"]) - 1
 
     def naming(name: str) -> tuple[Piece, ...]:
         layer, _, kind = name.rpartition(".")
         half, _, rest = layer.partition(".")
-        if layer in ("quant_conv", "post_quant_conv"):
-            return (Piece(f"{prefix}{layer}.{kind}"),)
+        if layer in _VAE_OUTSIDE:
+            return (Piece(f"{prefix}{_VAE_OUTSIDE[layer] if nested else ''}{layer}.{kind}"),)
         original = _vae_layer(rest, (lambda level: last - level) if half == "decoder" else int)
         if half not in ("encoder", "decoder") or original is None:
             raise unknown_parameter(name)

@@ -114,6 +114,22 @@ def flux(*, channels: int = 64, guided: bool = True) -> Shapes:
     }
 
 
+def flux2(*, guided: bool = False, prefix: str = "") -> Shapes:
+    own = {
+        "img_in.weight": (3072, 128),
+        "txt_in.weight": (3072, 7680),
+        "time_in.in_layer.weight": (3072, 256),
+        "double_stream_modulation_img.lin.weight": (18432, 3072),
+        "double_blocks.0.img_attn.norm.key_norm.scale": (128,),
+        "double_blocks.0.img_attn.qkv.weight": (9216, 3072),
+        "double_blocks.0.img_mlp.2.weight": (3072, 9216),
+        "single_blocks.0.linear1.weight": (27648, 3072),
+        "final_layer.linear.weight": (128, 3072),
+        **({"guidance_in.in_layer.weight": (3072, 256)} if guided else {}),
+    }
+    return below(prefix, own)
+
+
 def sd3() -> Shapes:
     return {
         "x_embedder.proj.weight": (1536, 16, 2, 2),
@@ -153,6 +169,8 @@ FILES: dict[str, Shapes] = {
     "flux": flux(),
     "flux schnell": below(DENOISER, flux(guided=False)),
     "flux whole": below(DENOISER, flux()) | below("vae.", vae(16)) | _CLIPS | _T5,
+    "flux2_klein": flux2(),
+    "flux2": flux2(guided=True, prefix=DENOISER),
     "sd3": _SD3,
     "sd3 with clips": _SD3 | _CLIPS | below("text_encoders.clip_g.transformer.", clip(1280)),
     "sd3 whole": _SD3 | _CLIPS | below("text_encoders.clip_g.transformer.", clip(1280)) | _T5,

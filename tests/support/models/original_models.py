@@ -80,6 +80,8 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "flux_dev": ("FluxTransformer2DModel", {"guidance_embeds": True}),
     "flux_schnell": ("FluxTransformer2DModel", {}),
+    "flux2_klein": ("Flux2Transformer2DModel", {"guidance_embeds": False}),
+    "flux2": ("Flux2Transformer2DModel", {}),
 }
 VAES: dict[str, dict[str, Any]] = {
     "sd": {"scaling_factor": 0.18215, "latent_channels": 4},
@@ -119,6 +121,14 @@ def transformer(name: str, **changes: Any) -> Any:
 
 def vae(name: str, **changes: Any) -> Any:
     return diffusers.AutoencoderKL.from_config(VAE | VAES[name] | changes).eval()
+
+
+def flux2_vae(**changes: Any) -> Any:
+    """Return FLUX.2's autoencoder, or one with other numbers; its statistics are not those of a new one."""
+    made = diffusers.AutoencoderKLFlux2.from_config(changes).eval()
+    randomize(made)
+    made.bn.running_var.abs_().add_(0.5)
+    return made
 
 
 def clip(name: str, *, projected: int = 0, **changes: Any) -> Any:

@@ -78,7 +78,12 @@ def unet_state(unet: Any) -> State:
 def vae_state(vae: Any) -> State:
     """Return a VAE's tensors in original names; its attention as convolutions, its decoder's levels in reverse."""
     last, made = len(vae.config.block_out_channels) - 1, {}
+    # FLUX.2's VAE has the convolutions of the latents inside its halves.
+    inside = {"quant_conv": "encoder.quant_conv", "post_quant_conv": "decoder.post_quant_conv"}
+    inside = inside if hasattr(vae, "bn") else {}
     for name, tensor in vae.state_dict().items():
+        first, dot, rest = name.partition(".")
+        name = f"{inside.get(first, first)}{dot}{rest}"
         new = re.sub(r"down_blocks\.(\d+)\.resnets\.(\d+)", r"down.\1.block.\2", name)
         new = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", new)
         new = re.sub(r"up_blocks\.(\d+)\.resnets\.(\d+)", lambda m: f"up.{last - int(m[1])}.block.{m[2]}", new)
@@ -140,8 +145,9 @@ class Joiner:
 
     def put_swapped(self, new: str, old: str) -> None:
         for kind in ("weight", "bias"):
-            scale, shift = self.state.pop(f"{old}.{kind}").chunk(2)
-            self.made[f"{new}.{kind}"] = torch.cat([shift, scale])
+            if f"{old}.{kind}" in self.state:
+                scale, shift = self.state.pop(f"{old}.{kind}").chunk(2)
+                self.made[f"{new}.{kind}"] = torch.cat([shift, scale])
 
     def finished(self) -> State:
         assert not self.state, sorted(self.state)[:3]
@@ -174,6 +180,39 @@ def flux_state(transformer: Any) -> State:
         move.put(f"{new}.modulation.lin", f"{old}.norm.linear")
         move.put(f"{new}.linear1", *(f"{old}.attn.to_{x}" for x in "qkv"), f"{old}.proj_mlp")
         move.put(f"{new}.linear2", f"{old}.proj_out")
+        move.put(f"{new}.norm.query_norm", f"{old}.attn.norm_q", ending="scale")
+        move.put(f"{new}.norm.key_norm", f"{old}.attn.norm_k", ending="scale")
+    move.put("final_layer.linear", "proj_out")
+    move.put_swapped("final_layer.adaLN_modulation.1", "norm_out.linear")
+    return move.finished()
+
+
+def flux2_state(transformer: Any) -> State:
+    """Return a FLUX.2 transformer's tensors in the names of Black Forest Labs."""
+    move = Joiner(transformer.state_dict())
+    move.put("img_in", "x_embedder")
+    move.put("txt_in", "context_embedder")
+    for new, old in (("time_in", "timestep"), ("guidance_in", "guidance")):
+        move.put(f"{new}.in_layer", f"time_guidance_embed.{old}_embedder.linear_1")
+        move.put(f"{new}.out_layer", f"time_guidance_embed.{old}_embedder.linear_2")
+    for name in ("double_stream_modulation_img", "double_stream_modulation_txt", "single_stream_modulation"):
+        move.put(f"{name}.lin", f"{name}.linear")
+    for number in range(transformer.config.num_layers):
+        new, old = f"double_blocks.{number}", f"transformer_blocks.{number}"
+        for side, names, out, mlp, added in (
+            ("img", [f"to_{x}" for x in "qkv"], "to_out.0", "ff", ""),
+            ("txt", [f"add_{x}_proj" for x in "qkv"], "to_add_out", "ff_context", "added_"),
+        ):
+            move.put(f"{new}.{side}_attn.qkv", *(f"{old}.attn.{name}" for name in names))
+            move.put(f"{new}.{side}_attn.norm.query_norm", f"{old}.attn.norm_{added}q", ending="scale")
+            move.put(f"{new}.{side}_attn.norm.key_norm", f"{old}.attn.norm_{added}k", ending="scale")
+            move.put(f"{new}.{side}_attn.proj", f"{old}.attn.{out}")
+            move.put(f"{new}.{side}_mlp.0", f"{old}.{mlp}.linear_in")
+            move.put(f"{new}.{side}_mlp.2", f"{old}.{mlp}.linear_out")
+    for number in range(transformer.config.num_single_layers):
+        new, old = f"single_blocks.{number}", f"single_transformer_blocks.{number}"
+        move.put(f"{new}.linear1", f"{old}.attn.to_qkv_mlp_proj")
+        move.put(f"{new}.linear2", f"{old}.attn.to_out")
         move.put(f"{new}.norm.query_norm", f"{old}.attn.norm_q", ending="scale")
         move.put(f"{new}.norm.key_norm", f"{old}.attn.norm_k", ending="scale")
     move.put("final_layer.linear", "proj_out")

@@ -140,6 +140,30 @@ def test_flux_against_diffusers() -> None:
     assert module.config.num_attention_heads * module.config.attention_head_dim == width
 
 
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+@pytest.mark.parametrize("name", ["flux2", "flux2_klein"])
+def test_flux2(name: str, prefix: str) -> None:
+    """FLUX.2 joins query, key and value in blocks for image and text, and its last modulation has swapped halves."""
+    module = models.randomize(models.transformer(name, **SMALL_FLUX))
+    stored = originals.prefixed_state(prefix, originals.flux2_state(module))
+    assert_equal(transformer_names.bfl_flux2(module.config, prefix), stored, module)
+    theirs = single_file_utils.convert_flux2_transformer_checkpoint_to_diffusers(originals.flux2_state(module))
+    assert theirs.keys() == module.state_dict().keys()
+    assert_same(theirs, module)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_vae_of_flux2(nested: bool) -> None:  # noqa: FBT001
+    """Its halves contain the convolutions of the latents, or not, and the file has the statistics of the latents."""
+    module = models.flux2_vae(**SMALL_VAE)
+    stored = originals.vae_state(module)
+    if not nested:
+        stored = {
+            name.replace("encoder.quant", "quant").replace("decoder.post_", "post_"): t for name, t in stored.items()
+        }
+    assert_equal(unet_names.ldm_vae(module.config, "", nested=nested), stored, module)
+
+
 @pytest.mark.parametrize("name", ["sd3_medium", "sd35_medium"])
 def test_sd3(name: str) -> None:
     """Stable Diffusion 3 joins query, key and value; 3.5 has norms, and second attentions in some blocks."""
@@ -158,6 +182,7 @@ SCHEMES: dict[str, Callable[[], Naming]] = {
     "vae": lambda: unet_names.ldm_vae({"block_out_channels": [32]}, ""),
     "open_clip": lambda: text_names.open_clip({"hidden_size": 64}, ""),
     "flux": lambda: transformer_names.bfl_flux({"num_attention_heads": 1, "attention_head_dim": 8}, ""),
+    "flux2": lambda: transformer_names.bfl_flux2({"num_attention_heads": 1, "attention_head_dim": 8}, ""),
     "sd3": lambda: transformer_names.sd3({"num_attention_heads": 1, "attention_head_dim": 8, "num_layers": 1}, ""),
 }
 STRANGE = [

@@ -15,7 +15,7 @@ from tintype.service.models.families.table import by_pipeline
 from tintype.service.numerics import Diffusion
 from tintype.service.numerics.path import Prediction
 
-FAMILIES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "refiner": "sdxl_refiner", "flux": "flux", "sd3": "sd3"}
+FAMILIES = {"sd1": "sd", "sd2": "sd", "refiner": "sdxl_refiner"}
 
 
 @pytest.mark.parametrize("name", shapes.FILES)
@@ -25,7 +25,8 @@ def test_family(name: str) -> None:
     absent = [component for component, class_ in index.items() if class_ == [None, None]]
     family = by_pipeline(index["_class_name"], absent)
     assert family is not None
-    assert family.name == FAMILIES[name.split(maxsplit=1)[0]]
+    first = name.split(maxsplit=1)[0]
+    assert family.name == FAMILIES.get(first, first)
     assert ("Inpaint" in index["_class_name"]) == ("inpainting" in name)
     assert {component for component in family.required_graphs if "vae" not in component} <= index.keys()
 
@@ -37,13 +38,14 @@ def diffusion(name: str, *markers: str, **metadata: str) -> Diffusion:
 
 def test_noise_levels() -> None:
     """The service reads each configuration: samplers, predictions and shifts are those of the published folders."""
-    read = {name: diffusion(name) for name in ("sd1", "sdxl", "refiner", "flux", "flux schnell", "sd3")}
+    read = {name: diffusion(name) for name in ("sd1", "sdxl", "refiner", "flux", "flux schnell", "flux2", "sd3")}
     assert {name: (each.sampler, each.prediction) for name, each in read.items()} == {
         "sd1": ("plms", Prediction.EPSILON),
         "sdxl": ("euler", Prediction.EPSILON),
         "refiner": ("euler", Prediction.EPSILON),
         "flux": ("euler", Prediction.FLOW),
         "flux schnell": ("euler", Prediction.FLOW),
+        "flux2": ("euler", Prediction.FLOW),
         "sd3": ("euler", Prediction.FLOW),
     }
     assert read["sdxl"].spacing == "leading"
@@ -75,6 +77,22 @@ def test_turbo(stem: str, name: str, spacing: str) -> None:
     found = recognize(shapes.header(shapes.FILES[name], Path(f"models/{stem}.safetensors")))
     config = scheduler_config(found, prediction_type(found), guided=False)
     assert (config["timestep_spacing"], config["prediction_type"]) == (spacing, "epsilon")
+
+
+@pytest.mark.parametrize(
+    ("stem", "distilled"),
+    [
+        ("flux-2-klein-4b", True),
+        ("flux2-klein-9b-fp8", True),
+        ("flux-2-klein-base-4b", False),
+        ("FLUX.2-klein-base-9B", False),
+        ("based-on-klein", True),
+    ],
+)
+def test_klein(stem: str, distilled: bool) -> None:  # noqa: FBT001
+    """FLUX.2 klein is distilled unless the file's name has the word base."""
+    found = recognize(shapes.header(shapes.FILES["flux2_klein"], Path(f"models/{stem}.safetensors")))
+    assert model_index(found)["is_distilled"] is distilled
 
 
 @pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl"])

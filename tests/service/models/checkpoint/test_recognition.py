@@ -47,6 +47,8 @@ EXPECTED = {
             "text_encoder_2": (Scheme.T5, "text_encoders.t5xxl.transformer."),
         },
     ),
+    "flux2_klein": (Architecture.FLUX2_KLEIN, {}),
+    "flux2": (Architecture.FLUX2, {}),
     "sd3": (Architecture.SD3, {}),
     "sd3 with clips": (
         Architecture.SD3,
@@ -68,7 +70,7 @@ def test_architecture_and_encoders(name: str) -> None:
     """The architecture, the text encoders with their places, the VAE, and whether the model inpaints."""
     found = recognize(shapes.header(shapes.FILES[name]))
     assert (found.architecture, found.encoders) == EXPECTED[name]
-    assert (found.vae is None) == ("unet" in name or name in ("flux", "flux schnell"))
+    assert (found.vae is None) == ("unet" in name or name in ("flux", "flux schnell", "flux2", "flux2_klein"))
     assert found.inpaints == ("inpainting" in name)
     read_all(found)
 
@@ -111,7 +113,6 @@ FOREIGN = {
     "noise_refiner.0.adaLN_modulation.0.weight": "a Z-Image",
     "all_x_embedder.2-1.weight": "a Z-Image",
     "transformer_blocks.0.img_mod.1.weight": "a Qwen-Image",
-    "single_stream_modulation.lin.weight": "a FLUX.2",
     f"{UNET}distilled_guidance_layer.in_proj.weight": "a Chroma",
     "double_layers.0.attn.w1q.weight": "an AuraFlow",
     "blocks.0.cross_attn.q_linear.weight": "a PixArt or Sana",
