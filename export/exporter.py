@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .preview import Array, PreviewFit
     from .source import Source
 
-# Side of the latents on which the preview is fitted, in cells.
-PREVIEW_SIZE = 32
+# Side of the images on which the preview is fitted, in pixels, and the least in cells.
+PREVIEW_PIXELS, PREVIEW_CELLS = 256, 16
 DECODER = "vae_decoder"
 
 
@@ -281,7 +281,8 @@ def _fit_preview(decoder: Component, scale: Any = 1, shift: Any = 0) -> PreviewF
         (pixels,) = decoder({name: torch.from_numpy(latents) * scale + shift}).values()
         return np.clip(pixels.numpy() / 2 + 0.5, 0, 1)
 
-    return preview.fit(decode, latents.axes[1], size=PREVIEW_SIZE)
+    size = max(PREVIEW_PIXELS // decoder.downscale, PREVIEW_CELLS)
+    return preview.fit(decode, latents.axes[1], size=size)
 
 
 def _size_on_disk(folder: Path) -> int:

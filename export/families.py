@@ -105,6 +105,16 @@ FAMILIES = (
         classes=MASKED_T5,
     ),
     Family(
+        name="flux2_klein",
+        parts=("text_encoder", "vae", "transformer"),
+        classes={"Qwen3ForCausalLM": "Qwen3 layers 9, 18, 27"},
+    ),
+    Family(
+        name="flux2",
+        parts=("text_encoder", "vae", "transformer"),
+        classes={"Mistral3ForConditionalGeneration": "Mistral layers 10, 20, 30"},
+    ),
+    Family(
         name="pixart_sigma",
         parts=("text_encoder", "vae", "transformer"),
         classes=MASKED_T5,

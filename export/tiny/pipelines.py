@@ -21,6 +21,7 @@ from ..console import quiet
 from ..model_folder import TOKENIZERS, write_scheduler_config
 from . import tokenizers
 from .flux import chroma, flux_dev, flux_fill, flux_kontext, flux_schnell
+from .flux2 import flux2_dev, flux2_klein, flux2_klein_base
 from .parts import enlarge
 from .transformers import pixart_sigma, sana, sana_sprint, sd3, sd35
 from .unets import cosxl, lcm, playground, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
@@ -51,6 +52,9 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         flux_kontext,
         flux_fill,
         chroma,
+        flux2_klein,
+        flux2_klein_base,
+        flux2_dev,
         pixart_sigma,
         sana,
         sana_sprint,

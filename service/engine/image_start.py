@@ -19,8 +19,6 @@ import numpy as np
 from ..numerics import Trajectory
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from ..images.upload import Mask
     from ..models.model import Array
     from ..numerics import Noise, Table
@@ -34,14 +32,14 @@ class ImageStart:
     Attributes:
         latents: clean latents [c, h, w]; None for pure noise.
         noise: noise [c, h, w], for every level.
-        keep: mask [h, w], True where the latents are kept.
+        keep: share of each latent that is kept, [h, w], 0 to 1.
         extra_channels: further inputs of an inpainting model [channels, h, w]: the mask, 1 where it repaints, and the
             latents of the masked image, in the order of its `MaskLayout`.
     """
 
     latents: Array | None = field(repr=False)
     noise: Array = field(repr=False)
-    keep: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+    keep: Array | None = field(default=None, repr=False)
     extra_channels: Array | None = field(default=None, repr=False)
 
     def trajectory(self, plan: Plan, stream: Noise) -> Trajectory:
@@ -55,7 +53,7 @@ class ImageStart:
         """Restore the kept part after a call, at the new noise level; clean after the last call."""
         if self.keep is not None:
             kept = self._clean if trajectory.done else self._noised(trajectory.table, trajectory.i)
-            np.copyto(trajectory.x, kept, where=self.keep)
+            np.copyto(trajectory.x, self.keep * kept + (1 - self.keep) * trajectory.x)
 
     def _noised(self, table: Table, i: int) -> Array:
         return np.float32(table.alphas[i]) * self._clean + np.float32(table.sigmas[i]) * self.noise
@@ -75,3 +73,17 @@ def downscale_mask(mask: Mask, shape: LatentShape, cells: int = 1) -> Mask:
     _, height, width = shape
     fine = mask[:: mask.shape[0] // (height * cells), :: mask.shape[1] // (width * cells)]
     return fine.reshape(height, cells, width, cells).transpose(1, 3, 0, 2).reshape(cells**2, height, width)
+
+
+def kept_share(mask: Mask, shape: LatentShape, *, smooth: bool) -> Array:
+    """Return which share of each latent of `shape` [c, h, w] a mask [H, W] keeps: [h, w], 0 or 1.
+
+    With `smooth` it is 0 to 1: the four pixels in the middle of a latent decide, as in FLUX.2's pipeline.
+    """
+    if not smooth:
+        return np.asarray(~downscale_mask(mask, shape)[0], np.float32)
+    _, height, width = shape
+    down, across = mask.shape[0] // height, mask.shape[1] // width
+    rows, columns = slice(down // 2 - 1, down // 2 + 1), slice(across // 2 - 1, across // 2 + 1)
+    middle = mask.reshape(height, down, width, across)[:, rows, :, columns]
+    return np.asarray(1 - middle.mean(axis=(1, 3), dtype=np.float32), np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import GenerationFailed, OutOfMemory, TintypeError
 from ..models.model import ControlInput
 from ..numerics import guide
-from .image_start import ImageStart, downscale_mask
+from .image_start import ImageStart, downscale_mask, kept_share
 from .task import PROMPTS_PER_UNIT, Phase
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
         return [ImageStart(own, noise) for own, noise in zip(latents, noises, strict=True)]
     if not layout:
         _skip_posterior_noise(model, rows)  # for the masked image
-        keep = ~downscale_mask(plan.source.repaint, plan.shape)[0]
+        keep = kept_share(plan.source.repaint, plan.shape, smooth=model.spec.smooth_mask)
         return [ImageStart(own, noise, keep) for own, noise in zip(latents, noises, strict=True)]
     masked = _encode_pixels(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
     mask = downscale_mask(plan.source.repaint, plan.shape, layout.cells).astype(np.float32)

@@ -143,6 +143,7 @@ class Family:
     `references`: how it takes images to edit; None if it takes none.
     `mask`: how models that only inpaint take their masks; None if there are none. `strength` is the default.
     `draws_posterior`: latents of the image to start from are drawn from the VAE's distribution; otherwise its mode.
+    `smooth_mask`: a mask is averaged in the middle of each latent; otherwise its upper left pixel decides.
     `shift_by_steps`: a flow's levels are shifted by the number of steps too, as FLUX.2's.
     """
 
@@ -166,6 +167,7 @@ class Family:
     mask: MaskLayout | None = None
     strength: float = STRENGTH
     shift_by_steps: bool = False
+    smooth_mask: bool = False
     distilled: Distilled | None = None
     even_levels: bool = False
     zero_negative: bool = False

@@ -125,6 +125,7 @@ class ModelSpec:
     - `inpaints`: the denoiser requires a mask and a masked image with its latents, as `mask_layout` says.
     - `patch`: width of a token of the denoiser, in latents.
     - `even_levels`: the noise levels of a flow are evenly spaced, 1 to 1/steps.
+    - `smooth_mask`: a mask is averaged in the middle of each latent.
     - `draws_posterior`: the image encoder gives a distribution, and latents are drawn from it.
     - `respaced`: from an image, all steps are taken below the strength, on the remaining distilled levels.
     - `references`: how it takes images to edit; None if it takes none.
@@ -156,6 +157,7 @@ class ModelSpec:
     patch: int = 1
     even_levels: bool = False
     respaced: bool = False
+    smooth_mask: bool = False
     draws_posterior: bool = True
     weights_bytes: int = 0
     precision: str = ""

@@ -153,6 +153,7 @@ class ConfigFiles:
             "patch": self.patch(family),
             "even_levels": family.even_levels,
             "respaced": family.respaced,
+            "smooth_mask": family.smooth_mask,
             "draws_posterior": self.draws_posterior(family),
         }
 
@@ -220,6 +221,14 @@ def _blocks(value: Any) -> int:
     return len(value)
 
 
+def _patch_side(value: Any) -> int:
+    """Return the side of a square patch, which autoencoders give as height and width."""
+    height, width = value if isinstance(value, list) and len(value) == 2 else (value, value)
+    if height != width:
+        raise ModelFileError(f"must have equal sides, not {value!r}")
+    return count(height)
+
+
 def _numbers(value: Any) -> tuple[float, ...]:
     if not isinstance(value, list) or not all(isinstance(each, int | float) for each in value):
         raise ModelFileError(f"must be a list of numbers, not {value!r}")
@@ -236,7 +245,7 @@ CONFIG_FIELDS: dict[str, Callable[[Any], Any]] = {
     "sample_size": count,
     "in_channels": count,
     "down_block_types": _blocks,
-    "patch_size": count,
+    "patch_size": _patch_side,
     "time_cond_proj_dim": count,
     "guidance_embeds": flag,
     "timestep_scale": number,

@@ -39,6 +39,8 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "flux_kontext": _SHIFTED_BY_SIZE,
     "flux_fill": _SHIFTED_BY_SIZE,
     "chroma": {**_FLOW, "shift": 1.0},
+    "flux2_klein": _SHIFTED_BY_SIZE,
+    "flux2": _SHIFTED_BY_SIZE,
     "pixart_sigma": {
         **_DIFFUSION,
         "_class_name": "DPMSolverMultistepScheduler",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.engine.exact import DIFFUSION, Bench, ExactModel, spec
 from tintype.service.engine.events import Completed, Failed, Finished, Preview, Progress
-from tintype.service.engine.image_start import downscale_mask
+from tintype.service.engine.image_start import downscale_mask, kept_share
 from tintype.service.errors import Cancelled, GenerationFailed
 from tintype.service.images.upload import Source
 from tintype.service.job import Previews
@@ -266,3 +266,13 @@ def test_a_mask_may_have_a_channel_for_each_cell_of_a_latent() -> None:
     assert each.shape == (64, 2, 3)
     assert np.argwhere(each).tolist() == [[0, 1, 2], [4 * 8 + 4, 0, 1], [7 * 8 + 6, 0, 0]]
     assert np.argwhere(downscale_mask(mask, (4, 2, 3), 2)).tolist() == [[0, 1, 2], [3, 0, 1]]
+
+
+def test_a_smooth_mask_keeps_a_share_of_each_latent() -> None:
+    """The four pixels in the middle of a latent decide; without, the upper left one."""
+    mask = np.zeros((16, 32), bool)
+    mask[:, 8:] = mask[0, 0] = True
+    mask[8:, 16:] = False
+    assert kept_share(mask, (4, 1, 2), smooth=True).tolist() == [[0.5, 0.5]]
+    assert kept_share(mask, (4, 1, 2), smooth=False).tolist() == [[0, 0]]
+    assert kept_share(mask, (4, 2, 4), smooth=True).tolist() == [[1, 0, 0, 0], [1, 0, 1, 1]]

@@ -83,8 +83,8 @@ def vae_state(vae: Any) -> State:
     inside = inside if hasattr(vae, "bn") else {}
     for name, tensor in vae.state_dict().items():
         first, dot, rest = name.partition(".")
-        name = f"{inside.get(first, first)}{dot}{rest}"
-        new = re.sub(r"down_blocks\.(\d+)\.resnets\.(\d+)", r"down.\1.block.\2", name)
+        new = f"{inside.get(first, first)}{dot}{rest}"
+        new = re.sub(r"down_blocks\.(\d+)\.resnets\.(\d+)", r"down.\1.block.\2", new)
         new = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", new)
         new = re.sub(r"up_blocks\.(\d+)\.resnets\.(\d+)", lambda m: f"up.{last - int(m[1])}.block.{m[2]}", new)
         new = re.sub(r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"up.{last - int(m[1])}.upsample", new)

@@ -1,0 +1,37 @@
+"""Language models of random pipelines that encode prompts: narrow, but as deep as the layers that pipelines read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import transformers
+
+from .parts import WIDTH
+
+
+def qwen3_text_encoder(tokens: int, *, layers: int = 28) -> transformers.Qwen3ForCausalLM:
+    """Qwen3 with two queries per key; FLUX.2 klein reads the layers 9, 18 and 27."""
+    return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**_narrow(tokens, layers))).eval()
+
+
+def mistral3_text_encoder(tokens: int, *, layers: int = 31) -> transformers.Mistral3ForConditionalGeneration:
+    """Mistral 3 with an image encoder that no pipeline calls; FLUX.2 dev reads the layers 10, 20 and 30."""
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.Mistral3Config(
+        text_config=transformers.MistralConfig(**_narrow(tokens, layers), sliding_window=None),
+        vision_config=transformers.PixtralVisionConfig(**vision, image_size=64, patch_size=16),
+    )
+    return transformers.Mistral3ForConditionalGeneration(config).eval()
+
+
+def _narrow(tokens: int, layers: int) -> dict[str, Any]:
+    return {
+        "vocab_size": tokens,
+        "hidden_size": WIDTH,
+        "intermediate_size": 48,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 2048,
+    }
