@@ -35,7 +35,7 @@ test: .venv/stamp $(if $(shell command -v npm),$(NODE)/node_modules/stamp) ## Ru
 test-fast: .venv/stamp ## Run only the tests that start no model, browser or other program (a few minutes)
 	HYPOTHESIS_PROFILE=fast $(BIN)/python $(PYTEST) -m "not torch and not slow" $(ARGS)
 
-test-export: .venv-export/stamp ## Run the tests that compare with torch and diffusers (installs them)
+test-export: .venv-export/stamp .venv-peers/stamp ## Run the tests that compare with torch and diffusers (installs them)
 	$(EXPORT_BIN)/python $(PYTEST) -m torch $(ARGS)
 
 test-gpu: .venv-gpu/stamp ## Run GPU tests and benchmarks on an NVIDIA GPU (installs CUDA and TensorRT); ARGS: models
@@ -92,7 +92,7 @@ training: .venv-export/stamp ## Render, train, pack, verify and score the built-
 demo: training # the target's former name
 
 clean: ## Remove environments and build outputs
-	rm -rf .venv .venv-export .venv-gpu .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-export .venv-peers .venv-gpu .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
 
 # Only what serving needs; the first `make test` adds the development tools.
 .venv/served: pyproject.toml
@@ -103,11 +103,17 @@ clean: ## Remove environments and build outputs
 	@.ci/venv .venv --editable '.[dev]'
 	@touch $@ .venv/served
 
-# The exact versions that the comparison was made with; all of them have wheels for Python 3.11. diffusers' LMS sampler
-# and beta schedules need scipy.
+# The exact versions that the comparison was made with; all of them have wheels for Python 3.11. diffusers loads adapters
+# with peft; its LMS sampler and beta schedules need scipy.
 .venv-export/stamp: pyproject.toml export/constraints.txt
 	@PYTHONS="$${PYTHONS:-python3.11 python3 python3.12 python3.13}" \
-		.ci/venv .venv-export --editable '.[dev,peers]' scipy --constraint export/constraints.txt
+		.ci/venv .venv-export --editable '.[dev,export]' peft scipy --constraint export/constraints.txt
+	@touch $@
+
+# Tests run programs of tests/support/peers in it.
+.venv-peers/stamp: pyproject.toml export/constraints-peers.txt
+	@PYTHONS="$${PYTHONS:-python3.11 python3 python3.12 python3.13}" \
+		.ci/venv .venv-peers --editable '.[peers]' --constraint export/constraints-peers.txt
 	@touch $@
 
 .venv-gpu/stamp: pyproject.toml constraints-gpu.txt

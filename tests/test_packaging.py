@@ -21,7 +21,7 @@ SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 FOLDERS = {package: ROOT / folder for package, folder in SETUPTOOLS["package-dir"].items()}
 
 # Files that are not installed.
-KEPT_OUT = ("export/constraints.txt",)
+KEPT_OUT = ("export/constraints.txt", "export/constraints-peers.txt")
 
 
 def folder_of(package: str) -> Path:
@@ -142,10 +142,21 @@ def test_constraints_for_gpus_fit_the_extras() -> None:
         assert need.specifier.contains(pin.version), f"{need} does not allow {pins[need.name]}"
 
 
+@pytest.mark.parametrize(("extra", "file"), [("export", "constraints.txt"), ("peers", "constraints-peers.txt")])
+def test_constraints_of_exporters_fit_the_extras(extra: str, file: str) -> None:
+    """The constraints pin every requirement of the extra, exactly and to an allowed version."""
+    lines = (ROOT / "export" / file).read_text("utf-8").splitlines()
+    pins = {need.name: need for need in map(Requirement, (line for line in lines if line[0] != "#"))}
+    for need in needs(GROUPS[extra], "linux", "x86_64"):
+        (pin,) = pins[need.name].specifier
+        assert pin.operator == "=="
+        assert need.specifier.contains(pin.version), f"{need} does not allow {pins[need.name]}"
+
+
 def test_extras() -> None:
     """The extras have these names."""
     extras = metadata("tintype").get_all("Provides-Extra") or ()
-    assert {"cuda", "tensorrt", "export", "s3", "cluster", "dev"} <= set(extras)
+    assert {"cuda", "tensorrt", "export", "peers", "s3", "cluster", "dev"} <= set(extras)
 
 
 def test_the_command_is_installed() -> None:

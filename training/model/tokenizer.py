@@ -75,17 +75,10 @@ def _write(folder: Path, vocabulary: list[str], merges: list[Pair]) -> CLIPToken
     vocab, rules = folder / "vocab.json", folder / "merges.txt"
     vocab.write_text(json.dumps({token: place for place, token in enumerate(vocabulary)}, ensure_ascii=False), "utf-8")
     rules.write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), "utf-8")
-    tokenizer = CLIPTokenizer(
-        str(vocab),
-        str(rules),
-        unk_token=END,
-        bos_token=BEGIN,
-        eos_token=END,
-        pad_token=END,
-        model_max_length=MAX_TOKENS,
-    )
-    tokenizer.save_pretrained(folder)
-    return tokenizer
+    controls = {"bos_token": BEGIN, "eos_token": END, "unk_token": END, "pad_token": END}
+    config = {"tokenizer_class": "CLIPTokenizer", **controls, "model_max_length": MAX_TOKENS}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2), "utf-8")
+    return CLIPTokenizer.from_pretrained(folder)
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> list[list[int]]:

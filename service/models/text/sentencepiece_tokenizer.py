@@ -39,10 +39,7 @@ CHATGLM_CONTROLS = (
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """Turns text into ids by a SentencePiece model.
-
-    With `spaced`, a space before an added token is a token of its own, as in the fast T5 class.
-    """
+    """Turns text into ids by a SentencePiece model."""
 
     def __init__(
         self,
@@ -53,10 +50,9 @@ class SentencePieceTokenizer(Tokenizer):
         before: tuple[int, ...] = (),
         after: tuple[int, ...] = (),
         pad: int = 0,
-        spaced: bool = False,
     ) -> None:
         super().__init__(splitter, max_tokens, before=before, after=after, pad=pad)
-        self._model, self._spaced = model, spaced
+        self._model = model
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of a text, without control tokens."""
@@ -65,9 +61,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _text_ids(self, text: str) -> list[int]:
         normalized = isinstance(text, NormalizedText)
-        ids = list(self._model.encode(text.replace(SPACE, " ") if normalized else text))
-        spaced = self._spaced and normalized and text.endswith((SPACE, " "))
-        return [*ids, self._model.piece_to_id(SPACE)] if spaced else ids
+        return list(self._model.encode(text.replace(SPACE, " ") if normalized else text))
 
 
 def read_t5(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = False) -> SentencePieceTokenizer:
@@ -82,7 +76,7 @@ def read_t5(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool 
 
     splitter = _splitter(found, T5_CONTROLS, _T5Normalizer(model) if fast else None, expands=expands)
     after, pad = (_control_id(found, "eos_token", model.eos_id()),), _control_id(found, "pad_token", model.pad_id())
-    return SentencePieceTokenizer(model, max_tokens, splitter, after=after, pad=pad, spaced=fast)
+    return SentencePieceTokenizer(model, max_tokens, splitter, after=after, pad=pad)
 
 
 def read_gemma(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = False) -> SentencePieceTokenizer:

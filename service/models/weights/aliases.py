@@ -25,6 +25,8 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=attentions\.\d)\.to_k\.(weight|bias)$", r".key.\1"),
         (r"(?<=attentions\.\d)\.to_v\.(weight|bias)$", r".value.\1"),
         (r"(?<=attentions\.\d)\.to_out\.0\.(weight|bias)$", r".proj_attn.\1"),
+        # CLIP's text encoder as transformers 5 saves one that it did not read from a file.
+        (r"^text_model\.", ""),
         # Gemma, saved with or without the head that continues a text.
         (r"^(embed_tokens|layers|norm)\.", r"model.\1."),
     )

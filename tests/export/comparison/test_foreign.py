@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import pytest
 from diffusers import DiffusionPipeline
-from optimum.exporters.onnx import main_export
 
 from tests.support.export.diffusers_pipelines import images_of_task
 from tests.support.export.input_images import disc, photo, png
+from tests.support.peers.environment import export_with_optimum
 from tintype.export.image_comparison import LocalService
 from tintype.service.job import Job
 
@@ -42,13 +41,8 @@ FAMILIES: dict[str, tuple[str, int, tuple[int, int]]] = {
 def foreign(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return a function from a family to a folder made by the function behind `optimum-cli export onnx`."""
     root = tmp_path_factory.mktemp("foreign")
-
-    @cache
-    def made(family: str) -> Path:
-        main_export(str(pipelines(family)), root / family, task=FAMILIES[family][0], do_validation=False)
-        return root / family
-
-    return made
+    export_with_optimum((pipelines(family), root / family, task) for family, (task, *_) in FAMILIES.items())
+    return lambda family: root / family
 
 
 def job(family: str) -> Job:

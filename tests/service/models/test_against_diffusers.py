@@ -5,12 +5,12 @@ The pipeline is tiny and has random weights; the tokenizer is that of the built-
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 
+from tests.support.peers.environment import export_with_optimum
 from tintype.service.models import Prompt, Repository
 from tintype.service.models.residency.catalogue import BUILTIN
 
@@ -79,12 +79,12 @@ def pipeline() -> Any:
 
 @pytest.fixture(scope="module")
 def exported(pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    export = pytest.importorskip("optimum.exporters.onnx").main_export
+    from tintype.export.tiny.pipelines import write_as_published  # noqa: PLC0415 - imports torch
+
     source, target = tmp_path_factory.mktemp("torch") / "tiny", tmp_path_factory.mktemp("onnx") / "tiny"
     pipeline.save_pretrained(source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        export(str(source), target, task="text-to-image", do_validation=False)
+    write_as_published(pipeline, source)
+    export_with_optimum([(source, target, "text-to-image")])
     return target
 
 

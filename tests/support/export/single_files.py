@@ -5,18 +5,16 @@ Widths and depths are reduced. Text encoders have CLIP's whole vocabulary, since
 
 from __future__ import annotations
 
-import json
 import lzma
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
 import transformers
 from safetensors.torch import save_file
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from tests.support.models import original_files as files
 from tests.support.models import original_models as models
@@ -31,6 +29,7 @@ from tintype.service.models.templates.archive import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 WIDTH = 64  # of a text encoder: one head
 T5 = {"d_model": 160, "d_ff": 128, "num_layers": 2, "num_heads": 2, "d_kv": 16}
@@ -88,14 +87,17 @@ def _plain_template(config: making.GraphConfig) -> making.MadeTemplate:
 def clip_tokenizer(pad: str = "<|endoftext|>") -> Any:
     """Return transformers' tokenizer of CLIP's merges."""
     merges = lzma.decompress((TOKENIZERS / "clip_merges.txt.xz").read_bytes()).decode("utf-8")
-    letters = list(transformers.convert_slow_tokenizer.bytes_to_unicode().values())
-    pairs = [line.replace(" ", "") for line in merges.splitlines()]
-    tokens = [*letters, *(letter + "</w>" for letter in letters), *pairs, "<|startoftext|>", "<|endoftext|>"]
-    with TemporaryDirectory() as folder:
-        vocabulary, file = Path(folder, "vocab.json"), Path(folder, "merges.txt")
-        vocabulary.write_text(json.dumps({token: number for number, token in enumerate(tokens)}), "utf-8")
-        file.write_text(f"#version: 0.2\n{merges}", "utf-8")
-        return transformers.CLIPTokenizer(str(vocabulary), str(file), model_max_length=77, pad_token=pad)
+    letters = list(bytes_to_unicode().values())
+    pairs = [tuple(line.split(" ")) for line in merges.splitlines()]
+    tokens = [
+        *letters,
+        *(letter + "</w>" for letter in letters),
+        *map("".join, pairs),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    return transformers.CLIPTokenizer(vocabulary, pairs, model_max_length=77, pad_token=pad)
 
 
 def _clip(name: str, projected: int = 0) -> Any:

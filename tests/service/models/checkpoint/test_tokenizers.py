@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.models.odd import odd_strings
+from tests.support.peers.environment import token_ids
 from tintype.service.models.checkpoint.elsewhere import TOKENIZERS
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer
@@ -30,10 +31,10 @@ def test_known_ids(name: str, pad: int) -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize(("name", "pad"), [("clip", "<|endoftext|>"), ("clip_zero_padded", "!")])
 def test_odd_strings(name: str, pad: str, tmp_path: Path) -> None:
-    """The ids are those of transformers' tokenizer of the same merges, for difficult strings too."""
-    transformers = pytest.importorskip("transformers")
+    """The ids are those of transformers' slow tokenizer of the same merges, for difficult strings too."""
+    convert_slow_tokenizer = pytest.importorskip("transformers.convert_slow_tokenizer")
     merges = lzma.decompress((TOKENIZERS / "clip_merges.txt.xz").read_bytes()).decode()
-    letters = list(transformers.convert_slow_tokenizer.bytes_to_unicode().values())
+    letters = list(convert_slow_tokenizer.bytes_to_unicode().values())
     tokens = [
         *letters,
         *(letter + "</w>" for letter in letters),
@@ -42,10 +43,10 @@ def test_odd_strings(name: str, pad: str, tmp_path: Path) -> None:
     vocabulary = {token: number for number, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
     (tmp_path / "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
     (tmp_path / "merges.txt").write_text("#version: 0.2\n" + merges, "utf-8")
-    slow = transformers.CLIPTokenizer(tmp_path / "vocab.json", tmp_path / "merges.txt", pad_token=pad)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"pad_token": pad}), "utf-8")
     own = ClipTokenizer.from_folder(TOKENIZERS / name)
     texts = [text for text in odd_strings(400) if "<|" not in text]
-    theirs = slow(texts, padding="max_length", truncation=True, max_length=77).input_ids
+    theirs = token_ids("CLIPTokenizer", tmp_path, texts, padding="max_length", truncation=True, max_length=77)
     assert [own(text).ids for text in texts] == [tuple(ids) for ids in theirs]
 
 

@@ -7,11 +7,12 @@ import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.models.odd import odd_strings, repeatable
+from tests.support.peers.environment import token_ids
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer, clean, join_pairs, split_words
 
@@ -156,21 +157,16 @@ def test_damaged_folders_are_named(
     assert str(caught.value).startswith(tmp_path.name)
 
 
-def reference(folder: Path) -> Any:
-    """Return the slow tokenizer, with typed control tokens as text."""
-    regex, transformers = pytest.importorskip("regex"), pytest.importorskip("transformers")
-    slow = transformers.CLIPTokenizer.from_pretrained(folder)
-    slow.pat = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
-    return slow
+# The words of the slow class, without its control tokens: typed control tokens are text.
+PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 @pytest.mark.torch
 def test_odd_strings_equal_the_reference(tokenizer: ClipTokenizer, tokenizer_folder: Path) -> None:
-    """None of 2,000 difficult strings gives other ids than transformers' tokenizer."""
-    slow = reference(tokenizer_folder)
-    assert slow.fix_text is not None, "the reference needs ftfy"
-    for text in odd_strings(2000):
-        ids = slow(text, split_special_tokens=True).input_ids
+    """None of 2,000 difficult strings gives other ids than the slow tokenizer of transformers 4."""
+    texts = odd_strings(2000)
+    options = {"pattern": PATTERN, "split_special_tokens": True}
+    for text, ids in zip(texts, token_ids("CLIPTokenizer", tokenizer_folder, texts, **options), strict=True):
         assert [BOS, *tokenizer.ids(text), EOS] == ids, ascii(text)
         assert tokenizer(text).ids == (*ids[: min(15, len(ids) - 1)], *[EOS] * max(1, 17 - len(ids))), ascii(text)
 
@@ -181,18 +177,17 @@ def test_typed_padding_tokens_equal_the_reference(tokenizer_folder: Path, tmp_pa
     for file in tokenizer_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 16, "pad_token": "!"}))
-    tokenizer, slow = ClipTokenizer.from_folder(tmp_path), reference(tmp_path)
-    for text in odd_strings(500):
-        if "<|" not in text:
-            expected = slow(text, padding="max_length", truncation=True, max_length=16).input_ids
-            assert list(tokenizer(text).ids) == expected, ascii(text)
+    tokenizer, texts = ClipTokenizer.from_folder(tmp_path), [text for text in odd_strings(500) if "<|" not in text]
+    options = {"pattern": PATTERN, "padding": "max_length", "truncation": True, "max_length": 16}
+    expected = token_ids("CLIPTokenizer", tmp_path, texts, **options)
+    assert [list(tokenizer(text).ids) for text in texts] == expected
 
 
 @pytest.mark.torch
 def test_every_character_splits_as_in_the_reference() -> None:
     """All assigned characters, alone and between others, are in the reference's classes."""
     regex = pytest.importorskip("regex")
-    pattern = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
+    pattern = regex.compile(PATTERN, regex.IGNORECASE)
     points = [chr(i) for i in range(0x110000) if unicodedata.category(chr(i)) not in ("Cn", "Cs")]
     for at in range(0, len(points), 64):
         some = points[at : at + 64]
