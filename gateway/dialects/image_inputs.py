@@ -61,7 +61,7 @@ class Control(msgspec.Struct, kw_only=True):
         Meta(description="Fraction of the steps after which it ends", extra_json_schema={"default": 1}),
     ] = None
     mode: Annotated[
-        Annotated[int, Meta(ge=0, le=100)] | None,
+        Annotated[int, Meta(ge=0, le=63)] | None,
         Meta(description="Number of the kind, for a ControlNet with several", extra_json_schema={"default": 0}),
     ] = None
 

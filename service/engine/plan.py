@@ -85,6 +85,7 @@ class Plan:
     references: tuple[Reference, ...] = ()
     guidance_rule: GuidanceRule = PLAIN
     clip_skip: int = 0
+    clip_layer: int = 1
     sees_references: bool = False
     controls: tuple[Control, ...] = ()
     hints: tuple[Levels, ...] = ()
@@ -186,6 +187,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         references=job.edited,
         sees_references=bool(spec.references and spec.references.seen),
         clip_skip=job.clip_skip or 0,
+        clip_layer=spec.clip_layer,
         controls=job.controls,
         hints=job.hints,
         image_prompts=job.resembled,

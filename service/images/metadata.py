@@ -13,8 +13,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image, PngImagePlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PNG_KEY = "parameters"
 EXIF_IFD = 0x8769
@@ -48,9 +52,37 @@ SAMPLER_LABELS = {
 }
 
 
+class NamedImage(Protocol):
+    """An image with the name of an IP-Adapter, and its weight."""
+
+    @property
+    def name(self) -> str:
+        """The name of the IP-Adapter."""
+
+    @property
+    def weight(self) -> float:
+        """The factor of its influence."""
+
+
+class NamedControl(NamedImage, Protocol):
+    """A ControlNet, its weight, and the shares of the steps between which it applies."""
+
+    @property
+    def start(self) -> float:
+        """The share of the steps after which it begins."""
+
+    @property
+    def end(self) -> float:
+        """The share of the steps after which it ends."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """The parameters of one image; `width` and `height` are its native size in pixels. Empty ones are omitted."""
+    """The parameters of one image; `width` and `height` are its native size in pixels. Empty ones are omitted.
+
+    `clip_skip` is the number of CLIP's last layers that are left out beyond those before `clip_layer`, which the model
+    uses itself; both count from the end, layers from 1. `references` are images that were edited.
+    """
 
     prompt: str
     negative_prompt: str = ""
@@ -64,6 +96,11 @@ class Parameters:
     height: int
     model: str = ""
     strength: float | None = None
+    clip_skip: int = 0
+    clip_layer: int = 1
+    references: Sequence[object] = ()
+    controls: Sequence[NamedControl] = ()
+    image_prompts: Sequence[NamedImage] = ()
 
     def __str__(self) -> str:
         """Return the text of the file's metadata."""
@@ -83,8 +120,21 @@ class Parameters:
             "Size": f"{self.width}x{self.height}",
             "Model": self.model,
             "Denoising strength": "" if self.strength is None else f"{self.strength:g}",
+            "Clip skip": str(self.clip_layer + self.clip_skip) if self.clip_skip else "",
+            "References": str(len(self.references) or ""),
+            **self._units(),
             "Version": "tintype",
         }
+
+    def _units(self) -> dict[str, str]:
+        """Return controls and image prompts as the web UI's ControlNet extension writes them."""
+        controls = [
+            f"Module: none, Model: {one.name}, Weight: {one.weight:g}, Guidance Start: {one.start:g}, "
+            f"Guidance End: {one.end:g}"
+            for one in self.controls
+        ]
+        prompts = [f"Module: ip-adapter-auto, Model: {one.name}, Weight: {one.weight:g}" for one in self.image_prompts]
+        return {f"ControlNet {index}": text for index, text in enumerate([*controls, *prompts])}
 
 
 def png_text(parameters: Parameters) -> PngImagePlugin.PngInfo:

@@ -175,6 +175,11 @@ class Family:
     capabilities: frozenset[str] = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING})
 
     @property
+    def clip_layer(self) -> int:
+        """Return the layer of CLIP that it uses, counted from the end, beginning with 1."""
+        return 2 if any(encoder.embeds == PENULTIMATE for encoder in self.text_encoders) else 1
+
+    @property
     def max_tokens(self) -> int:
         """Return the length of its longest prompt in tokens."""
         return max(encoder.max_tokens for encoder in self.text_encoders)

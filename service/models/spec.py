@@ -130,6 +130,7 @@ class ModelSpec:
     - `respaced`: from an image, all steps are taken below the strength, on the remaining distilled levels.
     - `references`: how it takes images to edit; None if it takes none.
     - `controls`, `image_adapters`: the ControlNets and IP-Adapters in its folder.
+    - `clip_layer`: the layer of CLIP that it uses, counted from the end, beginning with 1.
     - `loras`, `embeddings`: the adapters and embeddings in its folder; `pickled`: embedding files that are not read.
     - `provider`: short name of the onnxruntime provider; empty, like its options, until the model is loaded.
 
@@ -152,6 +153,7 @@ class ModelSpec:
     references: ReferenceRule | None = None
     controls: tuple[str, ...] = ()
     image_adapters: tuple[str, ...] = ()
+    clip_layer: int = 1
     inpaints: bool = False
     mask_layout: MaskLayout = MaskLayout()
     patch: int = 1

@@ -14,6 +14,7 @@ from PIL import Image
 from tintype.service.images.encode import Output, encode
 from tintype.service.images.metadata import Parameters
 from tintype.service.images.pixels import resample, to_image
+from tintype.service.job import Control, ImageFile
 from tintype.v1.limits import MIME_TYPES
 
 PARAMETERS = Parameters(
@@ -179,6 +180,23 @@ def test_metadata_without_a_prompt() -> None:
     """Metadata of an image without a prompt has only the line of settings, as in the web UI."""
     parameters = Parameters(prompt="", steps=1, guidance_scale=1, seed=0, width=8, height=8)
     assert str(parameters) == "Steps: 1, CFG scale: 1, Seed: 0, Size: 8x8, Version: tintype"
+
+
+def test_metadata_names_controls_and_references() -> None:
+    """Metadata name what controls an image, as the web UI and its ControlNet extension do, and count references."""
+    control = Control(name="canny, fine", image=b"", weight=0.5, start=0.25)
+    parameters = replace(
+        PARAMETERS,
+        clip_skip=1,
+        clip_layer=2,
+        references=(b"", b""),
+        controls=(control,),
+        image_prompts=(ImageFile(name="ip-adapter", image=b""),),
+    )
+    found = read(str(parameters))
+    unit = "Module: none, Model: canny, fine, Weight: 0.5, Guidance Start: 0.25, Guidance End: 1"
+    assert (found["Clip skip"], found["References"], found["ControlNet 0"]) == ("3", "2", unit)
+    assert found["ControlNet 1"] == "Module: ip-adapter-auto, Model: ip-adapter, Weight: 1"
 
 
 @pytest.mark.parametrize("mime_type", MIME_TYPES)
