@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from diffusers.models.normalization import RMSNorm
@@ -107,21 +107,22 @@ def _attention(
 ) -> torch.Tensor:
     """Compute attention of query, key, value [n, heads, tokens, width] like torch's function, as one operator.
 
-    `attn_mask` is bool, or is added to the scores; it has four axes [n, heads, queries, keys] of full length or 1.
+    `attn_mask` [n, heads or 1, queries or 1, keys] is bool, or is added to the scores. If it depends on queries, its
+    first axis may be 1.
     """
     heads = int(query.shape[1])
     if enable_gqa:
         key, value = (x.repeat_interleave(heads // int(x.shape[1]), 1) for x in (key, value))
     if attn_mask is None:
-        return _Attention.apply(query, key, value, None, None, heads, scale, is_causal)
+        return _Attention.apply(query, key, value, None, None, _Options(heads, scale, causal=is_causal))
     added, seen = _added_mask(attn_mask, query.dtype)
     if int(attn_mask.shape[2]) == 1:
         factor = int(query.shape[-1]) ** -0.5 if scale is None else scale
         columns = (added / (COLUMNS * factor)).clamp(min=_lowest(query.dtype))
-        columns = columns.expand(key.shape[0], heads, -1, -1)
-        result = _Attention.apply(query, key, value, None, columns, heads, factor)
+        repeats = heads // int(columns.shape[1])
+        result = _Attention.apply(query, key, value, None, columns, _Options(heads, factor, repeats))
     else:
-        result = _Attention.apply(query, key, value, added, None, heads, scale)
+        result = _Attention.apply(query, key, value, added, None, _Options(heads, scale))
     return result if seen is None else result * seen
 
 
@@ -147,26 +148,35 @@ def _lowest(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).min / 64
 
 
+class _Options(NamedTuple):
+    """Heads and scale; how many heads share each column; and whether queries see only what is before them."""
+
+    heads: int
+    scale: float | None
+    repeats: int = 1
+    causal: bool = False
+
+
 class _Attention(torch.autograd.Function):
     """Attention, with its nodes in a graph.
 
-    `added` [n or 1, heads or 1, queries, keys] is added to the scores, and so is `columns` [n, heads, 1, keys] times
-    COLUMNS and the scale.
+    `added` [n or 1, heads or 1, queries, keys] is added to the scores, and so is `columns` [n, heads or 1, 1, keys]
+    times COLUMNS and the scale.
     """
 
     @staticmethod
     def forward(_: Any, *values: Any) -> torch.Tensor:
-        query, key, value, added, columns, _heads, scale, *causal = values
-        mask = columns * (COLUMNS * scale) if columns is not None else added
-        return torch_attention(query, key, value, mask, is_causal=any(causal), scale=scale)
+        query, key, value, added, columns, options = values
+        mask = columns * (COLUMNS * options.scale) if columns is not None else added
+        return torch_attention(query, key, value, mask, is_causal=options.causal, scale=options.scale)
 
     @staticmethod
     def symbolic(g: Any, *values: Any) -> Any:
-        query, key, value, added, columns, heads, scale, *causal = values
+        query, key, value, added, columns, (heads, scale, repeats, causal) = values
         masked = not _is_none(columns)
         inputs = [
             _flat(g, query, _with_ones if masked else None),
-            _flat(g, key, partial(_with_columns, columns=columns) if masked else None),
+            _flat(g, key, partial(_with_columns, columns=columns, repeats=repeats) if masked else None),
             _flat(g, value),
         ]
         if not _is_none(added):
@@ -174,7 +184,7 @@ class _Attention(torch.autograd.Function):
             absent.setType(torch._C.OptionalType.ofTensor())  # noqa: SLF001 - torch has no public type
             inputs += [absent, absent, added]
         options = {} if scale is None else {"scale_f": scale}
-        options |= {"unidirectional_i": 1} if any(causal) else {}
+        options |= {"unidirectional_i": 1} if causal else {}
         attended = g.op(f"com.microsoft::{ATTENTION}", *inputs, num_heads_i=heads, **options)
         return _swap_heads(g, g.op("Reshape", attended, _constant(g, 0, 0, heads, -1)))
 
@@ -209,10 +219,10 @@ def _with_ones(g: Any, query: Any) -> Any:
     return g.op("Pad", query, _constant(g, *[0] * 7, COLUMNS), one)
 
 
-def _with_columns(g: Any, key: Any, *, columns: Any) -> Any:
-    """Add columns [n, heads, 1, keys], each COLUMNS times, to a key [n, keys, heads, width]."""
+def _with_columns(g: Any, key: Any, *, columns: Any, repeats: int) -> Any:
+    """Add columns [n, heads or 1, 1, keys], each COLUMNS times, to a key [n, keys, heads, width]."""
     columns = g.op("Transpose", columns, perm_i=[0, 3, 1, 2])
-    return g.op("Concat", key, g.op("Tile", columns, _constant(g, 1, 1, 1, COLUMNS)), axis_i=3)
+    return g.op("Concat", key, g.op("Tile", columns, _constant(g, 1, 1, repeats, COLUMNS)), axis_i=3)
 
 
 def _swap_heads(g: Any, x: Any) -> Any:
