@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 TOKENS = (*ROWS, "packed_height_width")
 REFERENCE = (2, 3)  # rows and columns of tokens of an image to edit in examples
 PLACES = whole_floats(64)
-LARGEST_HALF = 65504.0
 UNSUPPORTED = ("guidance_embeds", "use_additional_t_cond", "use_layer3d_rope")
 
 
@@ -96,18 +95,36 @@ def _traced_call(
     Time is not rounded to the latents' type. A second time, that of images to edit, is an axis of its own: in the
     batch, where diffusers puts it, adapters could not be added, since they have rows of the batch.
     """
+    dtype, last = hidden_states.dtype, module.transformer_blocks[-1]
     is_reference = (img_ids[:, 0] > 0).long() if module.zero_cond_t else None
     moments = [timestep] if is_reference is None else [timestep, timestep * 0]
-    times = _embed_times(module.time_text_embed, moments, hidden_states.dtype)
+    times = _embed_times(module.time_text_embed, moments, dtype)
     rotations = _rotation(module, img_ids), _rotation(module, txt_ids)
     seen = torch.cat([encoder_attention_mask > 0, torch.ones_like(hidden_states[..., 0], dtype=torch.bool)], 1)
     seen = seen[:, None, None]
     image, text = module.img_in(hidden_states), module.txt_in(module.txt_norm(encoder_hidden_states))
     for block in module.transformer_blocks:
-        image, text = _traced_block(block, image, text, times, is_reference, rotations, seen)
+        scales = (HALF_LAST if block is last else HALF) if dtype == torch.float16 else Scales()
+        image, text = _traced_block(block, scales, _wide(image), _wide(text), times, is_reference, rotations, seen)
     out = module.norm_out
-    scale, shift = _parts(out.linear(out.silu(times[:, :1])), 2)
-    return (module.proj_out(_modulate(out.norm(image), shift, scale)),)
+    scale, shift = _parts(_wide(out.linear(out.silu(times[:, :1]))), 2)
+    return (module.proj_out(_cast(_modulate(out.norm(image), shift, scale), dtype)),)
+
+
+class Scales(NamedTuple):
+    """Factors of what a block's layers compute in float16; the results are scaled back in float32.
+
+    Of what attention reads, of what it gives in addition, and of the feed-forward.
+    """
+
+    attention: float = 1.0
+    attended: float = 1.0
+    feed_forward: float = 1.0
+
+
+# The sums over the layers of published weights reach 2e7, and layers give up to 2e6 (Draw Things, "Optimizing Qwen
+# Image for Edge Devices"); float16 holds 65504.
+HALF, HALF_LAST = Scales(1 / 8, 1 / 2, 1 / 32), Scales(1 / 8, 1 / 2, 1 / 512)
 
 
 def _embed_times(embed: Any, moments: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
@@ -129,7 +146,7 @@ def _rotation(module: Any, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 def _rotate(x: torch.Tensor, rotation: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """Rotate pairs of neighbours in x [n, tokens, heads, dim]; a matrix swaps them faster than slices do."""
     cos, sin, turn = rotation
-    return (x.float() * cos + (x @ turn.to(x.dtype)).float() * sin).to(x.dtype)
+    return _cast(_wide(x) * cos + _wide(x @ _cast(turn, x.dtype)) * sin, x.dtype)
 
 
 def _parts(x: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
@@ -143,51 +160,105 @@ def _modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torc
 
 def _traced_block(
     block: Any,
+    scales: Scales,
     image: torch.Tensor,
     text: torch.Tensor,
     times: torch.Tensor,
     is_reference: torch.Tensor | None,
     rotations: tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]],
-    mask: torch.Tensor,
+    seen: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the tokens of images and text [n, tokens, dim] after a block; each image token has one of two times."""
     own = block.img_mod(times) if is_reference is None else block.img_mod(times)[:, is_reference]
-    shift, scale, gate, shift_2, scale_2, gate_2 = _parts(own, 6)
-    text_shift, text_scale, text_gate, text_shift_2, text_scale_2, text_gate_2 = _parts(block.txt_mod(times[:, :1]), 6)
+    shift, scale, gate, shift_2, scale_2, gate_2 = _parts(_wide(own), 6)
+    other = block.txt_mod(times[:, :1])
+    text_shift, text_scale, text_gate, text_shift_2, text_scale_2, text_gate_2 = _parts(_wide(other), 6)
     attended, text_attended = _attend_jointly(
         block.attn,
-        _modulate(block.img_norm1(image), shift, scale),
-        _modulate(block.txt_norm1(text), text_shift, text_scale),
+        scales,
+        _cast(_scaled(_modulate(block.img_norm1(image), shift, scale), scales.attention), times.dtype),
+        _cast(_scaled(_modulate(block.txt_norm1(text), text_shift, text_scale), scales.attention), times.dtype),
         rotations,
-        mask,
+        seen,
     )
     image, text = image + gate * attended, text + text_gate * text_attended
-    image = image + gate_2 * block.img_mlp(_modulate(block.img_norm2(image), shift_2, scale_2))
-    text = text + text_gate_2 * block.txt_mlp(_modulate(block.txt_norm2(text), text_shift_2, text_scale_2))
-    if image.dtype == torch.float16:
-        image, text = image.clip(-LARGEST_HALF, LARGEST_HALF), text.clip(-LARGEST_HALF, LARGEST_HALF)
+    modulated = _modulate(block.img_norm2(image), shift_2, scale_2)
+    image = image + gate_2 * _feed_forward(block.img_mlp, modulated, scales.feed_forward, times.dtype)
+    modulated = _modulate(block.txt_norm2(text), text_shift_2, text_scale_2)
+    text = text + text_gate_2 * _feed_forward(block.txt_mlp, modulated, scales.feed_forward, times.dtype)
     return image, text
+
+
+def _cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Convert to another type; the tracer writes a node even where the type is the same."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
+def _wide(x: torch.Tensor) -> torch.Tensor:
+    return _cast(x, torch.float32)
+
+
+def _scaled(x: torch.Tensor, factor: float) -> torch.Tensor:
+    return x if factor == 1 else x * factor
+
+
+def _linear(layer: Any, x: torch.Tensor, scale: float) -> torch.Tensor:
+    """Call a linear layer on inputs that are scaled, and scale its bias; adapters see a call of the layer."""
+    if scale == 1:
+        return layer(x)  # type: ignore[no-any-return]
+    layer.forward = lambda x: functional.linear(x, layer.weight, layer.bias * scale)
+    try:
+        return layer(x)  # type: ignore[no-any-return]
+    finally:
+        del layer.forward
+
+
+def _feed_forward(mlp: Any, x: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:
+    """Return the feed-forward of x in float32; its two products are computed in another type, scaled."""
+    first, _, second = mlp.net
+    inner = _wide(_linear(first.proj, _cast(_scaled(x, scale), dtype), scale))
+    active = first.gelu(_scaled(inner, 1 / scale))
+    return _scaled(_wide(_linear(second, _cast(_scaled(active, scale), dtype), scale)), 1 / scale)
+
+
+def _normalise(norm: Any, x: torch.Tensor, scale: float) -> torch.Tensor:
+    """Call an RMS norm on numbers that are scaled."""
+    eps = norm.eps
+    norm.eps = eps * scale**2
+    try:
+        return norm(x)  # type: ignore[no-any-return]
+    finally:
+        norm.eps = eps
 
 
 def _attend_jointly(
     attention: Any,
+    scales: Scales,
     image: torch.Tensor,
     text: torch.Tensor,
     rotations: tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]],
-    mask: torch.Tensor,
+    seen: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute attention over the tokens of text, then of images; text that the mask leaves out is not seen."""
+    """Compute attention over the tokens of text, then of images; text that is not `seen` is left out."""
 
-    def heads(x: torch.Tensor) -> torch.Tensor:
-        return split_heads(x, attention.heads)
+    def project(layer: Any, x: torch.Tensor) -> torch.Tensor:
+        return split_heads(_linear(layer, x, scales.attention), attention.heads)
 
-    query = _rotate(attention.norm_q(heads(attention.to_q(image))), rotations[0])
-    key = _rotate(attention.norm_k(heads(attention.to_k(image))), rotations[0])
-    text_query = _rotate(attention.norm_added_q(heads(attention.add_q_proj(text))), rotations[1])
-    text_key = _rotate(attention.norm_added_k(heads(attention.add_k_proj(text))), rotations[1])
-    values = heads(attention.add_v_proj(text)), heads(attention.to_v(image))
-    pairs = (text_query, query), (text_key, key), values
-    joint = [torch.cat(pair, 1).transpose(1, 2) for pair in pairs]
-    attended = functional.scaled_dot_product_attention(*joint, attn_mask=mask).transpose(1, 2).flatten(2)
-    tokens = text.shape[1]
-    return attention.to_out[0](attended[:, tokens:]), attention.to_add_out(attended[:, :tokens])
+    def turned(layer: Any, norm: Any, x: torch.Tensor, rotation: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return _rotate(_normalise(norm, project(layer, x), scales.attention), rotation)
+
+    own, other = rotations
+    text_query = turned(attention.add_q_proj, attention.norm_added_q, text, other)
+    text_key = turned(attention.add_k_proj, attention.norm_added_k, text, other)
+    query, key = (
+        turned(attention.to_q, attention.norm_q, image, own),
+        turned(attention.to_k, attention.norm_k, image, own),
+    )
+    values = project(attention.add_v_proj, text), project(attention.to_v, image)
+    joint = [torch.cat(pair, 1).transpose(1, 2) for pair in ((text_query, query), (text_key, key), values)]
+    attended = functional.scaled_dot_product_attention(*joint, attn_mask=seen)
+    tokens = _scaled(attended.transpose(1, 2).flatten(2), scales.attended)
+    scale, words = scales.attention * scales.attended, text.shape[1]
+    pairs = (attention.to_out[0], tokens[:, words:]), (attention.to_add_out, tokens[:, :words])
+    image_out, text_out = (_scaled(_wide(_linear(layer, x, scale)), 1 / scale) for layer, x in pairs)
+    return image_out, text_out
