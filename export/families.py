@@ -29,7 +29,7 @@ class Family:
     - `lacks` is a part whose absence identifies this family among those with the same classes.
     - `classes` maps a part's class to another row of `components.registry`.
     - `call` holds further arguments of diffusers' pipeline, with which it generates the requested size; `area` is the
-      name of the one that takes the number of pixels.
+      name of the one that takes the number of pixels, `guidance` that of the guidance scale if not `guidance_scale`.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Family:
     classes: Mapping[str, str] = field(default_factory=dict)
     call: Mapping[str, Any] = field(default_factory=dict)
     area: str = ""
+    guidance: str = ""
 
     @property
     def served(self) -> ServedFamily:
@@ -51,9 +52,10 @@ class Family:
         """The classes that model_index.json may name."""
         return (*self.also, *self.served.pipelines)
 
-    def call_for(self, width: int, height: int) -> dict[str, Any]:
+    def call_for(self, width: int, height: int, guidance_scale: float = 1.0) -> dict[str, Any]:
         """Return the further arguments of diffusers' pipeline for an image of this size in pixels."""
-        return {**self.call, **({self.area: width * height} if self.area else {})}
+        named = {self.area: width * height, self.guidance: guidance_scale}
+        return {**self.call, **{name: value for name, value in named.items() if name}}
 
     @property
     def denoiser(self) -> str:
@@ -129,6 +131,22 @@ FAMILIES = (
         name="sana",
         parts=("text_encoder", "vae", "transformer"),
         call={"use_resolution_binning": False},
+    ),
+    Family(
+        name="qwen_image",
+        parts=("text_encoder", "vae", "transformer"),
+        call={"negative_prompt": " "},
+        guidance="true_cfg_scale",
+    ),
+    *(
+        Family(
+            name=name,
+            parts=("text_encoder", "vae", "transformer"),
+            classes={"Qwen2_5_VLForConditionalGeneration": "Qwen2_5_VLForConditionalGeneration with vision"},
+            call={"negative_prompt": " "},
+            guidance="true_cfg_scale",
+        )
+        for name in ("qwen_image_edit", "qwen_image_edit_plus")
     ),
 )
 

@@ -103,11 +103,11 @@ def _arguments(job: Job) -> dict[str, Any]:
         "height": job.height,
         "eta": job.eta,
         "negative_prompt": job.negative_prompt or None,
-        "image": _open(job.image),
+        "image": _open(job.image) or _open(*job.references[:1]),
         "mask_image": _open(job.mask),
         "strength": job.strength,
     }
 
 
-def _open(file: bytes) -> Image.Image | None:
+def _open(file: bytes = b"") -> Image.Image | None:
     return Image.open(BytesIO(file)) if file else None

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from .source import Source
 
-# The safety checker does not take part in generation.
-LEFT_OUT = {"safety_checker": None, "requires_safety_checker": False}
+# The safety checker does not take part in generation; the processor of texts with images is replaced (qwen_processor).
+LEFT_OUT = {"safety_checker": None, "requires_safety_checker": False, "processor": None}
 # torch's device for tensors that have shapes but no values.
 META = "meta"
 

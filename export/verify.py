@@ -26,6 +26,7 @@ from .console import quiet
 from .errors import ExportRefusal
 from .graph.session import GraphSession
 from .image_comparison import LocalService, diffusers_images
+from .qwen_processor import complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,19 +173,23 @@ def check_image(
         job = _comparison_job(spec, prompt, mask="mask_image" in signature(pipeline_class.__call__).parameters)
         ours = service.generate(job)
     pipeline = read()
-    call = family.call_for(spec.defaults.width, spec.defaults.height)
+    complete(pipeline)
+    call = family.call_for(spec.defaults.width, spec.defaults.height, GUIDANCE_SCALE)
     theirs = diffusers_images(pipeline, job, **call, max_sequence_length=spec.max_tokens)
     return Check(IMAGE_CHECK, float(np.abs(ours - theirs).max() * 255), limit, "levels of 255")
 
 
 def _comparison_job(spec: ModelSpec, prompt: str, *, mask: bool) -> Job:
-    """Return a job from text if the model supports it; otherwise one from an image, with a mask if `mask`."""
+    """Return a job from text if the model supports it, otherwise an edit, or from an image, with a mask if `mask`."""
     width, height = spec.defaults.width, spec.defaults.height
     job = Job(prompt=prompt, steps=STEPS, seed=0, guidance_scale=GUIDANCE_SCALE, width=width, height=height)
-    if TEXT_TO_IMAGE in spec.capabilities:
+    edits = bool(spec.references and spec.references.required)
+    if TEXT_TO_IMAGE in spec.capabilities and not edits:
         return job
     spots = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
     image = Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
+    if edits:
+        return replace(job, references=(_png(image),))
     half = Image.new("L", (width, height))
     half.paste(255, (width // 4, 0, width, height // 2))
     return replace(job, image=_png(image), mask=_png(half) if mask else b"", strength=STRENGTH)

@@ -26,6 +26,8 @@ ATTENTION = frozenset(
         "FluxAttention",
         "MistralAttention",
         "Qwen3Attention",
+        "Qwen2_5_VLAttention",
+        "Qwen2_5_VLVisionAttention",
         "QwenImageAttentionBlock",
         "T5Attention",
         "UMT5Attention",

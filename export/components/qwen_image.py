@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TOKENS = (*ROWS, "packed_height_width")
 REFERENCE = (2, 3)  # rows and columns of tokens of an image to edit in examples
 PLACES = whole_floats(64)
+HIDDEN = 4096  # what scores of padding are lowered by
 UNSUPPORTED = ("guidance_embeds", "use_additional_t_cond", "use_layer3d_rope")
 
 
@@ -100,12 +101,12 @@ def _traced_call(
     moments = [timestep] if is_reference is None else [timestep, timestep * 0]
     times = _embed_times(module.time_text_embed, moments, dtype)
     rotations = _rotation(module, img_ids), _rotation(module, txt_ids)
-    seen = torch.cat([encoder_attention_mask > 0, torch.ones_like(hidden_states[..., 0], dtype=torch.bool)], 1)
-    seen = seen[:, None, None]
+    mask = torch.cat([(encoder_attention_mask - 1) * HIDDEN, torch.zeros_like(hidden_states[..., 0]).long()], 1)
+    mask = mask[:, None, None].to(dtype)
     image, text = module.img_in(hidden_states), module.txt_in(module.txt_norm(encoder_hidden_states))
     for block in module.transformer_blocks:
         scales = (HALF_LAST if block is last else HALF) if dtype == torch.float16 else Scales()
-        image, text = _traced_block(block, scales, _wide(image), _wide(text), times, is_reference, rotations, seen)
+        image, text = _traced_block(block, scales, _wide(image), _wide(text), times, is_reference, rotations, mask)
     out = module.norm_out
     scale, shift = _parts(_wide(out.linear(out.silu(times[:, :1]))), 2)
     return (module.proj_out(_cast(_modulate(out.norm(image), shift, scale), dtype)),)
@@ -166,7 +167,7 @@ def _traced_block(
     times: torch.Tensor,
     is_reference: torch.Tensor | None,
     rotations: tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]],
-    seen: torch.Tensor,
+    mask: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the tokens of images and text [n, tokens, dim] after a block; each image token has one of two times."""
     own = block.img_mod(times) if is_reference is None else block.img_mod(times)[:, is_reference]
@@ -179,7 +180,7 @@ def _traced_block(
         _cast(_scaled(_modulate(block.img_norm1(image), shift, scale), scales.attention), times.dtype),
         _cast(_scaled(_modulate(block.txt_norm1(text), text_shift, text_scale), scales.attention), times.dtype),
         rotations,
-        seen,
+        mask,
     )
     image, text = image + gate * attended, text + text_gate * text_attended
     modulated = _modulate(block.img_norm2(image), shift_2, scale_2)
@@ -237,9 +238,9 @@ def _attend_jointly(
     image: torch.Tensor,
     text: torch.Tensor,
     rotations: tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]],
-    seen: torch.Tensor,
+    mask: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute attention over the tokens of text, then of images; text that is not `seen` is left out."""
+    """Compute attention over the tokens of text, then of images; the mask is added to the scores."""
 
     def project(layer: Any, x: torch.Tensor) -> torch.Tensor:
         return split_heads(_linear(layer, x, scales.attention), attention.heads)
@@ -256,7 +257,7 @@ def _attend_jointly(
     )
     values = project(attention.add_v_proj, text), project(attention.to_v, image)
     joint = [torch.cat(pair, 1).transpose(1, 2) for pair in ((text_query, query), (text_key, key), values)]
-    attended = functional.scaled_dot_product_attention(*joint, attn_mask=seen)
+    attended = functional.scaled_dot_product_attention(*joint, attn_mask=mask)
     tokens = _scaled(attended.transpose(1, 2).flatten(2), scales.attended)
     scale, words = scales.attention * scales.attended, text.shape[1]
     pairs = (attention.to_out[0], tokens[:, words:]), (attention.to_add_out, tokens[:, :words])

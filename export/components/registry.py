@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportRefusal
-from . import autoencoders, chroma, denoisers, flux2, qwen_image, qwen_vae, text_encoders, z_image
+from . import autoencoders, chroma, denoisers, flux2, qwen_image, qwen_language, qwen_vae, text_encoders, z_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,8 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "AutoencoderKLFlux2": flux2.autoencoder,
     "AutoencoderDC": autoencoders.dc,
     "AutoencoderTiny": autoencoders.tiny,
+    "Qwen2_5_VLForConditionalGeneration": qwen_language.language,
+    "Qwen2_5_VLForConditionalGeneration with vision": qwen_language.language_and_vision,
     "QwenImageTransformer2DModel": qwen_image.transformer,
     "AutoencoderKLQwenImage": qwen_vae.autoencoder,
 }

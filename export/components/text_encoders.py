@@ -47,7 +47,7 @@ def clip(pipeline: Any, folder: str) -> Component:
         call=call,
         inputs={"input_ids": TensorSpec(IDS, integers(config.vocab_size))},
         outputs={name: TensorSpec(axes) for name, axes in shapes.items()},
-        trace_patch=_traceable_masks,
+        trace_patch=traceable_masks,
     )
 
 
@@ -109,12 +109,12 @@ def gemma(pipeline: Any, folder: str) -> Component:
             "attention_mask": TensorSpec(IDS, mask),
         },
         outputs={"last_hidden_state": TensorSpec((*IDS, module.config.hidden_size))},
-        trace_patch=_traceable_masks,
+        trace_patch=traceable_masks,
     )
 
 
 @contextlib.contextmanager
-def _traceable_masks() -> Iterator[None]:
+def traceable_masks() -> Iterator[None]:
     """Make one mask that all layers add to their scores while the context is active.
 
     transformers makes boolean masks, which each layer converts, or leaves the causal mask to each layer.

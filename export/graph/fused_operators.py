@@ -27,6 +27,7 @@ from diffusers.models.normalization import RMSNorm
 from torch.nn import functional
 from torch.onnx import symbolic_helper
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRMSNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from ..errors import VerificationError
@@ -50,6 +51,7 @@ NORMS: dict[type[torch.nn.Module], Callable[[Any], tuple[torch.Tensor | None, fl
     RMSNorm: lambda norm: (norm.weight, norm.eps, norm.bias),
     T5LayerNorm: lambda norm: (norm.weight, norm.variance_epsilon, None),
     Gemma2RMSNorm: lambda norm: (1 + norm.weight, norm.eps, None),
+    Qwen2_5_VLRMSNorm: lambda norm: (norm.weight, norm.variance_epsilon, None),
 }
 
 

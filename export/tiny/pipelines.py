@@ -23,6 +23,7 @@ from . import tokenizers
 from .flux import chroma, flux_dev, flux_fill, flux_kontext, flux_schnell
 from .flux2 import flux2_dev, flux2_klein, flux2_klein_base
 from .parts import enlarge
+from .qwen_image import qwen_image, qwen_image_edit, qwen_image_edit_2511, qwen_image_edit_plus
 from .transformers import pixart_sigma, sana, sana_sprint, sd3, sd35
 from .unets import cosxl, lcm, playground, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
 
@@ -58,6 +59,10 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         pixart_sigma,
         sana,
         sana_sprint,
+        qwen_image,
+        qwen_image_edit,
+        qwen_image_edit_plus,
+        qwen_image_edit_2511,
     )
 }
 

@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import InvalidField
 from ..models.model import Reference
 from ..models.spec import ReferenceFit
+from ..models.text.vision import SIDE
 from .upload import decode
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..models.spec import ReferenceRule, Size
 
 AREA = 1024 * 1024  # pixels
-SEEN_AREA = 384 * 384  # pixels of what Qwen2.5-VL reads
 MULTIPLE = 16  # pixels of a token of FLUX.1 and FLUX.2
 QWEN_MULTIPLE = 32  # pixels
 # The sizes on which FLUX.1 Kontext was trained.
@@ -49,8 +49,15 @@ def make_reference(image: Image.Image, rule: ReferenceRule, field: str = "refere
     """
     check_shape(image, field)
     levels = levels_of(FITS[rule.fit](image))
-    seen = levels_of(stretched(image, qwen_size(image.size, SEEN_AREA))) if rule.seen else None
+    seen = levels_of(_seen(image, rule.seen)) if rule.seen else None
     return _with_digest(levels, seen)
+
+
+def _seen(image: Image.Image, area: int) -> Image.Image:
+    """Return an image as Qwen2.5-VL's processor resizes it: to about `area` pixels, then to whole tokens."""
+    resized = stretched(image, qwen_size(image.size, area))
+    width, height = (round(side / SIDE) * SIDE for side in resized.size)
+    return resized if resized.size == (width, height) else resized.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def source_reference(levels: npt.NDArray[np.uint8]) -> Reference:

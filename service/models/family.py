@@ -63,6 +63,7 @@ class TextEncoderSpec:
     - `expands`: an added token of several vectors stands for all of them, as in pipelines that load textual inversions.
     - `template` frames every prompt; its first `drop` tokens are left out of the result.
     - `empty_negative` replaces an empty negative prompt.
+    - `vision` is the folder of the graph that reads images for the encoder; empty if it reads none.
     """
 
     tokenizer: str = "tokenizer"
@@ -80,6 +81,7 @@ class TextEncoderSpec:
     drop: int = 0
     padding: Padding = TO_LENGTH
     empty_negative: str = ""
+    vision: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,10 +194,15 @@ class Family:
     def required_graphs(self) -> tuple[str, ...]:
         """Return the folders of the graphs that text to image needs."""
         encoders = (encoder.encoder for encoder in self.text_encoders if not encoder.optional)
-        return (*encoders, self.denoiser.folder, self.vae.decoder)
+        return (*encoders, *self._vision, self.denoiser.folder, self.vae.decoder)
+
+    @property
+    def _vision(self) -> tuple[str, ...]:
+        return tuple(encoder.vision for encoder in self.text_encoders if encoder.vision)
 
     @property
     def graphs(self) -> tuple[str, ...]:
         """Return the folders of all graphs that a model may hold in memory."""
         encoders = (encoder.encoder for encoder in self.text_encoders)
-        return (*encoders, self.denoiser.folder, self.vae.decoder, self.vae.encoder, self.vae.decoder_fp32)
+        vae = (self.vae.decoder, self.vae.encoder, self.vae.decoder_fp32)
+        return (*encoders, *self._vision, self.denoiser.folder, *vae)

@@ -45,14 +45,14 @@ class ReferenceFit(StrEnum):
 class ReferenceRule:
     """How a model takes images to edit: at most `most`, resized by `fit`.
 
-    `required`: it needs at least one. `seen`: the text encoder reads them too. `source`: without others, the image that
-    a result starts from is one. `masked`: an image with a mask precedes the others.
+    `required`: it needs at least one. `seen`: the text encoder reads them too, in about as many pixels. `source`:
+    without others, the image that a result starts from is one. `masked`: an image with a mask precedes the others.
     """
 
     most: int
     fit: ReferenceFit
     required: bool = False
-    seen: bool = False
+    seen: int = 0
     source: bool = False
     masked: bool = False
 

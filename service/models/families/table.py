@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import flux, flux2, pixart, sana, stable_diffusion
+from . import flux, flux2, pixart, qwen_image, sana, stable_diffusion
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..family import Family
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for module in (stable_diffusion, flux, flux2, pixart, sana) for family in module.FAMILIES
+    family.name: family
+    for module in (stable_diffusion, flux, flux2, pixart, sana, qwen_image)
+    for family in module.FAMILIES
 }
 
 

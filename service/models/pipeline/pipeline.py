@@ -262,4 +262,4 @@ def _text_encoder(
             raise ModelFileError(
                 f"{spec.tokenizer}: the id {token.id} of {token.content!r} is beyond the {rows} rows of {spec.encoder}"
             )
-    return TextEncoder(tokenizer, session, spec, adapters, embeddings)
+    return TextEncoder(tokenizer, session, spec, adapters, embeddings, sessions.get(spec.vision))

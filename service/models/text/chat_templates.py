@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..family import Padding, TextEncoderSpec
     from .prompt_weights import WeightedText
     from .tokenizer import Tokenizer
+    from .vision import Grid
 
 IMAGE_PAD = "<|image_pad|>"
 _IMAGE = f"<|vision_start|>{IMAGE_PAD}<|vision_end|>"
@@ -45,8 +46,7 @@ QWEN_IMAGE = ChatTemplate(
     _ANSWER,
 )
 QWEN_IMAGE_DROP = 34
-# From QwenImageEditPipeline, which reads one image, and QwenImageEditPlusPipeline. They cut nothing off, and keep the
-# first 512 tokens behind the 64 of the system's message.
+# From QwenImageEditPipeline, which reads one image, and QwenImageEditPlusPipeline. They cut nothing off.
 _EDIT = (
     "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, "
     "background), then explain how the user's text instruction should alter or modify the image. Generate a new image "
@@ -94,7 +94,7 @@ def frame_prompt(
     template = spec.template if spec.template and (spec.template.negative or not negative) else _PLAIN
     before, after = tokenizer.split_controls(template.before + images), tokenizer.split_controls(template.after)
     own_before, own_after = ((), ()) if before and isinstance(before[0], int) else tokenizer.own_controls
-    inner, limit = spec.padding.inner, tokenizer.max_tokens + spec.drop
+    inner, limit = spec.padding.inner, tokenizer.max_tokens + spec.drop + images.count(IMAGE_PAD)
     skipped, behind = len(list(_ids(tokenizer, before))), list(_ids(tokenizer, after))
     tail = behind if inner else []
     room = limit - len(own_before) - len(own_after) - len(tail)
@@ -110,6 +110,14 @@ def frame_prompt(
     count = max(min(len(read) - more, room) - skipped, 0)
     tokens = Tokens(tokenizer.padded(ids, length, at), count, first, len(ids), at)
     return tokens, tuple(weight for _, weight in read[:room][skipped:])
+
+
+def images_text(spec: TextEncoderSpec, grids: Sequence[Grid]) -> str:
+    """Return the text of images, with as many tokens for each as its grid has, in place of the template's one."""
+    image = spec.template.image if spec.template else ""
+    counts = (rows * columns for rows, columns in grids)
+    texts = (image.format(number).replace(IMAGE_PAD, IMAGE_PAD * count) for number, count in enumerate(counts, 1))
+    return "".join(texts)
 
 
 def _weighted_ids(

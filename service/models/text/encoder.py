@@ -23,11 +23,12 @@ import numpy as np
 from ...errors import InvalidField
 from ..adapters.embeddings import FIRST_ID, INPUT
 from ..family import PENULTIMATE, TO_LENGTH
-from .chat_templates import check_template, frame_prompt
+from .chat_templates import check_template, frame_prompt, images_text
 from .combine import EncoderOutput
 from .prompt_weights import PromptSyntaxError, parse_weights
 from .repair import limit_marks
 from .tokenizer import Tokens
+from .vision import IMAGES, POSITIONS, ImageReader, grids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
     from ..adapters.adapters import Adapters, AdapterWeights
     from ..adapters.embeddings import Embeddings
     from ..family import TextEncoderSpec
-    from ..model import Array, Prompt
+    from ..model import Array, Prompt, Reference
     from ..runtime.session import Session
     from .prompt_weights import WeightedText
     from .tokenizer import Tokenizer
 
-IDS, MASK, POSITIONS = "input_ids", "attention_mask", "position_ids"
+IDS, MASK = "input_ids", "attention_mask"
 MAX_CHUNKS = 10
 CACHED_TOKENIZERS = 16  # one for each choice of embeddings
 COMMA_DISTANCE = 20  # tokens before a chunk's end in which a comma ends it, as in AUTOMATIC1111's web UI
@@ -54,13 +55,14 @@ class Chunk:
 
     `prompt_weights` are those of the prompt's own tokens; () if all are 1. The first `skip` positions after the first
     token belong to an instruction and are left out of the result. `embeddings` are the files whose vectors the ids from
-    `FIRST_ID` on name; () if there is no such id.
+    `FIRST_ID` on name; () if there is no such id. `images` are those that it reads with the text.
     """
 
     tokens: Tokens
     prompt_weights: tuple[float, ...] = ()
     skip: int = 0
     embeddings: tuple[str, ...] = ()
+    images: tuple[Reference, ...] = ()
 
     @property
     def prompt_tokens(self) -> int:
@@ -92,14 +94,16 @@ class TextEncoder:
         spec: TextEncoderSpec,
         adapters: Adapters,
         embeddings: Embeddings | None = None,
+        vision: Session | None = None,
     ) -> None:
         self._outputs = [_output_name(name, session.outputs) for name in (spec.embeds, spec.pooled) if name]
         for name in self._outputs:
-            session.require(inputs=(IDS,), output=name, optional=(MASK, POSITIONS))
+            session.require(inputs=(IDS,), output=name, optional=(MASK, POSITIONS, IMAGES))
         if spec.template:
             check_template(spec, tokenizer)
         self._framed = spec.template is not None or spec.padding != TO_LENGTH
         self._tokenizer, self._session, self._spec, self._adapters = tokenizer, session, spec, adapters
+        self._images = ImageReader(session, vision, tokenizer.controls) if IMAGES in session.inputs else None
         self._instruction_tokens = len(list(tokenizer.ids(spec.instruction))) if spec.instruction else 0
         self._comma = list(tokenizer.ids(","))[-1:]
         self._embeddings = embeddings
@@ -205,8 +209,9 @@ class TextEncoder:
 
     def _framed_chunk(self, prompt: Prompt) -> Chunk:
         """Return a chunk of the prompt in its chat template."""
-        framed = frame_prompt(self._spec, self._tokenizer, self._segments(prompt), negative=prompt.negative)
-        return self._made_chunk(*framed)
+        images, segments = images_text(self._spec, grids_of(prompt.images)), self._segments(prompt)
+        framed = frame_prompt(self._spec, self._tokenizer, segments, negative=prompt.negative, images=images)
+        return replace(self._made_chunk(*framed), images=prompt.images)
 
     def _chunk(self, ids: list[WeightedToken], longer: int = 0) -> Chunk:
         tokens = self._tokenizer.frame([token for token, _ in ids], longer)
@@ -230,7 +235,9 @@ class TextEncoder:
             inputs[INPUT] = self._embeddings.vectors(self._spec.encoder, chunk.embeddings)
         if MASK in self._session.inputs:
             inputs[MASK] = chunk.tokens.mask[None]
-        if POSITIONS in self._session.inputs:
+        if self._images:
+            inputs |= self._images.inputs(chunk.tokens.ids, chunk.images)
+        elif POSITIONS in self._session.inputs:
             inputs[POSITIONS] = chunk.tokens.position_ids[None]
         embeds, *pooled = self._session.compute(self._outputs, inputs)
         drop, length = self._spec.drop, len(chunk.tokens.ids)

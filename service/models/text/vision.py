@@ -7,17 +7,19 @@ hold for all of them.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..files import ModelFileError
+from .chat_templates import IMAGE_PAD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from ..model import Array
+    from ..model import Array, Reference
     from ..runtime.session import Session
 
     Integers = npt.NDArray[np.int64]
@@ -31,7 +33,8 @@ WINDOW_PATCHES = (WINDOW * MERGED) ** 2
 # Of CLIP's training images, in 0..1.
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 DEVIATION = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
-OUTPUT = "image_embeds"
+IMAGES, POSITIONS = "image_embeds", "position_ids"  # inputs of language graphs
+KEPT = 4  # images; more than a request has are read again
 
 Grid = tuple[int, int]
 """Rows and columns of the tokens of an image."""
@@ -72,9 +75,53 @@ def vision_inputs(levels: npt.NDArray[np.uint8]) -> VisionInputs:
     return VisionInputs(pixel_values, _patch_places(grid, order), table.reshape(-1, WINDOW_PATCHES), slots)
 
 
+def grids_of(images: Sequence[Reference]) -> list[Grid]:
+    """Return the grids of images, as the text encoder reads them."""
+    return [grid_of(image.seen) for image in images if image.seen is not None]
+
+
+class ImageReader:
+    """Gives a language graph the embeddings of images and the places of its tokens.
+
+    Args:
+        language: The session of the language graph.
+        vision: That of the vision graph; None if the model reads no images. Then no token reads an embedding.
+        controls: Ids of the tokenizer's control tokens.
+
+    Raises:
+        ModelFileError: the vision graph has other inputs, or the tokenizer has no token for images.
+    """
+
+    def __init__(self, language: Session, vision: Session | None, controls: Mapping[str, int]) -> None:
+        if IMAGE_PAD not in controls:
+            raise ModelFileError(f"{language.label} reads images, but the tokenizer has no control token {IMAGE_PAD!r}")
+        if vision:
+            vision.require(inputs=VisionInputs._fields, output=IMAGES)
+        self._vision, self._token = vision, controls[IMAGE_PAD]
+        self._nothing = np.zeros((1, language.widths.get(IMAGES, 1)), np.float32)
+        self._read: OrderedDict[bytes, Array] = OrderedDict()
+
+    def inputs(self, ids: Sequence[int], images: Sequence[Reference]) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the inputs of the language graph for the ids of a prompt with these images."""
+        places = token_places(ids, self._token, grids_of(images))
+        return {IMAGES: self._embeds(images), POSITIONS: places[np.newaxis]}
+
+    def _embeds(self, images: Sequence[Reference]) -> Array:
+        """Return the embeddings [tokens, dim] of images; those of recent ones are kept for the negative prompt."""
+        if self._vision is None or not images:
+            return self._nothing
+        for image in images:
+            if image.digest not in self._read and image.seen is not None:
+                self._read[image.digest] = read_image(self._vision, image.seen)
+        embeds = np.concatenate([self._read[image.digest] for image in images])
+        while len(self._read) > KEPT:
+            self._read.popitem(last=False)
+        return embeds
+
+
 def read_image(session: Session, levels: npt.NDArray[np.uint8]) -> Array:
     """Return the embeddings [tokens, dim] of an image [3, h, w], row by row."""
-    embeds = session.run(OUTPUT, **vision_inputs(levels)._asdict())
+    embeds = session.run(IMAGES, **vision_inputs(levels)._asdict())
     order, _ = _window_order(grid_of(levels))
     if len(embeds) != len(order):
         raise ModelFileError(f"{session.label} gives {len(embeds)} embeddings for an image of {len(order)} tokens")
