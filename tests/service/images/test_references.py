@@ -79,12 +79,13 @@ def test_a_reference_holds_levels_and_a_digest_of_them() -> None:
     assert first.digest == again.digest != make_reference(image(96, 80), rule).digest
 
 
-def test_a_text_encoder_that_sees_images_gets_a_smaller_one() -> None:
-    """About 384 x 384 pixels, in multiples of 32, in addition to the image for the image encoder."""
-    reference = make_reference(image(1600, 900), ReferenceRule(most=1, fit=QWEN, seen=True))
+@pytest.mark.parametrize(("area", "seen"), [(384 * 384, (280, 504)), (1024 * 1024, (756, 1372))])
+def test_a_text_encoder_that_sees_images_gets_another_one(area: int, seen: Size) -> None:
+    """About as many pixels as the rule says, in multiples of 28, besides the image for the image encoder."""
+    reference = make_reference(image(1600, 900), ReferenceRule(most=1, fit=QWEN, seen=area))
     assert reference.levels.shape == (3, 768, 1376)
     assert reference.seen is not None
-    assert reference.seen.shape == (3, 288, 512)
+    assert reference.seen.shape == (3, *seen)
 
 
 @pytest.mark.parametrize(("size", "right"), [((64, 512), True), ((63, 64), False), ((64, 513), False)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tintype.service.models.position_ids import flux2_ids, flux_ids, grid_ids
+from tintype.service.models.position_ids import flux2_ids, flux_ids, grid_ids, qwen_ids
 
 
 def test_a_grid_counts_rows_and_columns() -> None:
@@ -24,3 +24,11 @@ def test_flux2_counts_images_by_ten_and_words_by_one() -> None:
     image, text = flux2_ids([(2, 1), (1, 2), (1, 1)], 3)
     assert image.tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [10, 0, 0, 0], [10, 0, 1, 0], [20, 0, 0, 0]]
     assert text.tolist() == [[0, 0, 0, word] for word in range(3)]
+
+
+def test_qwen_counts_from_the_middle() -> None:
+    """Rows and columns of each image have signs; the text follows on the diagonal, behind the longest half of all."""
+    image, text = qwen_ids([(2, 3), (1, 4)], 2)
+    assert image[:6].tolist() == [[0, row, column] for row in (-1, 0) for column in (-2, -1, 0)]
+    assert image[6:].tolist() == [[1, -1, column] for column in (-2, -1, 0, 1)]
+    assert text.tolist() == [[2] * 3, [3] * 3]

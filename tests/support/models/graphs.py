@@ -43,7 +43,7 @@ class TextGraph:
         self.asked: list[str] = []
 
     def require(self, *, inputs: tuple[str, ...], output: str, optional: tuple[str, ...]) -> None:
-        assert (inputs, optional) == (("input_ids",), ("attention_mask", "position_ids"))
+        assert (inputs, optional) == (("input_ids",), ("attention_mask", "position_ids", "image_embeds"))
         assert output in self.outputs
 
     def compute(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[np.int64]]) -> list[NDArray[np.float32]]:
