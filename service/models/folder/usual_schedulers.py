@@ -29,6 +29,7 @@ _SHIFTED_BY_SIZE = {
     "base_image_seq_len": 256,
     "max_image_seq_len": 4096,
 }
+_QWEN = {**_SHIFTED_BY_SIZE, "shift": 1.0, "max_shift": 0.9, "max_image_seq_len": 8192, "shift_terminal": 0.02}
 _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "sd": {**_DIFFUSION, "_class_name": "PNDMScheduler", "skip_prk_steps": True, "set_alpha_to_one": False},
     "lcm": {**_DIFFUSION, "_class_name": "LCMScheduler", "set_alpha_to_one": True, "original_inference_steps": 50},
@@ -41,6 +42,9 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "chroma": {**_FLOW, "shift": 1.0},
     "flux2_klein": _SHIFTED_BY_SIZE,
     "flux2": _SHIFTED_BY_SIZE,
+    "qwen_image": _QWEN,
+    "qwen_image_edit": _QWEN,
+    "qwen_image_edit_plus": _QWEN,
     "pixart_sigma": {
         **_DIFFUSION,
         "_class_name": "DPMSolverMultistepScheduler",
