@@ -71,6 +71,8 @@ MISTRAL_TEMPLATE = (
     "{{- '[' + name + ']' }}{%- for block in message.content %}{{- block.text if block.type == 'text' else '[IMG]' }}"
     "{%- endfor %}{{- '[/' + name + ']' }}{%- endfor %}"
 )
+# Classes of transformers 5 -> their names in published model_index.json; others end in Fast there.
+PUBLISHED_NAMES = {"CLIPTokenizer": "CLIPTokenizer", "TokenizersBackend": "PreTrainedTokenizerFast"}
 # Copies of the corpus: sentencepiece needs more lines than tokens to learn.
 REPEATS = 20
 
@@ -197,7 +199,7 @@ def write_as_published(tokenizer: Any, folder: Path) -> str:
     shutil.rmtree(folder)
     shutil.copytree(tokenizer.name_or_path, folder)
     name = type(tokenizer).__name__
-    return name if name == "CLIPTokenizer" else f"{name}Fast"
+    return PUBLISHED_NAMES.get(name, f"{name}Fast")
 
 
 def _sentencepiece(**options: Any) -> bytes:
