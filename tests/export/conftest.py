@@ -35,7 +35,9 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
     torch.set_num_threads(1)  # on a busy machine, threads that wait for each other are thirty times slower
     root = tmp_path_factory.mktemp("pipelines")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "PREVIEW_SIZE", 16)  # the fit takes a fifth of an export's time
+        # The fit takes a fifth of an export's time.
+        patch.setattr(exporter, "PREVIEW_PIXELS", 128)
+        patch.setattr(exporter, "PREVIEW_CELLS", 8)
         yield cache(lambda family: write_pipeline(family, root))
 
 
