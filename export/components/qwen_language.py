@@ -10,9 +10,9 @@ import torch
 from tintype.service.models.text.vision import token_places
 
 from .component import Component
+from .language_models import IDS, layer_numbers, read
 from .qwen_vision import vision
 from .tensor_specs import TensorSpec, mask
-from .text_encoders import IDS, traceable_masks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,6 @@ def language(pipeline: Any, folder: str) -> Component:
         module=model,
         call=lambda model, **inputs: _call(model, token, **inputs),
         traced_call=lambda model, **inputs: _traced_call(model, token, **inputs),
-        trace_patch=traceable_masks,
         inputs={
             "input_ids": TensorSpec(IDS),
             "attention_mask": TensorSpec(IDS, mask),
@@ -74,7 +73,10 @@ def _call(
 ) -> tuple[torch.Tensor, ...]:
     embeds = model.embed_tokens(input_ids)
     embeds = embeds.masked_scatter((input_ids == token)[..., None], image_embeds)
-    return _read(model, embeds, attention_mask, position_ids)
+    states = model(
+        inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids.transpose(0, 1), use_cache=False
+    )
+    return (states.last_hidden_state,)
 
 
 def _traced_call(
@@ -88,13 +90,4 @@ def _traced_call(
     is_image = input_ids == token
     number = (is_image.flatten().long().cumsum(0) - 1).clamp(min=0).reshape(input_ids.shape)
     embeds = torch.where(is_image[..., None], image_embeds[number], model.embed_tokens(input_ids))
-    return _read(model, embeds, attention_mask, position_ids)
-
-
-def _read(
-    model: Any, embeds: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    read = model(
-        inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids.transpose(0, 1), use_cache=False
-    )
-    return (read.last_hidden_state,)
+    return (read(model, embeds, attention_mask, layer_numbers(model, (-1,)), position_ids),)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportRefusal
 from . import autoencoders, chroma, denoisers, flux2, qwen_image, qwen_language, qwen_vae, text_encoders, z_image
+from .language_models import language_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,10 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "T5EncoderModel": text_encoders.t5,
     "T5EncoderModel with a mask": text_encoders.masked_t5,
     "Gemma2Model": text_encoders.gemma,
+    "Qwen3 penultimate": language_model(-2),
+    "Qwen3 layers 9, 18, 27": language_model(9, 18, 27),
+    "Mistral layers 10, 20, 30": language_model(10, 20, 30),
+    "Ministral3 penultimate": language_model(-2),
     "UNet2DConditionModel": denoisers.unet,
     "SD3Transformer2DModel": denoisers.sd3,
     "FluxTransformer2DModel": denoisers.flux,

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,13 +28,17 @@ from diffusers.models.normalization import RMSNorm
 from torch.nn import functional
 from torch.onnx import symbolic_helper
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
+from transformers.models.ministral3.modeling_ministral3 import Ministral3RMSNorm
+from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRMSNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from ..errors import VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import onnx
 
@@ -46,12 +51,21 @@ torch_attention = functional.scaled_dot_product_attention
 # Columns that a mask of keys adds to queries and keys: kernels of GPUs need widths that are multiples of 8.
 COLUMNS = 8
 
+Norm = Callable[[Any], tuple[torch.Tensor | None, float, torch.Tensor | None]]
+# Classes of RMS norms of language models, which have a weight.
+LANGUAGE_NORMS = (
+    MistralRMSNorm,
+    Ministral3RMSNorm,
+    Qwen2_5_VLRMSNorm,
+    Qwen3RMSNorm,
+    Qwen3VLTextRMSNorm,
+    T5LayerNorm,
+)
 # RMS norm classes that do not call torch's own function -> their weight, eps and bias.
-NORMS: dict[type[torch.nn.Module], Callable[[Any], tuple[torch.Tensor | None, float, torch.Tensor | None]]] = {
+NORMS: dict[type[torch.nn.Module], Norm] = {
     RMSNorm: lambda norm: (norm.weight, norm.eps, norm.bias),
-    T5LayerNorm: lambda norm: (norm.weight, norm.variance_epsilon, None),
     Gemma2RMSNorm: lambda norm: (1 + norm.weight, norm.eps, None),
-    Qwen2_5_VLRMSNorm: lambda norm: (norm.weight, norm.variance_epsilon, None),
+    **dict.fromkeys(LANGUAGE_NORMS, lambda norm: (norm.weight, norm.variance_epsilon, None)),
 }
 
 
@@ -113,18 +127,17 @@ def _attention(
     first axis may be 1.
     """
     heads = int(query.shape[1])
-    if enable_gqa:
-        key, value = (x.repeat_interleave(heads // int(x.shape[1]), 1) for x in (key, value))
+    options = _Options(heads, scale, groups=int(key.shape[1]) if enable_gqa else heads, causal=is_causal)
     if attn_mask is None:
-        return _Attention.apply(query, key, value, None, None, _Options(heads, scale, causal=is_causal))
+        return _Attention.apply(query, key, value, None, None, options)
     added, seen = _added_mask(attn_mask, query.dtype)
     if int(attn_mask.shape[2]) == 1:
         factor = int(query.shape[-1]) ** -0.5 if scale is None else scale
         columns = (added / (COLUMNS * factor)).clamp(min=_lowest(query.dtype))
-        repeats = heads // int(columns.shape[1])
-        result = _Attention.apply(query, key, value, None, columns, _Options(heads, factor, repeats))
+        options = options._replace(scale=factor, rows=int(columns.shape[1]))
+        result = _Attention.apply(query, key, value, None, columns, options)
     else:
-        result = _Attention.apply(query, key, value, added, None, _Options(heads, scale))
+        result = _Attention.apply(query, key, value, added, None, options)
     return result if seen is None else result * seen
 
 
@@ -151,11 +164,12 @@ def _lowest(dtype: torch.dtype) -> float:
 
 
 class _Options(NamedTuple):
-    """Heads and scale; how many heads share each column; and whether queries see only what is before them."""
+    """Numbers of attention: of the heads of queries and of keys, of the columns' heads; whether it is causal."""
 
     heads: int
     scale: float | None
-    repeats: int = 1
+    groups: int
+    rows: int = 1
     causal: bool = False
 
 
@@ -170,17 +184,17 @@ class _Attention(torch.autograd.Function):
     def forward(_: Any, *values: Any) -> torch.Tensor:
         query, key, value, added, columns, options = values
         mask = columns * (COLUMNS * options.scale) if columns is not None else added
-        return torch_attention(query, key, value, mask, is_causal=options.causal, scale=options.scale)
+        gqa = options.groups < options.heads
+        return torch_attention(query, key, value, mask, is_causal=options.causal, scale=options.scale, enable_gqa=gqa)
 
     @staticmethod
     def symbolic(g: Any, *values: Any) -> Any:
-        query, key, value, added, columns, (heads, scale, repeats, causal) = values
-        masked = not _is_none(columns)
-        inputs = [
-            _flat(g, query, _with_ones if masked else None),
-            _flat(g, key, partial(_with_columns, columns=columns, repeats=repeats) if masked else None),
-            _flat(g, value),
-        ]
+        query, key, value, added, columns, (heads, scale, groups, rows, causal) = values
+        repeated = [partial(_repeat_heads, heads=heads, groups=groups)] if groups < heads else []
+        ones, marked = [], []
+        if not _is_none(columns):
+            ones, marked = [_with_ones], [partial(_with_columns, columns=columns, repeats=heads // rows)]
+        inputs = [_flat(g, query, *ones), _flat(g, key, *repeated, *marked), _flat(g, value, *repeated)]
         if not _is_none(added):
             absent = g.op("prim::Constant")
             absent.setType(torch._C.OptionalType.ofTensor())  # noqa: SLF001 - torch has no public type
@@ -209,10 +223,21 @@ class _SplitHeads(torch.autograd.Function):
         return g.op("Reshape", x, _constant(g, 0, 0, heads, -1))
 
 
-def _flat(g: Any, x: Any, extended: Callable[[Any, Any], Any] | None = None) -> Any:
-    """Return x [n, heads, tokens, width] as [n, tokens, heads * width], with the columns that `extended` adds."""
+def _flat(g: Any, x: Any, *steps: Callable[[Any, Any], Any]) -> Any:
+    """Return x [n, heads, tokens, width] as [n, tokens, heads * width].
+
+    The steps take and return [n, tokens, heads, width].
+    """
     x = _swap_heads(g, x)
-    return g.op("Reshape", extended(g, x) if extended else x, _constant(g, 0, 0, -1))
+    for step in steps:
+        x = step(g, x)
+    return g.op("Reshape", x, _constant(g, 0, 0, -1))
+
+
+def _repeat_heads(g: Any, x: Any, *, heads: int, groups: int) -> Any:
+    """Return `groups` heads [n, tokens, groups, width], each as often as there are `heads` for it."""
+    repeated = g.op("Tile", g.op("Unsqueeze", x, _constant(g, 3)), _constant(g, 1, 1, 1, heads // groups, 1))
+    return g.op("Reshape", repeated, _constant(g, 0, 0, heads, -1))
 
 
 def _with_ones(g: Any, query: Any) -> Any:
