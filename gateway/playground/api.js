@@ -17,12 +17,6 @@ export async function listModels(key) {
   return (await (await fetchOk("openai/v1/models", { headers: authorization(key) })).json()).data;
 }
 
-/** Return whether the gateway accepts an initial image, according to its own description. */
-export async function acceptsInitialImage() {
-  const description = await (await fetchOk("openapi.json")).json();
-  return Boolean(description.components?.schemas?.ImagesRequest?.properties?.image);
-}
-
 /** Yield the events of a generation; aborting `signal` also cancels it on the server. */
 export async function* generate(request, { key, signal }) {
   const response = await fetchOk("openai/v1/images/generations", {

@@ -1,9 +1,12 @@
 // The playground: one form, one request at a time, and its results.
 
-import { acceptsInitialImage, Failure, generate, listModels } from "./api.js";
+import { Failure, generate, listModels } from "./api.js";
+import * as controls from "./controls.js";
+import * as dropping from "./dropping.js";
 import * as gallery from "./gallery.js";
 import * as initialImage from "./initial_image.js";
 import * as progress from "./progress.js";
+import * as references from "./references.js";
 import * as settings from "./settings.js";
 import { validate } from "./validation.js";
 
@@ -11,13 +14,15 @@ const $ = (id) => document.getElementById(id);
 const KEY = "tintype-key";
 const RETRY = 3000; // milliseconds
 
+const inputs = [initialImage, references, controls]; // images to send
+
 let running = null; // the AbortController of the current request
 let retryTimer = 0; // the timer of the next request for the models
 let modelsError = ""; // the message shown because the models could not be loaded
 
 async function run() {
   if (running || !validate($("form"))) return;
-  const request = { ...settings.read(), ...initialImage.fields() };
+  const request = Object.assign(settings.read(), ...inputs.map((one) => one.fields()));
   const started = performance.now();
   begin(request);
   try {
@@ -114,10 +119,19 @@ async function loadModels(again = false) {
   }
 }
 
-async function offerInitialImage() {
-  if (!(await acceptsInitialImage().catch(() => false))) return;
-  initialImage.open(showError);
-  $("vary").hidden = false;
+/** Offer what the selected model takes. */
+function showCapabilities(capabilities) {
+  for (const one of inputs) one.setCapabilities(capabilities);
+  $("vary").hidden = $("initial-image-field").hidden;
+  $("refer").hidden = !references.possible();
+}
+
+/** Take dropped or pasted files: for the element they are dropped on, otherwise as references if there can be any. */
+async function takeFiles(place, files) {
+  if (place.startsWith("control-")) return controls.take(place, files[0]);
+  if (place !== "initial-image" && references.possible()) return references.add(files);
+  if ($("initial-image-field").hidden) throw new Error("The selected model takes no images.");
+  return initialImage.take(files[0]);
 }
 
 const narrow = matchMedia("(max-width: 56rem)");
@@ -145,8 +159,9 @@ document.addEventListener("keydown", (event) => {
 });
 gallery.open({
   reuse: async (request) => {
-    await initialImage.restore(request).catch(showError);
     settings.write(request);
+    for (const one of inputs) await one.restore(request).catch(showError);
+    settings.write(request); // with the size, which an image may have changed
     $("settings").open = true;
     $("prompt").focus();
   },
@@ -155,9 +170,15 @@ gallery.open({
     await initialImage.take(blob).catch(showError);
     $("prompt").focus();
   },
+  refer: async ({ blob }) => {
+    await references.add([blob]).catch(showError);
+    $("prompt").focus();
+  },
   report: showStatus,
   needsKey: () => !$("key-field").hidden,
 });
 
+for (const one of inputs) one.open(showError);
+dropping.open((place, files) => takeFiles(place, files).catch(showError));
+settings.watchModel(showCapabilities);
 loadModels();
-offerInitialImage();

@@ -6,7 +6,9 @@ import { curl, python } from "./snippets.js";
 
 const $ = (id) => document.getElementById(id);
 const LABELS = { model: "model", size: "size", quality: "quality", style: "style", sampler: "sampler", schedule: "schedule", steps: "steps", guidance_scale: "guidance", seed: "seed",
-  negative_prompt: "without", strength: "strength" };
+  negative_prompt: "without", strength: "strength", images: "references", controls: "control", image_prompts: "image prompt", clip_skip: "clip skip" };
+const namesOf = (list) => list.map(({ name, weight }) => (weight === undefined ? name : `${name} ${weight}`)).join(", ");
+const FORMATS = { images: ({ length }) => length, controls: namesOf, image_prompts: namesOf };
 
 let shown = null;
 
@@ -52,10 +54,11 @@ export function back() {
 $("shown-image").addEventListener("load", ({ target }) => setRatio($("shown"), target.naturalWidth, target.naturalHeight));
 
 /** Connect the buttons below the image; `needsKey` tells whether requests need a key. */
-export function open({ reuse, vary, report, needsKey }) {
+export function open({ reuse, vary, refer, report, needsKey }) {
   const base = () => new URL(".", location.href).href.replace(/\/$/, "");
   $("reuse").addEventListener("click", () => reuse(shown.request));
   $("vary").addEventListener("click", () => vary(shown));
+  $("refer").addEventListener("click", () => refer(shown));
   $("curl").addEventListener("click", () => copy(curl(base(), shown.request, needsKey()), report));
   $("python").addEventListener("click", () => copy(python(base(), shown.request, needsKey()), report));
 }
@@ -69,7 +72,7 @@ function facts(request) {
     .filter(([key]) => request[key] !== undefined)
     .map(([key, label]) => {
       const pair = document.createElement("div");
-      for (const [tag, text] of [["dt", label], ["dd", request[key]]]) {
+      for (const [tag, text] of [["dt", label], ["dd", FORMATS[key]?.(request[key]) ?? request[key]]]) {
         pair.append(Object.assign(document.createElement(tag), { textContent: text }));
       }
       return pair;

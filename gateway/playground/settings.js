@@ -13,11 +13,12 @@ const SIZES = [
 const OTHER = "other";
 const CHOICES = ["quality", "style", "sampler", "schedule"];
 const OPTIONAL = ["sampler", "schedule"]; // empty differs from the default's name: a named sampler has its own schedule
-const NUMBERS = ["steps", "guidance_scale", "seed", "n"];
+const NUMBERS = ["steps", "guidance_scale", "seed", "n", "clip_skip"];
 const SEEDS = 2 ** 31; // random seeds are below it: short enough to type
 
 let available = []; // the models
-let hasInitialImage = false; // whether the size may be that of the initial image
+const ownSizes = new Set(); // the images whose size the result may have
+let onModel = () => {}; // is called with the capabilities of the selected model
 
 const form = document.querySelector("#form");
 const field = (name) => form.elements[name] ?? form.querySelector(`#${name}`);
@@ -28,12 +29,29 @@ export function setModels(models) {
   available = models;
   field("model").replaceChildren(...models.map(({ id }) => new Option(id, id)));
   if (models.some(({ id }) => id === chosen)) field("model").value = chosen;
-  showModelSettings();
+  selectModel();
 }
 
-/** Offer and select the size of the initial image, or stop offering it. */
-export function offerInitialSize(present) {
-  hasInitialImage = present;
+function selectModel() {
+  showModelSettings();
+  onModel(capabilities());
+}
+
+/** Call `listener` with the capabilities of the selected model, now and whenever another one is selected. */
+export function watchModel(listener) {
+  onModel = listener;
+  onModel(capabilities());
+}
+
+function capabilities() {
+  return available.find(({ id }) => id === field("model").value)?.capabilities;
+}
+
+/** Offer and select the size of an image, named for the option, or stop offering it. */
+export function offerOwnSize(name, present) {
+  if (present === ownSizes.has(name)) return;
+  if (present) ownSizes.add(name);
+  else ownSizes.delete(name);
   showModelSettings();
   if (present) field("size").value = "";
   showSides();
@@ -55,7 +73,8 @@ function setSizes(width, height) {
   const others = SIZES.filter(([size]) => size !== own[0]?.[0]);
   const chosen = field("size").value;
   const options = [...own, ...others].map(([size, label]) => new Option(`${size.replace("x", " × ")} – ${label}`, size));
-  const same = hasInitialImage ? [new Option("Same as the initial image", "")] : [];
+  const [first] = ownSizes;
+  const same = first ? [new Option(`Same as the ${first}`, "")] : [];
   field("size").replaceChildren(...same, ...options, new Option("Other …", OTHER));
   if ([...field("size").options].some(({ value }) => value === chosen)) field("size").value = chosen;
   showSides();
@@ -99,7 +118,7 @@ export function write(request) {
   for (const name of ["negative_prompt", ...NUMBERS]) field(name).value = request[name] ?? "";
   field("n").value ||= 1;
   if (request.model) field("model").value = request.model;
-  showModelSettings();
+  selectModel();
   for (const name of CHOICES) field(name).value = request[name] ?? "";
   const [width, height] = (request.size ?? "").split("x");
   const listed = [...field("size").options].some(({ value }) => value === request.size);
@@ -111,5 +130,5 @@ export function write(request) {
   showSides();
 }
 
-field("model").addEventListener("change", showModelSettings);
+field("model").addEventListener("change", selectModel);
 field("size").addEventListener("change", showSides);

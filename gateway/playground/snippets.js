@@ -34,9 +34,15 @@ Path("image.png").write_bytes(base64.b64decode(answer.data[0].b64_json))
 `;
 }
 
-/** Return a request with a placeholder for the bytes of its initial image. */
+/** Return a request with placeholders for the bytes of its images. */
 function withoutImageBytes(request) {
-  return request.image ? { ...request, image: PLACEHOLDER } : request;
+  const short = { ...request };
+  if (request.image) short.image = PLACEHOLDER;
+  if (request.images) short.images = request.images.map(() => PLACEHOLDER);
+  for (const kind of ["controls", "image_prompts"]) {
+    if (request[kind]) short[kind] = request[kind].map((one) => ({ ...one, image: PLACEHOLDER }));
+  }
+  return short;
 }
 
 function quoteForShell(text) {

@@ -30,7 +30,8 @@ function clear(field) {
   field.removeAttribute("aria-describedby");
 }
 
-function problem({ validity, min, max, step, type }) {
+function problem({ validity, validationMessage, min, max, step, type }) {
+  if (validity.customError) return validationMessage;
   if (validity.valueMissing) return EMPTY;
   if (type !== "number") return "This is too long.";
   const kind = step === "any" ? "a number" : "a whole number";

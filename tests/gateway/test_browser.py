@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import socket
 import sys
 from io import BytesIO
@@ -284,6 +285,135 @@ async def test_dropped_file_is_the_initial_image(page: Page, fake: FakeService) 
     assert (fake.requests[0].image, round(fake.requests[0].strength, 2)) == (png(BLUE), 0.7)
     assert fake.requests[0].width == 0  # the size is that of the initial image
     assert (fake.requests[1].image, fake.requests[1].strength) == (b"", 0)
+
+
+CHOOSE = """{{
+    const data = new DataTransfer();
+    for (const base64 of {}) {{
+        const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+        data.items.add(new File([bytes], "lake.png", {{ type: "image/png" }}));
+    }}
+    const input = document.querySelector({!r});
+    input.files = data.files;
+    input.dispatchEvent(new Event("change"));
+}}"""
+COUNT = "document.querySelectorAll('#references li').length"
+
+
+async def open_with(page: Page, gateway: httpx.AsyncClient, fake: FakeService, model: str) -> None:
+    """Load the page with one model."""
+    fake.models = [model]
+    await page.open(str(gateway.base_url))
+    await page.wait_until(f"document.querySelector('#model').value === {model!r}")
+    await page.type("#prompt", "a lake")
+
+
+async def choose(page: Page, where: str, *files: bytes) -> None:
+    """Choose files in a field."""
+    await page.run(CHOOSE.format(json.dumps([base64.b64encode(file).decode() for file in files]), where))
+
+
+async def press_button(page: Page, label: str) -> None:
+    """Focus a button by its accessible name, and press it by the keyboard."""
+    await page.run(f"document.querySelector('button[aria-label={json.dumps(label)}]').focus()")
+    await page.press("Enter")
+
+
+async def generate(page: Page, fake: FakeService) -> pb.GenerateImagesRequest:
+    """Generate, and return what the service got."""
+    before = len(fake.requests)
+    await page.press("Enter", CONTROL)
+    await page.wait_until("!document.querySelector('#generate').disabled")
+    assert len(fake.requests) == before + 1, await page.run(TEXT.format("#error"))
+    return fake.requests[-1]
+
+
+async def test_references_are_ordered(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """Reference images are chosen or dropped, moved and removed by the keyboard, and sent in their order."""
+    await open_with(page, gateway, fake, "both")
+    red = png((255, 0, 0))
+    await choose(page, "#references-input", png(BLUE), png(GREEN))
+    await page.wait_until(f"{COUNT} === 2")
+    assert list((await generate(page, fake)).references) == [png(BLUE), png(GREEN)]
+    assert fake.requests[0].image == b""
+    await press_button(page, "Move reference image 2 up")
+    assert await page.run("document.activeElement.getAttribute('aria-label')") == "Move reference image 1 down"
+    assert list((await generate(page, fake)).references) == [png(GREEN), png(BLUE)]
+    await page.run(DROP.format(base64.b64encode(red).decode()))
+    await page.wait_until(f"{TEXT.format('#error')} === 'This model takes at most 2 reference images.'")
+    await press_button(page, "Remove reference image 1")
+    await page.run(DROP.format(base64.b64encode(red).decode()))
+    await page.wait_until(f"{COUNT} === 2")
+    assert list((await generate(page, fake)).references) == [png(BLUE), red]
+    await press_button(page, "Remove reference image 1")
+    await press_button(page, "Remove reference image 1")
+    assert await page.run("document.activeElement.id") == "references-input"
+    assert list((await generate(page, fake)).references) == []
+
+
+async def test_model_that_edits_needs_an_image(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """A model that only edits offers no initial image, and asks for a reference image before anything is sent."""
+    await open_with(page, gateway, fake, "editor")
+    assert not await page.run(VISIBLE.format("#initial-image"))
+    await page.press("Enter", CONTROL)
+    await page.wait_until(f"{TEXT.format('#references-input-problem')} === 'This model edits: add an image.'")
+    assert fake.requests == []
+    await choose(page, "#references-input", png(BLUE))
+    await page.wait_until(f"{COUNT} === 1")
+    assert list((await generate(page, fake)).references) == [png(BLUE)]
+
+
+async def test_controls_are_sent(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """ControlNets and IP-Adapters are chosen with image, weight and range, sent, and restored by their image."""
+    await open_with(page, gateway, fake, "guided")
+    fake.behave = controlled = ControlledService()
+    controlled.started.set()
+    controlled.finished.set()
+    await page.run("document.querySelector('#controls-add').click()")
+    assert await page.run("document.activeElement.labels[0].textContent") == "Name"
+    await page.press("Enter", CONTROL)
+    await page.wait_until(f"{TEXT.format('#controls .problem')} === 'Choose an image.'")
+    await choose(page, "#controls [type=file]", png(BLUE))
+    await page.wait_until("document.querySelector('#controls img').naturalWidth === 64")
+    for name, value in (("name", "controls:depth"), ("weight", "0.5"), ("end", "0.75")):
+        await page.run(f"document.querySelector('[name=\"controls[0].{name}\"]').value = {value!r}")
+    await page.run("document.querySelector('#controls-add').click()")
+    second = "document.querySelectorAll('#controls fieldset')[1].querySelector"
+    await page.run(f"{second}('select').value = 'image_prompts:ip-adapter'")
+    await page.run(f"{second}('select').dispatchEvent(new Event('change'))")
+    assert not await page.run(f"{second}('[data-field=start]').checkVisibility()")
+    await choose(page, "#controls fieldset:last-child [type=file]", png(GREEN))
+    await page.wait_until(f"{second}('img').naturalWidth === 64")
+    await page.type("#clip_skip", "1")
+    sent = await generate(page, fake)
+    assert list(sent.controls) == [pb.Control(name="depth", image=png(BLUE), weight=0.5, end=0.75)]
+    assert list(sent.image_prompts) == [pb.ImagePrompt(name="ip-adapter", image=png(GREEN))]
+    assert sent.clip_skip == 1
+    assert "controldepth 0.5" in await page.run(TEXT.format("#shown-settings"))
+    await press_button(page, "Remove control 1")
+    await page.run("document.querySelector('#reuse').click()")
+    await page.wait_until("document.querySelectorAll('#controls img[src]').length === 2")
+    assert (await generate(page, fake)).controls == sent.controls
+
+
+async def test_copied_command_has_no_images(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """The copied command has placeholders for the images, and the names of what is controlled."""
+    await open_with(page, gateway, fake, "both")
+    fake.behave = controlled = ControlledService()
+    controlled.started.set()
+    controlled.finished.set()
+    await choose(page, "#references-input", png(BLUE), png(GREEN))
+    await page.wait_until(f"{COUNT} === 2")
+    await generate(page, fake)
+    await page.wait_until(VISIBLE.format("#curl"))
+    await page.run("navigator.clipboard.writeText = () => Promise.reject()")
+    await page.run("document.querySelector('#curl').click()")
+    command = await page.run("document.querySelector('#snippet-text').value")
+    assert command.count("PUT_YOUR_IMAGE_HERE") == 2
+    assert base64.b64encode(png(BLUE)).decode() not in command
+    await page.run("document.querySelector('#snippet-close').click()")
+    await page.run("document.querySelector('#refer').click()")
+    await page.wait_until(f"{TEXT.format('#error')} === 'This model takes at most 2 reference images.'")
 
 
 async def test_copied_program_requests_the_same_image(page: Page, fake: FakeService, tmp_path: Path) -> None:

@@ -115,10 +115,10 @@ class Page:
     async def press(self, key: str, modifiers: int = 0) -> None:
         """Press and release a key."""
         code = {"Enter": 13, "Escape": 27}[key]
-        for kind in ("rawKeyDown", "keyUp"):
-            await self.send(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, modifiers=modifiers
-            )
+        text = {"text": "\r"} if key == "Enter" and not modifiers else {}  # without it no button is pressed
+        named = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        await self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **named, **text)
+        await self.send("Input.dispatchKeyEvent", type="keyUp", **named)
 
     async def set_window(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
         """Set the window's size in pixels, and its colour scheme."""

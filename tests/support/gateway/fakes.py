@@ -32,6 +32,7 @@ SMALLEST_PNG = (  # a PNG of one pixel
 QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=0))
 OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as in the service
 # What models take, by name. A test that needs one names it; the list of models has it only if the test says so.
+USUAL_CAPABILITIES = {"text_to_image": True, "image_to_image": True, "inpainting": True}
 CAPABILITIES: dict[str, dict[str, Any]] = {
     "editor": {"max_references": 3, "requires_references": True},
     "both": {"max_references": 2, "text_to_image": True, "image_to_image": True, "inpainting": True},
@@ -161,7 +162,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
 
     def _model(self, name: str) -> pb.Model:
         defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5, sampler="ddim")
-        facts = CAPABILITIES.get(name, {})
+        facts = CAPABILITIES.get(name, USUAL_CAPABILITIES)
         model = pb.Model(name=name, defaults=defaults, loras=["ink"], embeddings=["<cat>", "EasyNegative"], **facts)
         model.samplers[:] = ["ddim", "dpmpp_2m", "euler", "euler_ancestral"]
         model.schedules[:] = ["karras", "normal"]
