@@ -106,14 +106,19 @@ def read(
     attention_mask: torch.Tensor,
     layers: Sequence[int],
     position_ids: torch.Tensor | None = None,
+    axes: Sequence[int] = (),
 ) -> torch.Tensor:
     """Return the states of `layers` for `embeds` [n, tokens, dim], one behind the other: [n, tokens, layers * dim].
 
-    `position_ids` [n, 3, tokens] are frames, rows and columns, for models that read images; by default tokens are
-    counted.
+    `position_ids` [n, 3, tokens] are frames, rows and columns, for models that read images, and `axes` those of
+    `position_axes`; by default tokens are counted.
     """
     x = embeds.float() if embeds.dtype != torch.float32 else embeds
-    rotation = _rotation(core, x, position_ids, embeds.dtype)
+    if position_ids is None:
+        places = torch.arange(x.shape[1], dtype=torch.float32)[None, :, None]
+    else:
+        places = position_ids.transpose(1, 2)[..., torch.tensor(axes)].float()
+    rotation = _rotation(core.rotary_emb, places, embeds.dtype)
     seen = _causal_mask(attention_mask)
     states = {0: x} if 0 in layers else {}
     for number, layer in enumerate(core.layers, 1):
@@ -124,33 +129,27 @@ def read(
     return chosen[0] if len(chosen) == 1 else torch.cat([state.to(x.dtype) for state in chosen], -1)
 
 
+def position_axes(core: Any) -> tuple[int, ...]:
+    """Return the axis of the positions that each speed of rotation turns with: 0 frame, 1 row, 2 column.
+
+    It is asked of transformers' module, and must not be traced.
+    """
+    count = len(core.rotary_emb.inv_freq)
+    axes = torch.arange(3.0)[:, None, None, None].repeat(1, 1, 1, count)
+    return tuple(map(int, core.rotary_emb.recomposition_frequencies(axes)[0, 0, :count]))
+
+
 def _causal_mask(attention_mask: torch.Tensor) -> torch.Tensor:
     """Return which keys each query sees: those before it that are no padding, bool [n, 1, queries, keys]."""
     places = torch.arange(attention_mask.shape[1])
     return (places[None] <= places[:, None])[None, None] & attention_mask.bool()[:, None, None]
 
 
-def _rotation(
-    core: Any, x: torch.Tensor, position_ids: torch.Tensor | None, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return cosine and signed sine [n or 1, tokens, 1, dim of a head] of all positions, in the weights' type."""
-    rotary = core.rotary_emb
-    if position_ids is None:
-        places = torch.arange(x.shape[1], dtype=torch.float32)[None, :, None]
-    else:
-        places = position_ids.transpose(1, 2)[..., torch.tensor(_axes(core.config.rope_parameters, rotary))].float()
+def _rotation(rotary: Any, places: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return cosine and signed sine [n or 1, tokens, 1, dim of a head] of places [n or 1, tokens, 1 or speeds]."""
     angles = places * rotary.inv_freq.float()
     cos, sin = (part[:, :, None] * rotary.attention_scaling for part in (angles.cos(), angles.sin()))
     return torch.cat([cos, cos], -1).to(dtype), torch.cat([-sin, sin], -1).to(dtype)
-
-
-def _axes(rope: Any, rotary: Any) -> list[int]:
-    """Return the axis of the positions that each speed turns with: in three blocks, or by turns as in Qwen3-VL."""
-    sections = rope["mrope_section"]
-    if not rope.get("mrope_interleaved") and not hasattr(rotary, "recomposition_frequencies"):
-        return [axis for axis, count in enumerate(sections) for _ in range(count)]
-    count = len(rotary.inv_freq)
-    return [speed % 3 if speed < 3 * sections[speed % 3] else 0 for speed in range(count)]
 
 
 def _rotate(x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

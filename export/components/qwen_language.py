@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,12 @@ import torch
 from tintype.service.models.text.vision import token_places
 
 from .component import Component
-from .language_models import IDS, layer_numbers, read
+from .language_models import IDS, layer_numbers, position_axes, read
 from .qwen_vision import vision
 from .tensor_specs import TensorSpec, mask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .tensor_specs import ExampleSize
 
@@ -34,7 +35,7 @@ def language(pipeline: Any, folder: str) -> Component:
         folder=folder,
         module=model,
         call=lambda model, **inputs: _call(model, token, **inputs),
-        traced_call=lambda model, **inputs: _traced_call(model, token, **inputs),
+        traced_call=partial(_traced_call, token=token, axes=position_axes(model)),
         inputs={
             "input_ids": TensorSpec(IDS),
             "attention_mask": TensorSpec(IDS, mask),
@@ -81,7 +82,9 @@ def _call(
 
 def _traced_call(
     model: Any,
+    *,
     token: int,
+    axes: Sequence[int],
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     position_ids: torch.Tensor,
@@ -90,4 +93,4 @@ def _traced_call(
     is_image = input_ids == token
     number = (is_image.flatten().long().cumsum(0) - 1).clamp(min=0).reshape(input_ids.shape)
     embeds = torch.where(is_image[..., None], image_embeds[number], model.embed_tokens(input_ids))
-    return (read(model, embeds, attention_mask, layer_numbers(model, (-1,)), position_ids),)
+    return (read(model, embeds, attention_mask, layer_numbers(model, (-1,)), position_ids, axes),)

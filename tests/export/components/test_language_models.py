@@ -126,6 +126,32 @@ def test_layers_equal_those_of_transformers(name: str, layers: tuple[int, ...], 
         assert np.abs(got - want).max() < 2e-5 + 2e-6 * np.abs(want).max()
 
 
+def test_prompts_with_images_equal_those_of_transformers(tmp_path: Path) -> None:
+    """Tokens of images have their embeddings, and places of three axes."""
+    from tintype.export.components.qwen_language import language  # noqa: PLC0415
+    from tintype.export.components.tensor_specs import ExampleSize  # noqa: PLC0415
+
+    model = random_model("qwen25_vl")
+    model.config.image_token_id = 5
+    component = language(SimpleNamespace(text_encoder=model), "text_encoder")
+    graph = graph_of(component, tmp_path / "model.onnx")
+    for size in (ExampleSize(3, 8, 8, 21), ExampleSize(1, 8, 8, 40)):
+        inputs = component.example_inputs(size, seed=3)
+        assert (inputs["input_ids"] == 5).sum() > 1
+        assert (inputs["position_ids"][:, 1] != inputs["position_ids"][:, 2]).any()
+        want = component(inputs)["prompt_embeds"].numpy()
+        got = graph(**{key: value.numpy() for key, value in inputs.items()})["prompt_embeds"]
+        assert np.abs(got - want).max() < 2e-5
+
+
+def test_speeds_turn_with_the_axes_of_the_model() -> None:
+    """In blocks for Qwen2.5-VL, by turns for Qwen3-VL."""
+    from tintype.export.components.language_models import core_of, position_axes  # noqa: PLC0415
+
+    assert position_axes(core_of(_build("qwen25_vl"))) == (0, 0, 1, 1, 2, 2)
+    assert position_axes(core_of(_build("qwen3_vl"))) == (0, 1, 2, 0, 1, 2)
+
+
 @pytest.mark.parametrize(("name", "layers"), [("qwen3", (1, 2, 3)), ("mistral", (1, 3)), ("qwen25_vl", (-1,))])
 def test_float16_graphs_are_near(name: str, layers: tuple[int, ...], tmp_path: Path) -> None:
     """The differences are those of float16's rounding."""
