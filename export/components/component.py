@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +54,7 @@ class Component:
     - `float32_only` keeps the whole graph in float32.
     - `takes_adapters`: published adapters (LoRA) change this module.
     - `max_tokens` is the length of the longest input in tokens; 0 means no limit.
+    - `residuals` are further inputs that a ControlNet gives, each added to a hidden state; `call` takes them too.
     - `embedding_table` is the name of the weight that textual inversion extends (`graph.embedding_input`).
     - `given` returns the inputs of an example that depend on each other, such as positions; the others are drawn.
     """
@@ -67,6 +68,7 @@ class Component:
     body: torch.nn.Module | None = None
     float32_only: bool = False
     takes_adapters: bool = False
+    residuals: Mapping[str, TensorSpec] = field(default_factory=dict)
     max_tokens: int = 0
     embedding_table: str = ""
     traced_call: Callable[..., tuple[torch.Tensor, ...]] | None = None
@@ -84,6 +86,11 @@ class Component:
         examples = {name: each.example(random, lengths) for name, each in drawn.items()}
         examples |= {name: torch.from_numpy(array) for name, array in given.items()}
         return {name: examples[name] for name in self.inputs}
+
+    def example_residuals(self, size: ExampleSize, seed: int = 1) -> dict[str, torch.Tensor]:
+        """Return random residuals of this size, float32."""
+        random, lengths = np.random.default_rng(seed), size.lengths(self.downscale)
+        return {name: each.example(random, lengths) for name, each in self.residuals.items()}
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Call the module in torch and return its outputs by name."""

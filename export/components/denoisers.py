@@ -19,7 +19,7 @@ from .rotation import traceable_rotation
 from .tensor_specs import TensorSpec, descending, mask, whole_floats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROWS = ("batch_size",)
 LATENTS = ("height", "width")
@@ -30,6 +30,7 @@ TIMESTEP_1 = TensorSpec(ROWS, descending(1), keep_float32=True)
 # SDXL's `time_ids` are sizes in pixels; FLUX's position ids are rows and columns of a grid.
 PIXELS, POSITIONS = whole_floats(1024), whole_floats(64)
 QUARTER_TURN = 1.5708
+CONTROL = "control."  # prefix of the names of residuals
 
 
 def unet(pipeline: Any, folder: str) -> Component:
@@ -56,7 +57,26 @@ def unet(pipeline: Any, folder: str) -> Component:
         call=_call_unet,
         inputs=inputs,
         outputs={"out_sample": TensorSpec((*ROWS, config.out_channels, *LATENTS))},
+        residuals=unet_residuals(config),
     )
+
+
+def unet_residuals(config: Any) -> dict[str, TensorSpec]:
+    """Return the hidden states to which a ControlNet adds: the input of each block, its layers, and the middle."""
+    widths = list(config.block_out_channels)
+    layers = config.layers_per_block
+    counts = [layers] * len(widths) if isinstance(layers, int) else list(layers)
+    places = [(widths[0], 0)]
+    for level, (width, count) in enumerate(zip(widths, counts, strict=True)):
+        places += [(width, level)] * count
+        places += [(width, level + 1)] * (level + 1 < len(widths))
+    places.append((widths[-1], len(widths) - 1))
+    return {f"{CONTROL}{n}": TensorSpec((*ROWS, width, *_level(level))) for n, (width, level) in enumerate(places)}
+
+
+def _level(level: int) -> tuple[str, str]:
+    """Return the axes of latents at a level of a UNet."""
+    return (f"height_{level}", f"width_{level}") if level else LATENTS
 
 
 def _check(config: Any) -> None:
@@ -79,10 +99,18 @@ def _call_unet(
     timestep: torch.Tensor,
     encoder_hidden_states: torch.Tensor,
     timestep_cond: torch.Tensor | None = None,
-    **added: torch.Tensor,
+    **others: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
+    residuals = [value for name, value in others.items() if name.startswith(CONTROL)]
     output = module(
-        sample, timestep, encoder_hidden_states, timestep_cond=timestep_cond, added_cond_kwargs=added, return_dict=False
+        sample,
+        timestep,
+        encoder_hidden_states,
+        timestep_cond=timestep_cond,
+        added_cond_kwargs={name: value for name, value in others.items() if not name.startswith(CONTROL)},
+        down_block_additional_residuals=tuple(residuals[:-1]) or None,
+        mid_block_additional_residual=residuals[-1] if residuals else None,
+        return_dict=False,
     )
     return (output[0],)
 
@@ -95,7 +123,7 @@ def sd3(pipeline: Any, folder: str) -> Component:
         folder=folder,
         module=module,
         takes_adapters=True,
-        call=_call,
+        call=_call_sd3,
         inputs={
             "hidden_states": TensorSpec((*ROWS, config.in_channels, *LATENTS)),
             "encoder_hidden_states": TensorSpec((*TEXT, config.joint_attention_dim)),
@@ -103,6 +131,9 @@ def sd3(pipeline: Any, folder: str) -> Component:
             "timestep": TIMESTEP_1000,
         },
         outputs={"out_hidden_states": TensorSpec((*ROWS, config.out_channels, *LATENTS))},
+        residuals={  # the last block changes the text for none
+            f"{CONTROL}{n}": TensorSpec((*ROWS, "patches", module.inner_dim)) for n in range(config.num_layers - 1)
+        },
     )
 
 
@@ -115,7 +146,7 @@ def flux(pipeline: Any, folder: str) -> Component:
         folder=folder,
         module=module,
         takes_adapters=True,
-        call=_call,
+        call=_call_flux,
         inputs={
             "hidden_states": TensorSpec((*ROWS, "packed_height_width", config.in_channels)),
             "encoder_hidden_states": TensorSpec((*TEXT, config.joint_attention_dim)),
@@ -126,9 +157,15 @@ def flux(pipeline: Any, folder: str) -> Component:
             **guidance,
         },
         outputs={"out_hidden_states": TensorSpec((*ROWS, "packed_height_width", module.out_channels))},
-        traced_call=_call_flux,
+        residuals=dict.fromkeys(_flux_residuals(config), TensorSpec((*ROWS, "packed_height_width", module.inner_dim))),
+        traced_call=_call_flux_exactly,
         trace_patch=partial(traceable_rotation, transformer_flux),
     )
+
+
+def _flux_residuals(config: Any) -> list[str]:
+    double = [f"{CONTROL}{n}" for n in range(config.num_layers)]
+    return double + [f"{CONTROL}single.{n}" for n in range(config.num_single_layers)]
 
 
 def pixart(pipeline: Any, folder: str) -> Component:
@@ -176,6 +213,13 @@ def _call(module: Any, **inputs: Any) -> tuple[torch.Tensor, ...]:
     return (module(**inputs, return_dict=False)[0],)
 
 
+def _call_sd3(module: Any, **inputs: Any) -> tuple[torch.Tensor, ...]:
+    residuals = [inputs.pop(name) for name in list(inputs) if name.startswith(CONTROL)]
+    if residuals:
+        inputs["block_controlnet_hidden_states"] = [*residuals, residuals[-1]]  # one for each block
+    return _call(module, **inputs)
+
+
 def _call_sana_sprint(
     module: Any, hidden_states: torch.Tensor, timestep: torch.Tensor, guidance: torch.Tensor, **inputs: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
@@ -197,15 +241,30 @@ def _call_pixart(module: Any, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...
     return _call(module, **inputs, added_cond_kwargs={"resolution": None, "aspect_ratio": None})
 
 
-def _call_flux(
-    module: Any, timestep: torch.Tensor, guidance: torch.Tensor | None = None, **inputs: torch.Tensor
+def _call_flux(module: Any, **inputs: Any) -> tuple[torch.Tensor, ...]:
+    single = [inputs.pop(name) for name in list(inputs) if name.startswith(f"{CONTROL}single.")]
+    double = [inputs.pop(name) for name in list(inputs) if name.startswith(CONTROL)]
+    residuals = {"controlnet_block_samples": double or None, "controlnet_single_block_samples": single or None}
+    return _call(module, **residuals, **inputs)
+
+
+def _call_flux_exactly(module: Any, **inputs: Any) -> tuple[torch.Tensor, ...]:
+    return call_flux(partial(_call_flux, module), module, **inputs)
+
+
+def call_flux(
+    call: Callable[..., tuple[torch.Tensor, ...]],
+    module: Any,
+    timestep: torch.Tensor,
+    guidance: torch.Tensor | None = None,
+    **inputs: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
     """Embed time and guidance without rounding: diffusers first casts them to the latents' type, 0.9464 to 0.9463."""
     embed = module.time_text_embed
     exact = [1000 * number for number in (timestep, guidance) if number is not None]
     embed.forward = lambda *given: type(embed).forward(embed, *exact, given[-1])
     try:
-        return _call(module, timestep=timestep, guidance=guidance, **inputs)
+        return call(timestep=timestep, guidance=guidance, **inputs)
     finally:
         del embed.forward
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Draw = Callable[[np.random.Generator, tuple[int, ...]], Any]
 
+LEVELS = 4
+"""Largest number of levels of a UNet; each has half the height and width of the one before."""
 TEXT_BLOCK = 32
 """Tokens of a block of text, for models that take whole blocks: Z-Image."""
 
@@ -41,6 +43,10 @@ class ExampleSize:
             "packed_height_width": (self.height // 2) * (self.width // 2),
             "sample_height": self.height * downscale,
             "sample_width": self.width * downscale,
+            "patches": -(-self.height // 2) * -(-self.width // 2),
+            **{
+                f"{side}_{n}": -(-getattr(self, side) // 2**n) for side in ("height", "width") for n in range(1, LEVELS)
+            },
         }
 
 
@@ -52,6 +58,11 @@ def normal(random: np.random.Generator, shape: tuple[int, ...]) -> Any:
 def pixels(random: np.random.Generator, shape: tuple[int, ...]) -> Any:
     """Return pixels in the range of VAEs, -1 to 1."""
     return np.tanh(normal(random, shape))
+
+
+def positive(random: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Return pixels in 0..1."""
+    return random.random(shape, np.float32)
 
 
 def integers(below: int) -> Draw:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from . import adapter_inputs, embedding_input
+from . import adapter_inputs, control_inputs, embedding_input
 from .fused_operators import check_fused
 from .tracing import TRACED_SIZE, trace
 
@@ -35,11 +35,17 @@ class ComponentGraph:
         return cls(component, model, layers)
 
     def with_inputs(self, *, adapters: bool) -> onnx.ModelProto:
-        """Return a copy with the input for embeddings, and with inputs for adapters, if the component takes them."""
+        """Return a copy with the input for embeddings, and with inputs for adapters, if the component takes them.
+
+        Inputs for adapters include those for the residuals of ControlNets.
+        """
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         if adapters and self.component.takes_adapters:
+            control_inputs.make_optional(model, self.component.residuals)
             adapter_inputs.add_inputs(model, dict(self.layers))
+        else:
+            control_inputs.remove(model, self.component.residuals)
         if self.component.embedding_table:
             embedding_input.add_input(model, self.component.embedding_table)
         return model

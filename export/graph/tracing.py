@@ -36,7 +36,7 @@ class TracedModule(torch.nn.Module):
         super().__init__()
         self.module = component.module
         self._call: Callable[..., Any] = component.traced_call or component.call
-        self._names = tuple(component.inputs)
+        self._names = (*component.inputs, *component.residuals)
 
     def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the component's outputs for its inputs, both in the component's order."""
@@ -48,15 +48,17 @@ def trace(component: Component, *, half: bool = False, size: ExampleSize = TRACE
 
     With `half` the module must hold float16 weights (`float16_weights`), and the graph computes in float16; inputs
     marked `keep_float32` stay float32. `size` is that of the traced example, on which the graph does not depend.
+    Residuals are inputs of the graph too.
     """
-    values = {**component.inputs, **component.outputs}
+    inputs = {**component.inputs, **component.residuals}
+    values = {**inputs, **component.outputs}
     output = BytesIO()
     with quiet(), component.trace_patch(), fuse_operators(), torch.no_grad():
         torch.onnx.export(
             TracedModule(component).eval(),
             tuple(_example(component, size, half=half)),
             output,
-            input_names=list(component.inputs),
+            input_names=list(inputs),
             output_names=list(component.outputs),
             dynamic_axes={name: value.dynamic for name, value in values.items()},
             opset_version=OPSET,
@@ -71,8 +73,10 @@ def trace(component: Component, *, half: bool = False, size: ExampleSize = TRACE
 
 
 def _example(component: Component, size: ExampleSize, *, half: bool) -> Iterator[torch.Tensor]:
-    for name, value in component.example_inputs(size).items():
-        convert = half and value.is_floating_point() and not component.inputs[name].keep_float32
+    examples = component.example_inputs(size) | component.example_residuals(size)
+    for name, value in examples.items():
+        wide = name in component.inputs and component.inputs[name].keep_float32
+        convert = half and value.is_floating_point() and not wide
         yield value.half() if convert else value
 
 
