@@ -9,7 +9,17 @@ import diffusers
 import torch
 import transformers
 
-from ..components import autoencoders, chroma, denoisers, flux2, qwen_image, qwen_vae, text_encoders, z_image
+from ..components import (
+    autoencoders,
+    chroma,
+    controlnets,
+    denoisers,
+    flux2,
+    qwen_image,
+    qwen_vae,
+    text_encoders,
+    z_image,
+)
 from ..components.tensor_specs import ExampleSize
 
 if TYPE_CHECKING:
@@ -106,6 +116,17 @@ KINDS: dict[str, GraphKind] = {
     **_pair("kl_flux2", diffusers.AutoencoderKLFlux2, flux2.autoencoder, halves=False),
     **_pair("dc", diffusers.AutoencoderDC, autoencoders.dc, size=FOR_DC, halves=False),
     **_pair("tiny", diffusers.AutoencoderTiny, autoencoders.tiny),
+    "controlnet": GraphKind(
+        part="controlnet", build=diffusers.ControlNetModel, components=controlnets.controlnet, size=FOR_UNETS
+    ),
+    "sd3_controlnet": GraphKind(
+        part="controlnet",
+        build=_without_buffers(diffusers.SD3ControlNetModel),
+        components=controlnets.sd3_controlnet,
+    ),
+    "flux_controlnet": GraphKind(
+        part="controlnet", build=diffusers.FluxControlNetModel, components=controlnets.flux_controlnet
+    ),
     "qwen_image": GraphKind(
         part="transformer", build=diffusers.QwenImageTransformer2DModel, components=qwen_image.transformer
     ),

@@ -33,6 +33,28 @@ QWEN_VAE: dict[str, Any] = {}
 # Chroma1-HD and Chroma1-Base: the defaults of the class, as diffusers' conversion of single files uses them.
 CHROMA: dict[str, Any] = {}
 
+# ControlNets have the configurations of their denoisers: ControlNet 1.1 and those of SD 2.1 (diffusers' conversion),
+# full-size ones of SDXL, InstantX's of SD3 medium, and InstantX's and Shakker Labs' of FLUX.1.
+CONTROL_SDXL = {
+    "attention_head_dim": [5, 10, 20],
+    "block_out_channels": [320, 640, 1280],
+    "cross_attention_dim": 2048,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "transformer_layers_per_block": [1, 2, 10],
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+CONTROL_SD2 = {"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": True}
+CONTROL_SD3 = {
+    "num_layers": 6,
+    "num_attention_heads": 24,
+    "caption_projection_dim": 1536,
+    "pos_embed_max_size": 192,
+}
+CONTROL_FLUX = {"num_layers": 5, "num_single_layers": 10, "guidance_embeds": True}
+
 # Name of a template -> its kind and configuration.
 NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "flux2-klein-4b": ("flux2", FLUX2_KLEIN_4B),
@@ -42,6 +64,13 @@ NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "kl-flux2-decoder": ("kl_flux2_decoder", KL_FLUX2),
     "kl-flux2-small-decoder": ("kl_flux2_decoder", KL_FLUX2_SMALL),
     "chroma": ("chroma", CHROMA),
+    "sd1-controlnet": ("controlnet", {"cross_attention_dim": 768}),
+    "sd2-controlnet": ("controlnet", CONTROL_SD2),
+    "sdxl-controlnet": ("controlnet", CONTROL_SDXL),
+    "sd3-controlnet": ("sd3_controlnet", CONTROL_SD3),
+    "flux1-controlnet": ("flux_controlnet", CONTROL_FLUX),
+    "flux1-controlnet-union": ("flux_controlnet", CONTROL_FLUX | {"num_mode": 10}),
+    "flux1-controlnet-union-pro-2": ("flux_controlnet", CONTROL_FLUX | {"num_layers": 6, "num_single_layers": 0}),
     "z-image": ("z_image", Z_IMAGE),
     "lumina-image-2": ("lumina2", LUMINA2),
     "qwen-image": ("qwen_image", QWEN_IMAGE),

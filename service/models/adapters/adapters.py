@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .layer_sizes import Adapter, LayerSizes, MatrixPair
 
 FOLDER, SUFFIX = "loras", ".safetensors"
+CONTROLNETS = "controlnets"
 CACHED_ADAPTERS, CACHED_COMBINATIONS = 4, 2
 
 AdapterWeights: TypeAlias = "tuple[tuple[str, float], ...]"
@@ -44,8 +45,11 @@ def names(folder: Path) -> tuple[str, ...]:
 
 
 def are_enabled(folder: Path) -> bool:
-    """Whether the model's folder has one for adapters. Graphs made from templates take adapters only then."""
-    return (folder / FOLDER).is_dir()
+    """Whether the model's folder has one for adapters or ControlNets.
+
+    Graphs made from templates have inputs for them only then.
+    """
+    return any((folder / name).is_dir() for name in (FOLDER, CONTROLNETS))
 
 
 class Adapters:

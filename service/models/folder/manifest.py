@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..adapters import adapters, embeddings
+from ..control import files as control_files
+from ..loading_options import DEFAULTS
 from ..templates.filled_template import with_adapters
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..family import Family
     from ..graph_source import GraphSource
+    from ..loading_options import LoadingOptions
     from ..spec import ModelSpec
     from .configs import PipelineConfig
 
@@ -24,6 +27,7 @@ class Manifest:
 
     `folder` has its adapters and embeddings. `graphs` are those of all components, and `tokenizers` the folders of the
     text encoders' tokenizers, by the names in the family. `memory_bytes` is the size of all weights in memory.
+    `options` are those of its loading, for the ControlNets in its folder.
     `second` is the model of a second stage, a refiner, for timesteps below `second_below`.
     `files` maps paths in the folder to their SHA-256, as far as tintype.json lists them.
     """
@@ -36,6 +40,7 @@ class Manifest:
     tokenizers: Mapping[str, Path]
     files: Mapping[str, str]
     memory_bytes: int = 0
+    options: LoadingOptions = DEFAULTS
     second: Manifest | None = None
     second_below: float = 0.0
 
@@ -71,5 +76,6 @@ def list_additions(folder: Path) -> dict[str, Any]:
     return {
         "loras": adapters.names(folder),
         "embeddings": embeddings.names(folder),
+        "controls": control_files.names(folder),
         "pickled": embeddings.pickled_files(folder),
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelBroken
 from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
+from ..control import files as control_files
 from ..families.distilled import ModelFacts
 from ..families.table import FAMILIES, by_pipeline, known_pipelines
 from ..files import ModelFileError, sha256
@@ -88,7 +89,10 @@ class _ModelReader:
             spec=replace(spec, weights_bytes=spec.weights_bytes + second_bytes[0]),
             graphs=graphs,
             tokenizers={encoder.tokenizer: self.layout.tokenizer(encoder) for encoder in family.text_encoders},
-            memory_bytes=sum(graph.weights_bytes for graph in graphs.values()) + second_bytes[1],
+            memory_bytes=sum(graph.weights_bytes for graph in graphs.values())
+            + second_bytes[1]
+            + control_files.memory_bytes(self.layout.folder),
+            options=self.options,
             second=second,
             second_below=below,
             family=family,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..adapters.adapters import Adapters
+    from ..control.controlnets import ControlNets
     from ..family import DenoiserSpec
     from ..folder.configs import PipelineConfig
     from ..model import Array, Conditioning
@@ -26,6 +27,8 @@ CONDITIONING_INPUTS = {PROMPT: "prompt_embeds", "text_embeds": "pooled", "pooled
 class Denoiser:
     """The denoiser's graph, called as the family and the model require.
 
+    `taken` are the names of its optional inputs; `controls` are the model's ControlNets, if they are opened.
+
     Raises:
         ModelFileError: the graph does not have the family's inputs and output.
     """
@@ -37,6 +40,8 @@ class Denoiser:
         self._session, self._spec, self._config, self._adapters = session, spec, config, adapters
         self._stacks = ArrayCache(stack)
         self._channels, self._downscale = model.latent_channels, model.downscale
+        self.taken = tuple(session.optional)
+        self.controls: ControlNets | None = None
 
     @property
     def batched_timestep(self) -> bool:
@@ -74,9 +79,20 @@ class Denoiser:
         Raises:
             ValueError: timesteps differ, but the graph takes one for all rows.
         """
-        call = DenoiserCall(latents, timesteps, conditionings, self._spec, self._config, self._downscale, self._stacks)
+        call = DenoiserCall(
+            latents,
+            timesteps,
+            conditionings,
+            self._spec,
+            self._config,
+            self._downscale,
+            self._stacks,
+            self._channels,
+        )
         inputs = {name: GRAPH_INPUTS[name](call) for name in self._session.inputs}
         inputs |= self._adapters.graph_inputs(self._spec.folder, [row.loras for row in conditionings])
+        if self.controls:
+            inputs |= self.controls.residuals(call)
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")

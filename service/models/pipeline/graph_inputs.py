@@ -24,7 +24,10 @@ AESTHETIC_SCORES = (6.0, 2.5)  # of the prompt and of the negative prompt, as in
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DenoiserCall:
-    """One call: latents [n, c, h, w], timesteps [n] of the sampler, and n conditionings of one key."""
+    """One call: latents [n, c, h, w], timesteps [n] of the sampler, and n conditionings of one key.
+
+    The first `channels` of the latents are not those of a mask; 0 means all.
+    """
 
     latents: Array
     timesteps: Array
@@ -33,6 +36,7 @@ class DenoiserCall:
     config: PipelineConfig
     downscale: int
     stack: Callable[[Sequence[Any]], Any] = np.stack
+    channels: int = 0
 
     @property
     def size(self) -> tuple[int, int]:

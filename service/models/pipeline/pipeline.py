@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from ...errors import GenerationFailed, ModelBroken, Unsupported
+from ...errors import GenerationFailed, ModelBroken
 from ..adapters.adapters import Adapters
 from ..adapters.embeddings import INPUT, Embeddings
 from ..adapters.layer_sizes import layer_sizes
+from ..control.controlnets import ControlNets
 from ..files import ModelFileError, label
 from ..model import Prompt
 from ..runtime.provider_options import GraphRole
@@ -54,11 +55,13 @@ class DiffusionModel:
         vae: Vae,
         stop_flag: StopFlag,
         sources: Collection[GraphSource] = (),
+        controls: ControlNets | None = None,
     ) -> None:
         if spec.batched_timestep and not stages.batched_timestep:
             raise ModelFileError("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
         self._stages, self._vae, self._stop_flag, self._sources = stages, vae, stop_flag, sources
+        self._controls = controls
 
     @property
     def adapter_reader(self) -> Callable[[Iterable[str]], None]:
@@ -118,13 +121,14 @@ class DiffusionModel:
         except ModelFileError as error:
             raise ModelBroken(self.spec.name, [str(error)]) from error
 
-    def encode_hint(self, name: str, pixels: Array, draw: Callable[[Shape], Array]) -> Array:  # noqa: ARG002
+    def encode_hint(self, name: str, pixels: Array, draw: Callable[[Shape], Array]) -> Array:
         """Return what the ControlNet `name` reads of pixels [3, H, W] in 0..1; `draw` returns standard normal noise.
 
         Raises:
-            Unsupported: the model has no ControlNets.
+            InvalidField: the ControlNet cannot be used with this model.
         """
-        raise Unsupported("controls", f"model {self.spec.name!r} has no ControlNets")
+        assert self._controls, "the engine's plan has checked the names against the folder"  # noqa: S101
+        return self._controls.encode_hint(name, pixels, draw)
 
     def preview(self, latents: Array) -> Array:
         """Return a rough preview of latents [c, h, w] as pixels [3, h, w] in 0..1, without a call of a graph."""
@@ -217,11 +221,13 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     )
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
+    open_control = partial(Session, runtime=runtime.for_role(GraphRole.DENOISER))
+    controls = first.denoiser.controls = ControlNets(manifest, first.denoiser.taken, open_control, vae)
     quantized = describe_all(manifest.sources, stages.provider)
     description = ". ".join(text for text in (manifest.spec.description, quantized) if text)
     options = runtime.options.public(stages.provider)
     spec = replace(manifest.spec, provider_options=options, description=description)
-    return DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources)
+    return DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources, controls)
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """The text encoders and the denoiser of one model."""
+    """The text encoders and the `denoiser` of one model."""
 
     def __init__(self, text: TextEncoders, denoiser: Denoiser, adapters: Adapters) -> None:
-        self._text, self._denoiser, self._adapters = text, denoiser, adapters
+        self._text, self.denoiser, self._adapters = text, denoiser, adapters
         self.adapter_reader = adapters.read
         self.batched_timestep, self.provider = denoiser.batched_timestep, denoiser.provider
 
@@ -44,7 +44,7 @@ class Stage:
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser: latents [n, c, h, w], timesteps [n] -> out [n, c, h, w]."""
-        return self._denoiser(latents, timesteps, conditionings)
+        return self.denoiser(latents, timesteps, conditionings)
 
 
 class TwoStages:
@@ -52,6 +52,7 @@ class TwoStages:
 
     def __init__(self, first: Stage, second: Stage, below: float) -> None:
         self._first, self._second, self._below = first, second, below
+        self.denoiser = first.denoiser
         self.batched_timestep = first.batched_timestep and second.batched_timestep
         self.provider, self.adapter_reader = first.provider, first.adapter_reader
 

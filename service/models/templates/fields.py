@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .control_fields import CONTROL_IGNORED, CONTROL_SHAPING
 from .text_fields import TEXT_IGNORED, TEXT_SHAPING
 from .transformer_fields import TRANSFORMER_IGNORED, TRANSFORMER_SHAPING
 
@@ -65,6 +66,7 @@ _TINY_DECODER = {
 # Kind of graph -> the fields that shape it, with the defaults of the class.
 SHAPING: Mapping[str, Mapping[str, Any]] = {
     **TEXT_SHAPING,
+    **CONTROL_SHAPING,
     **TRANSFORMER_SHAPING,
     "unet": {
         "in_channels": 4,
@@ -193,6 +195,7 @@ SHAPING: Mapping[str, Mapping[str, Any]] = {
 # Kind of graph -> the fields of its class that its graph does not depend on.
 IGNORED: Mapping[str, frozenset[str]] = {
     **TEXT_IGNORED,
+    **CONTROL_IGNORED,
     **TRANSFORMER_IGNORED,
     # torch's attention function does not read `upcast_attention`.
     "unet": frozenset({"sample_size", "dropout", "upcast_attention"}),

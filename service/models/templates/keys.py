@@ -33,6 +33,9 @@ CLASSES = {
     "PixArtTransformer2DModel": "pixart",
     "Transformer2DModel": "pixart",  # as the configurations of PixArt-Sigma name it; others have another `norm_type`
     "SanaTransformer2DModel": "sana",
+    "ControlNetModel": "controlnet",
+    "SD3ControlNetModel": "sd3_controlnet",
+    "FluxControlNetModel": "flux_controlnet",
     "ZImageTransformer2DModel": "z_image",
     "Lumina2Transformer2DModel": "lumina2",
     "QwenImageTransformer2DModel": "qwen_image",
@@ -123,19 +126,25 @@ def _collapsed(value: Any) -> Any:
     return value
 
 
-def _unet(fields: dict[str, Any]) -> dict[str, Any]:
+def _controlnet(fields: dict[str, Any]) -> dict[str, Any]:
     """Write the depths of transformers as a list for each block; a block without attention has zeros."""
+    down = _names(fields, "down_block_types")
+    layers = _per_level(fields["layers_per_block"], down, "layers_per_block")
+    depths = _per_level(fields["transformer_layers_per_block"], down, "transformer_layers_per_block")
+    middle = CROSS_ATTENTION in str(fields["mid_block_type"])  # it has the depth of the last level
+    reads = [CROSS_ATTENTION in name for name in down[:-1]] + [middle or CROSS_ATTENTION in down[-1]]
+    written = [_depths(depth, count, reads=read) for depth, count, read in zip(depths, layers, reads, strict=True)]
+    return fields | {"transformer_layers_per_block": written}
+
+
+def _unet(fields: dict[str, Any]) -> dict[str, Any]:
+    """Write the depths of transformers on the way up, too, as a list for each block."""
     down, up = (_names(fields, field) for field in ("down_block_types", "up_block_types"))
     layers = _per_level(fields["layers_per_block"], down, "layers_per_block")
     depths = _per_level(fields["transformer_layers_per_block"], down, "transformer_layers_per_block")
     upward = fields["reverse_transformer_layers_per_block"]
     upward = depths[::-1] if upward is None else _per_level(upward, up, "reverse_transformer_layers_per_block")
-    middle = CROSS_ATTENTION in str(fields["mid_block_type"])  # it has the depth of the last level
-    reads = [CROSS_ATTENTION in name for name in down[:-1]] + [middle or CROSS_ATTENTION in down[-1]]
-    return fields | {
-        "transformer_layers_per_block": [
-            _depths(depth, count, reads=read) for depth, count, read in zip(depths, layers, reads, strict=True)
-        ],
+    return _controlnet(fields) | {
         "reverse_transformer_layers_per_block": [
             _depths(depth, count + 1, reads=CROSS_ATTENTION in name)
             for depth, count, name in zip(upward, layers[::-1], up, strict=True)
@@ -212,6 +221,7 @@ def _gemma(fields: dict[str, Any]) -> dict[str, Any]:
 
 _NORMALISE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "unet": _unet,
+    "controlnet": _controlnet,
     "dc_encoder": _dc_encoder,
     "flux": _out_as_in,
     "lumina2": _out_as_in,
