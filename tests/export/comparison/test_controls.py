@@ -1,0 +1,185 @@
+"""ControlNets give diffusers' images: weights, ranges of steps, two at once, and rows of one call with and without."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from io import BytesIO
+from shutil import copytree
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.support.export.input_images import disc, photo, png
+from tintype.export.console import quiet
+from tintype.export.image_comparison import LocalService
+from tintype.export.templates.folder import write
+from tintype.export.templates.making import NUMBERS, GraphConfig, make
+from tintype.export.templates.pipelines import graph_configs
+from tintype.service.errors import InvalidField
+from tintype.service.job import Control, Job
+from tintype.service.models.control.files import KINDS
+from tintype.service.models.loading_options import LoadingOptions
+from tintype.service.models.templates.keys import shaping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+PIPELINES = {
+    "sd15": ("StableDiffusionControlNet", "image", {}),
+    "sdxl": ("StableDiffusionXLControlNet", "image", {}),
+    "sd35": ("StableDiffusion3ControlNet", "control_image", {}),
+    "flux_dev": ("FluxControlNet", "control_image", {"max_sequence_length": 512}),
+}
+SIZE = (96, 64)
+NAMES = ("edges", "depth")
+LEVELS = 2
+
+
+def controlnet(family: str, pipeline: Any, seed: int) -> Any:
+    """Return a random ControlNet for a pipeline."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = _random(family, pipeline)
+        with torch.no_grad():
+            for name, weight in made.named_parameters():
+                if name.startswith("controlnet_"):  # zero in a new ControlNet
+                    weight.add_(torch.randn_like(weight) * 0.2)
+    return made.eval()
+
+
+def _random(family: str, pipeline: Any) -> Any:
+    if family in ("sd15", "sdxl"):
+        return diffusers.ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(8, 16, 16, 32))
+    if family == "sd35":
+        return diffusers.SD3ControlNetModel.from_transformer(pipeline.transformer, num_layers=1)
+    own = dict(pipeline.transformer.config) | {"num_layers": 1, "num_single_layers": 1, "axes_dims_rope": [4, 4, 8]}
+    known = diffusers.FluxControlNetModel.load_config(own)
+    return diffusers.FluxControlNetModel(**{name: own[name] for name in FLUX_FIELDS if name in known})
+
+
+FLUX_FIELDS = (
+    *("patch_size", "in_channels", "num_layers", "num_single_layers", "attention_head_dim", "num_attention_heads"),
+    *("joint_attention_dim", "pooled_projection_dim", "guidance_embeds", "axes_dims_rope"),
+)
+
+
+class Controlled:
+    """Published folders of random pipelines with two ControlNets each, and templates that fit."""
+
+    def __init__(self, pipelines: Callable[[str], Path], root: Path) -> None:
+        self._pipelines, self._root = pipelines, root
+        self.service, self.pipeline, self.nets = cache(self._service), cache(self._pipeline), cache(self._nets)
+        self._services: list[LocalService] = []
+
+    def close(self) -> None:
+        for service in self._services:
+            service.__exit__()
+
+    def _pipeline(self, family: str) -> Any:
+        return diffusers.DiffusionPipeline.from_pretrained(self._pipelines(family))
+
+    def _nets(self, family: str) -> dict[str, Any]:
+        return {name: controlnet(family, self.pipeline(family), seed) for seed, name in enumerate(NAMES)}
+
+    def _service(self, family: str) -> LocalService:
+        folder = copytree(self._pipelines(family), self._root / family)
+        (folder / "tintype.json").write_text(json.dumps({"tintype": 1, "native_sizes": [list(SIZE)]}))
+        made = {name: make(config, NUMBERS[:1]) for name, (_, config) in graph_configs(folder).items()}
+        for name, net in self.nets(family).items():
+            net.save_pretrained(folder / "controlnets" / name)
+            config = json.loads((folder / "controlnets" / name / "config.json").read_text())
+            kind = KINDS[config["_class_name"]].kind
+            own = GraphConfig(kind=kind, fields=shaping(kind, config), pooled_width=pooled_width(folder))
+            made[f"{family}-{kind}"] = make(own, NUMBERS[:1])
+        write(self._root / f"{family}-templates", made)
+        options = LoadingOptions(templates=self._root / f"{family}-templates", cache=self._root / "cache")
+        self._services.append(LocalService([folder], options))
+        return self._services[-1]
+
+    def theirs(self, family: str, job: Job) -> Any:
+        """Return the images of diffusers' pipeline."""
+        stem, field, settings = PIPELINES[family]
+        kind, pipeline = getattr(diffusers, f"{stem}Pipeline"), self.pipeline(family)
+        nets = [self.nets(family)[control.name] for control in job.controls]
+        several = {"StableDiffusion3ControlNet": diffusers.SD3MultiControlNetModel}.get(stem, list)
+        parts = {name: part for name, part in pipeline.components.items() if name not in ("feature_extractor",)}
+        if stem == "StableDiffusionControlNet":
+            parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        chosen = kind(**parts, controlnet=nets[0] if len(nets) == 1 else several(nets))
+        chosen.set_progress_bar_config(disable=True)
+        values: dict[str, Any] = {
+            field: [Image.open(BytesIO(control.image)) for control in job.controls],
+            "controlnet_conditioning_scale": [control.weight for control in job.controls],
+            "control_guidance_start": [control.start for control in job.controls],
+            "control_guidance_end": [control.end for control in job.controls],
+        }
+        if len(nets) == 1:
+            values = {name: value[0] for name, value in values.items()}
+        if stem.startswith("Flux"):
+            settings = settings | {"negative_prompt": None}
+        with quiet(), torch.no_grad():
+            images = [
+                chosen(
+                    prompt=job.prompt,
+                    num_inference_steps=job.steps,
+                    guidance_scale=job.guidance_scale,
+                    width=SIZE[0],
+                    height=SIZE[1],
+                    generator=torch.Generator("cpu").manual_seed((job.seed or 0) + k),
+                    output_type="np",
+                    **({"negative_prompt": job.negative_prompt} | settings | values),
+                ).images
+                for k in range(job.count)
+            ]
+        return np.moveaxis(np.concatenate(images), -1, 1)
+
+
+def pooled_width(folder: Path) -> int:
+    path = folder / "text_encoder_2" / "config.json"
+    return json.loads(path.read_text()).get("projection_dim", 0) if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def controlled(pipelines: Callable[[str], Path], tmp_path_factory: Any) -> Iterator[Controlled]:
+    made = Controlled(pipelines, tmp_path_factory.mktemp("controls"))
+    yield made
+    made.close()
+
+
+def job(*controls: Control, **settings: Any) -> Job:
+    usual: dict[str, Any] = {"prompt": "A serene lake at sunset", "negative_prompt": "fog", "steps": 4, "seed": 7}
+    return Job(**usual | {"guidance_scale": 5.0, "width": SIZE[0], "height": SIZE[1], "controls": controls} | settings)
+
+
+EDGES = Control(name="edges", image=png(photo(*SIZE)), weight=0.8)
+DEPTH = Control(name="depth", image=png(disc(*SIZE)), weight=1.2, end=0.5)
+CASES: dict[str, tuple[tuple[Control, ...], dict[str, Any]]] = {
+    "one": ((EDGES,), {"count": 2}),
+    "two": ((EDGES, DEPTH), {}),
+    "unguided": ((DEPTH,), {"guidance_scale": 1.0}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("family", PIPELINES)
+def test_controls_give_diffusers_images(family: str, case: str, controlled: Controlled, compare: Any) -> None:
+    """One ControlNet, two with their own weights and ranges, and without guidance."""
+    controls, settings = CASES[case]
+    example = job(*controls, **settings)
+    ours = controlled.service(family).generate(example)
+    assert np.abs(ours - controlled.service(family).generate(job(**settings))).max() * 255 > LEVELS
+    compare(ours, controlled.theirs(family, example))
+
+
+def test_a_control_of_another_model_is_refused(controlled: Controlled) -> None:
+    """The error names the field, the value and what the model has."""
+    with pytest.raises(InvalidField, match="'pose' is not a ControlNet of model 'sd15': its ControlNets are depth, edges"):
+        controlled.service("sd15").generate(job(Control(name="pose", image=EDGES.image)))
