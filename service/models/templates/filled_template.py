@@ -59,6 +59,8 @@ class Template(Protocol):
     def name(self) -> str: ...  # noqa: D102
     @property
     def kind(self) -> str: ...  # noqa: D102
+    @property
+    def config(self) -> Mapping[str, Any]: ...  # noqa: D102
     def read(self, variant: Variant) -> bytes:
         """Return a serialized ONNX model."""
 

@@ -35,6 +35,10 @@ OTHER_HALVES = {"encoder": ("decoder.", "post_quant_conv."), "decoder": ("encode
 """Tensors of the other half of a VAE, which is in the same file, by the end of the kind."""
 
 
+ENDING_IN_IMAGE = ("sd3_controlnet", "flux_controlnet")
+"""Kinds whose last block changes the text too, which is then not read."""
+
+
 class Component(NamedTuple):
     """A component: its class in diffusers or transformers, its config.json, and its weights."""
 
@@ -101,6 +105,13 @@ def fill_component(
     return fill_template(template, component, weights, options, adapters=adapters, half=half)
 
 
+def _unread(template: Template) -> tuple[str, ...]:
+    """Return the beginnings of names of published tensors that a template's graph does not read."""
+    if template.kind in ENDING_IN_IMAGE:
+        return (f"transformer_blocks.{int(template.config['num_layers']) - 1}.",)
+    return OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
+
+
 def fill_template(
     template: Template,
     component: str,
@@ -120,7 +131,7 @@ def fill_template(
     model = ModelProto.FromString(data)
     shapes = {name: tuple(tensor.dims) for name, tensor in external_weights(model.graph).items()}
     tensors = TensorFiles(weights.files)
-    others = OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
+    others = _unread(template)
     try:
         links = link(shapes, tensors, weights, tuple(weights.scope + name for name in others))
     except ModelFileError as error:
