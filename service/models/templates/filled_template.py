@@ -35,7 +35,7 @@ from .layout import Layout, layout_for
 from .weight_cache import WeightCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from ..graph_source import GraphSource

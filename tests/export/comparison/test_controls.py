@@ -59,7 +59,7 @@ def _random(family: str, pipeline: Any) -> Any:
     if family in ("sd15", "sdxl"):
         return diffusers.ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(8, 16, 16, 32))
     if family == "sd35":
-        return diffusers.SD3ControlNetModel.from_transformer(pipeline.transformer, num_layers=1)
+        return diffusers.SD3ControlNetModel.from_transformer(pipeline.transformer, 1, num_extra_conditioning_channels=0)
     own = dict(pipeline.transformer.config) | {"num_layers": 1, "num_single_layers": 1, "axes_dims_rope": [4, 4, 8]}
     return diffusers.FluxControlNetModel(**{name: own[name] for name in FLUX_FIELDS})
 
@@ -115,7 +115,7 @@ class Controlled:
         chosen = kind(**parts, controlnet=nets[0] if len(nets) == 1 else several(nets))
         chosen.set_progress_bar_config(disable=True)
         values: dict[str, Any] = {
-            field: [Image.open(BytesIO(control.image)) for control in job.controls],
+            field: [Image.open(BytesIO(control.image)).convert("RGB") for control in job.controls],
             "controlnet_conditioning_scale": [control.weight for control in job.controls],
             "control_guidance_start": [control.start for control in job.controls],
             "control_guidance_end": [control.end for control in job.controls],
