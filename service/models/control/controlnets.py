@@ -57,7 +57,8 @@ class ControlNets:
         if not file.kind.latents:
             return pixels
         shape = self._manifest.spec.latent_shape(*pixels.shape[:0:-1])
-        latents: Array = self._vae.encode(pixels[np.newaxis], draw(shape)[np.newaxis])[0]
+        noise = draw(shape) if file.kind.drawn else np.zeros(shape, np.float32)
+        latents: Array = self._vae.encode(pixels[np.newaxis], noise[np.newaxis])[0]
         if not file.without_text:
             return latents
         shift, scale = (

@@ -31,12 +31,13 @@ KEPT = 2  # ControlNets of a model that stay in memory
 class ControlKind:
     """What one class of ControlNets reads and gives.
 
-    Its hint is pixels, or with `latents` those of the VAE. `block` returns, for a denoiser's block and the numbers of
+    Its hint is pixels, or with `latents` those of the VAE, `drawn` from the posterior or its mode. `block` returns, for a denoiser's block and the numbers of
     blocks of both, the number of the ControlNet's block that changes it; None if they have the same blocks.
     """
 
     kind: str
     latents: bool = False
+    drawn: bool = False
     block: Callable[[int, int, int], int] | None = None
 
 
@@ -50,10 +51,11 @@ def flux_block(block: int, own: int, others: int) -> int:
     return block // -(-own // others)
 
 
+# For SD3 diffusers draws the hint with other noise than the seed's, so that no two calls agree: here it is the mode.
 KINDS = {
     "ControlNetModel": ControlKind("controlnet"),
     "SD3ControlNetModel": ControlKind("sd3_controlnet", latents=True, block=sd3_block),
-    "FluxControlNetModel": ControlKind("flux_controlnet", latents=True, block=flux_block),
+    "FluxControlNetModel": ControlKind("flux_controlnet", latents=True, drawn=True, block=flux_block),
 }
 
 
