@@ -31,8 +31,9 @@ KEPT = 2  # ControlNets of a model that stay in memory
 class ControlKind:
     """What one class of ControlNets reads and gives.
 
-    Its hint is pixels, or with `latents` those of the VAE, `drawn` from the posterior or its mode. `block` returns, for a denoiser's block and the numbers of
-    blocks of both, the number of the ControlNet's block that changes it; None if they have the same blocks.
+    Its hint is pixels, or with `latents` those of the VAE, `drawn` from the posterior or its mode. `block` returns, for
+    a denoiser's block and the numbers of blocks of both, the number of the ControlNet's block that changes it; None if
+    they have the same blocks.
     """
 
     kind: str
