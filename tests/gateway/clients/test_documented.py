@@ -67,7 +67,7 @@ def test_curl_examples_return_an_image(gateway_url: str, tmp_path: Path, text: s
 
 def test_all_examples_are_found() -> None:
     """The page still has its examples, and they are still found."""
-    assert [len(examples(language)) for language in ("python", "js", "sh")] == [7, 2, 5]
+    assert [len(examples(language)) for language in ("python", "js", "sh")] == [8, 2, 5]
 
 
 def test_contents_link_to_sections() -> None:
