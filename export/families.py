@@ -123,6 +123,16 @@ FAMILIES = (
         call={"use_resolution_binning": False},
     ),
     Family(
+        name="pixart_alpha",
+        parts=("text_encoder", "vae", "transformer"),
+        classes=MASKED_T5,
+        call={"use_resolution_binning": False},
+    ),
+    Family(
+        name="aura_flow",
+        parts=("text_encoder", "vae", "transformer"),
+    ),
+    Family(
         name="sana_sprint",
         parts=("text_encoder", "vae", "transformer"),
         call={"use_resolution_binning": False, "intermediate_timesteps": None},

@@ -1,4 +1,4 @@
-"""Denoisers as components: UNets, and the transformers of SD3, FLUX, PixArt and Sana.
+"""Denoisers as components: UNets, and the transformers of SD3, FLUX.1, AuraFlow, PixArt and Sana.
 
 All graphs take one timestep per row, so that rows at different steps share a call.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
+from math import isqrt
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -168,15 +169,38 @@ def _flux_residuals(config: Any) -> list[str]:
     return double + [f"{CONTROL}single.{n}" for n in range(config.num_single_layers)]
 
 
-def pixart(pipeline: Any, folder: str) -> Component:
-    """PixArt-Sigma."""
+def aura_flow(pipeline: Any, folder: str) -> Component:
+    """AuraFlow: text embeddings are zeros at padding, which is read like any other token."""
     module = getattr(pipeline, folder)
+    config = module.config
+    return Component(
+        folder=folder,
+        module=module,
+        takes_adapters=True,
+        call=_call,
+        inputs={
+            "hidden_states": TensorSpec((*ROWS, config.in_channels, *LATENTS)),
+            "encoder_hidden_states": TensorSpec((*TEXT, config.joint_attention_dim)),
+            "timestep": TIMESTEP_1,
+        },
+        outputs={"out_hidden_states": TensorSpec((*ROWS, module.out_channels, *LATENTS))},
+        trace_patch=lambda: _traceable_table(module.pos_embed),
+    )
+
+
+def pixart(pipeline: Any, folder: str) -> Component:
+    """PixArt-Sigma, and PixArt-alpha, which may also read the size of the image in pixels."""
+    module = getattr(pipeline, folder)
+    sizes = {
+        "resolution": TensorSpec((*ROWS, 2), PIXELS, keep_float32=True),
+        "aspect_ratio": TensorSpec((*ROWS, 1), descending(2), keep_float32=True),
+    }
     return Component(
         folder=folder,
         module=module,
         takes_adapters=True,
         call=_call_pixart,
-        inputs=_with_mask(module),
+        inputs={**_with_mask(module), **(sizes if module.use_additional_conditions else {})},
         outputs={"out_hidden_states": TensorSpec((*ROWS, module.config.out_channels, *LATENTS))},
         trace_patch=lambda: _traceable_positions(module),
     )
@@ -237,8 +261,13 @@ def _call_sana_sprint(
     return (out.to(flow.dtype),)
 
 
-def _call_pixart(module: Any, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return _call(module, **inputs, added_cond_kwargs={"resolution": None, "aspect_ratio": None})
+def _call_pixart(
+    module: Any,
+    resolution: torch.Tensor | None = None,
+    aspect_ratio: torch.Tensor | None = None,
+    **inputs: torch.Tensor,
+) -> tuple[torch.Tensor, ...]:
+    return _call(module, **inputs, added_cond_kwargs={"resolution": resolution, "aspect_ratio": aspect_ratio})
 
 
 def _call_flux(module: Any, **inputs: Any) -> tuple[torch.Tensor, ...]:
@@ -296,3 +325,24 @@ def _position_waves(count: Any, width: int, embed: Any) -> torch.Tensor:
     positions = torch.arange(count, dtype=torch.float64) * embed.base_size / count / embed.interpolation_scale
     angles = positions[:, None] * speeds
     return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+@contextlib.contextmanager
+def _traceable_table(embed: Any) -> Iterator[None]:
+    """Cut positions from their table by slices while the context is active: diffusers' indices have the traced size."""
+
+    def forward(latents: torch.Tensor) -> torch.Tensor:
+        patch, side = embed.patch_size, isqrt(embed.pos_embed_max_size)
+        channels, height, width = latents.shape[1], latents.shape[2] // patch, latents.shape[3] // patch
+        blocks = latents.reshape(-1, channels, height, patch, width, patch).permute(0, 2, 4, 1, 3, 5)
+        tokens = embed.proj(blocks.flatten(3).flatten(1, 2))
+        top, left = side // 2 - height // 2, side // 2 - width // 2
+        table = embed.pos_embed.reshape(side, side, -1)[top : top + height, left : left + width]
+        positions: torch.Tensor = tokens + table.flatten(0, 1)[None]
+        return positions
+
+    embed.forward = forward
+    try:
+        yield
+    finally:
+        del embed.forward

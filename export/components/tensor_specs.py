@@ -77,7 +77,7 @@ def whole_floats(below: int) -> Draw:
 
 def descending(top: float) -> Draw:
     """Return a function that gives each row another value, from nearly `top` down to nearly 0: timesteps, guidance."""
-    return lambda _, shape: np.linspace(0.999 * top, 0.001 * top, shape[0], dtype=np.float32)
+    return lambda _, shape: np.linspace(0.999 * top, 0.001 * top, shape[0], dtype=np.float32).reshape(shape)
 
 
 def mask(_: np.random.Generator, shape: tuple[int, ...]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,6 +94,11 @@ def masked_t5(pipeline: Any, folder: str) -> Component:
         outputs={"last_hidden_state": TensorSpec((*IDS, module.config.d_model))},
         traced_call=_call_masked_t5,
     )
+
+
+def umt5(pipeline: Any, folder: str) -> Component:
+    """UMT5's encoder as AuraFlow calls it: padding is masked, and each layer has its own position bias."""
+    return replace(masked_t5(pipeline, folder), traced_call=None, trace_patch=traceable_masks)
 
 
 def gemma(pipeline: Any, folder: str) -> Component:

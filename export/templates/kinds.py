@@ -107,6 +107,14 @@ KINDS: dict[str, GraphKind] = {
     ),
     "flux": GraphKind(part="transformer", build=diffusers.FluxTransformer2DModel, components=denoisers.flux),
     "flux2": GraphKind(part="transformer", build=diffusers.Flux2Transformer2DModel, components=flux2.transformer),
+    "umt5": GraphKind(
+        part="text_encoder",
+        build=_text_encoder(transformers.UMT5EncoderModel, transformers.UMT5Config),
+        components=text_encoders.umt5,
+    ),
+    "aura_flow": GraphKind(
+        part="transformer", build=diffusers.AuraFlowTransformer2DModel, components=denoisers.aura_flow
+    ),
     "chroma": GraphKind(part="transformer", build=diffusers.ChromaTransformer2DModel, components=chroma.chroma),
     "pixart": GraphKind(part="transformer", build=diffusers.PixArtTransformer2DModel, components=denoisers.pixart),
     "sana": GraphKind(part="transformer", build=diffusers.SanaTransformer2DModel, components=denoisers.sana),

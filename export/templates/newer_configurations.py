@@ -54,6 +54,9 @@ CONTROL_SD3 = {
     "pos_embed_max_size": 192,
 }
 CONTROL_FLUX = {"num_layers": 5, "num_single_layers": 10, "guidance_embeds": True}
+# AuraFlow v0.3, and its text encoder, which is Pile-T5-XL's.
+AURA_FLOW = {"pos_embed_max_size": 9216}
+PILE_T5_XL = {"vocab_size": 32128, "d_model": 2048, "d_ff": 5120, "num_layers": 24, "num_heads": 32}
 
 # Name of a template -> its kind and configuration.
 NEWER: dict[str, tuple[str, dict[str, Any]]] = {
@@ -71,6 +74,8 @@ NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "flux1-controlnet": ("flux_controlnet", CONTROL_FLUX),
     "flux1-controlnet-union": ("flux_controlnet", CONTROL_FLUX | {"num_mode": 10}),
     "flux1-controlnet-union-pro-2": ("flux_controlnet", CONTROL_FLUX | {"num_layers": 6, "num_single_layers": 0}),
+    "aura-flow": ("aura_flow", AURA_FLOW),
+    "pile-t5-xl": ("umt5", PILE_T5_XL),
     "z-image": ("z_image", Z_IMAGE),
     "lumina-image-2": ("lumina2", LUMINA2),
     "qwen-image": ("qwen_image", QWEN_IMAGE),

@@ -55,6 +55,20 @@ def t5_text_encoder(tokens: int, *, width: int = WIDTH) -> transformers.T5Encode
     return transformers.T5EncoderModel(config).eval()
 
 
+def umt5_text_encoder(tokens: int, *, width: int = WIDTH) -> transformers.UMT5EncoderModel:
+    """UMT5 with two layers, each with its own position bias, and gated GELU."""
+    config = transformers.UMT5Config(
+        vocab_size=tokens,
+        d_model=width,
+        d_kv=8,
+        d_ff=2 * width,
+        num_layers=2,
+        num_heads=4,
+        relative_attention_num_buckets=32,
+    )
+    return transformers.UMT5EncoderModel(config).eval()
+
+
 def gemma_text_encoder(tokens: int) -> transformers.Gemma2Model:
     """Gemma 2 with two layers, the first with a sliding window, and two queries per key."""
     config = transformers.Gemma2Config(

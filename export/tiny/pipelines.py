@@ -24,7 +24,7 @@ from .flux import chroma, flux_dev, flux_fill, flux_kontext, flux_schnell
 from .flux2 import flux2_dev, flux2_klein, flux2_klein_base
 from .parts import enlarge
 from .qwen_image import qwen_image, qwen_image_edit, qwen_image_edit_2511, qwen_image_edit_plus
-from .transformers import pixart_sigma, sana, sana_sprint, sd3, sd35
+from .transformers import aura_flow, pixart_alpha, pixart_sigma, sana, sana_sprint, sd3, sd35
 from .unets import cosxl, lcm, playground, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         flux2_klein_base,
         flux2_dev,
         pixart_sigma,
+        pixart_alpha,
+        aura_flow,
         sana,
         sana_sprint,
         qwen_image,

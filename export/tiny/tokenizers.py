@@ -136,6 +136,25 @@ def gemma() -> transformers.GemmaTokenizer:
     return _read(transformers.GemmaTokenizer, {"tokenizer.model": model}, **controls, **options)
 
 
+def llama() -> transformers.LlamaTokenizer:
+    """A small tokenizer of Pile-T5: BPE with byte fallback, unknown 0, begin and padding 1, end 2."""
+    model = _sentencepiece(
+        model_type="bpe",
+        vocab_size=600,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+    )
+    controls = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<s>"}
+    options = {"add_bos_token": False, "add_eos_token": True, "legacy": False, "padding_side": "right"}
+    return _read(transformers.LlamaTokenizer, {"tokenizer.model": model}, **controls, **options, model_max_length=512)
+
+
 def qwen() -> transformers.Qwen2Tokenizer:
     """A small tokenizer of Qwen2.5 and Qwen3, with its chat template and its tokens for images and thoughts."""
     backend = _byte_level(QWEN_WORDS, QWEN_CONTROLS, ("<think>", "</think>"))

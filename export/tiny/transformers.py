@@ -1,4 +1,4 @@
-"""Random pipelines with a transformer as the denoiser: Stable Diffusion 3, PixArt-Sigma and Sana."""
+"""Random pipelines with a transformer as the denoiser: Stable Diffusion 3, PixArt, AuraFlow and Sana."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from .parts import (
     autoencoder,
     clip_text_encoder,
     deep_autoencoder,
+    enlarge,
     gemma_text_encoder,
     t5_text_encoder,
+    umt5_text_encoder,
 )
 
 
@@ -49,6 +51,53 @@ def pixart_sigma() -> diffusers.PixArtSigmaPipeline:
         vae=autoencoder(scaling=0.13025),
         transformer=transformer.eval(),
         scheduler=noise,
+    )
+
+
+def pixart_alpha() -> diffusers.PixArtAlphaPipeline:
+    """PixArt-alpha for 1024 pixels: the size of the image is an input of the denoiser."""
+    tokenizer = tokenizers.t5()
+    transformer = diffusers.PixArtTransformer2DModel(
+        sample_size=128,
+        num_layers=2,
+        patch_size=2,
+        attention_head_dim=12,
+        num_attention_heads=4,
+        caption_channels=WIDTH,
+        in_channels=4,
+        cross_attention_dim=48,
+        out_channels=8,
+    )
+    noise = diffusers.DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
+    return diffusers.PixArtAlphaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=t5_text_encoder(len(tokenizer)),
+        vae=autoencoder(),
+        transformer=transformer.eval(),
+        scheduler=noise,
+    )
+
+
+def aura_flow() -> diffusers.AuraFlowPipeline:
+    """AuraFlow: UMT5 with masked padding, learnt positions, and flow matching with a fixed shift."""
+    tokenizer = tokenizers.llama()
+    transformer = diffusers.AuraFlowTransformer2DModel(
+        sample_size=16,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        caption_projection_dim=32,
+        pos_embed_max_size=32**2,
+    )
+    enlarge(transformer, {"norm1": 4.0, "time_step_proj": 2.0, "to_v": 3.0, "proj_out": 6.0})
+    return diffusers.AuraFlowPipeline(
+        tokenizer=tokenizer,
+        text_encoder=umt5_text_encoder(len(tokenizer)),
+        vae=autoencoder(scaling=0.13025),
+        transformer=transformer.eval(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.73),
     )
 
 

@@ -4,6 +4,7 @@ The aspect ratio is kept, and sizes far from those that the model was trained on
 
 - The aspect ratio is at most 4:1. Beyond that the image is rendered at 4:1 and cropped.
 - An area of 1/2 to 9/4 of a native area (0.7 to 1.5 times its sides) is rendered as requested.
+- A side is at most `max_side`, for models that have positions for no more; the aspect ratio is kept.
 - Any other area is rendered at the nearest native area. A small image of a large model would be blurred; a large image
   of a small model would repeat its subject, at unbounded cost.
 - Sides are multiples of `size_multiple`. Of the four ways to round, the one closest in aspect ratio wins, then the one
@@ -29,7 +30,10 @@ def native_size(width: int, height: int, spec: ModelSpec) -> Size:
     """Return the width and height in pixels that `spec` renders for an image of `width` by `height`."""
     aspect = min(max(width / height, 1 / MAX_ASPECT), MAX_ASPECT)
     area = _area(width * height, [w * h for w, h in spec.native_sizes])
-    return _round_to_multiples(sqrt(area * aspect), sqrt(area / aspect), spec.size_multiple)
+    sides = sqrt(area * aspect), sqrt(area / aspect)
+    if spec.max_side is not None and max(sides) > spec.max_side:
+        sides = spec.max_side * min(aspect, 1.0), spec.max_side / max(aspect, 1.0)
+    return _round_to_multiples(*sides, spec.size_multiple)
 
 
 def _area(requested: float, native: Sequence[int]) -> float:

@@ -90,7 +90,7 @@ class DenoiserSpec:
 
     `patch` is the width of a token in latents. With `packed`, latents are fed as tokens [n, h w / patch^2, c patch^2].
     A sampler's timestep is multiplied by `timestep_scale`. `position_ids` gives the places of all tokens, for
-    graphs that take them.
+    graphs that take them. `flat_table`: `pos_embed_max_size` counts all places of a square, not those of a side.
     """
 
     folder: str = "unet"
@@ -100,6 +100,7 @@ class DenoiserSpec:
     packed: bool = False
     timestep_scale: float = 1.0
     position_ids: PositionIds = flux_ids
+    flat_table: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,7 @@ class Distilled(NamedTuple):
 class Family:
     """One kind of model. `pipelines` are diffusers' names of its classes; `native_side` is in pixels.
 
+    `sized_by_config`: the denoiser's `sample_size` is the trained size, in place of `native_side`.
     `combine` makes one conditioning of the outputs of all text encoders.
     `even_levels`: the pipeline spaces the levels of a flow evenly, 1 to 1/steps, for every sampler.
     `zero_negative`: an empty negative prompt gives zeros, unless model_index.json says otherwise.
@@ -158,6 +160,7 @@ class Family:
     latent_channels: int = 4
     downscale: int = 8
     native_side: int
+    sized_by_config: bool = True
     scaling_factor: float
     shift_factor: float = 0.0
     steps: int

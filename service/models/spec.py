@@ -120,6 +120,7 @@ class ModelSpec:
 
     - `native_sizes`: the first is the default.
     - `size_multiple`: widths and heights without resampling are multiples of it.
+    - `max_side`: the longest side in pixels that it renders; None if none is too long.
     - Latents are [latent_channels, height / downscale, width / downscale].
     - `batched_timestep`: rows of one denoiser call may have different timesteps.
     - `inpaints`: the denoiser requires a mask and a masked image with its latents, as `mask_layout` says.
@@ -148,6 +149,7 @@ class ModelSpec:
     downscale: int
     max_tokens: int
     batched_timestep: bool
+    max_side: int | None = None
     guidance: Guidance = Guidance.CLASSIFIER_FREE
     guidance_rule: GuidanceRule = PLAIN
     references: ReferenceRule | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from io import StringIO
@@ -31,6 +32,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
 
     from tintype.export import exporter  # noqa: PLC0415
     from tintype.export.tiny.pipelines import write_pipeline  # noqa: PLC0415
+    from tintype.service.models.families.table import FAMILIES  # noqa: PLC0415
 
     torch.set_num_threads(1)  # on a busy machine, threads that wait for each other are thirty times slower
     root = tmp_path_factory.mktemp("pipelines")
@@ -38,6 +40,8 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
         # The fit takes a fifth of an export's time.
         patch.setattr(exporter, "PREVIEW_PIXELS", 128)
         patch.setattr(exporter, "PREVIEW_CELLS", 8)
+        for name, family in FAMILIES.items():  # images of 1024 x 1024 pixels take ten seconds
+            patch.setitem(FAMILIES, name, replace(family, native_side=128))
         yield cache(lambda family: write_pipeline(family, root))
 
 

@@ -37,6 +37,8 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[int, float, int]]] = {
     "flux_dev": ("flux", (*CLIPS, *VAE, "transformer"), (28, 3.5, 512)),
     "flux_kontext": ("flux_kontext", (*CLIPS, *VAE, "transformer"), (28, 2.5, 512)),
     "flux_fill": ("flux_fill", (*CLIPS, *VAE, "transformer"), (50, 30, 512)),
+    "pixart_alpha": ("pixart_alpha", ("text_encoder", *VAE, "transformer"), (20, 4.5, 120)),
+    "aura_flow": ("aura_flow", ("text_encoder", *VAE, "transformer"), (50, 3.5, 256)),
     "chroma": ("chroma", ("text_encoder", *VAE, "transformer"), (40, 3, 512)),
     "pixart_sigma": ("pixart_sigma", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
     "sana": ("sana", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
@@ -65,7 +67,7 @@ def test_every_component_equals_torch(family: str, export_result: Callable[..., 
     assert max(check["difference"] for check in checks.values()) < FLOAT32
     manifest = json.loads((export_result(family).folder / "tintype.json").read_text())
     found = manifest["defaults"]
-    side = 1024 if name.startswith(("flux", "chroma")) else 128
+    side = 1024 if name == "pixart_alpha" else 128
     assert (manifest["family"], manifest["native_sizes"][0]) == (name, [side, side])
     assert (found["steps"], found["guidance_scale"], manifest["max_tokens"]) == defaults
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..files import ModelFileError
@@ -109,8 +110,17 @@ class ConfigFiles:
 
     def native_sizes(self, family: Family) -> tuple[Size, ...]:
         """Return the sizes that the model was trained on; the denoiser's configuration gives a square."""
-        side = self.denoiser.get("sample_size", family.native_side // self.downscale(family)) * self.downscale(family)
+        own = self.denoiser.get("sample_size") if family.sized_by_config else None
+        side = own * self.downscale(family) if own else family.native_side
         return self.own.get("native_sizes") or ((side, side),)
+
+    def max_side(self, family: Family) -> int | None:
+        """Return the longest side in pixels for which the denoiser has positions; None if it computes them."""
+        places = self.denoiser.get("pos_embed_max_size")
+        if not places:
+            return None
+        tokens = isqrt(places) if family.denoiser.flat_table else int(places)
+        return tokens * self.patch(family) * self.downscale(family)
 
     def lengths(self, family: Family) -> tuple[int, ...]:
         """Return the tokens of a prompt for each encoder; tintype.json gives those of the longest."""
@@ -144,6 +154,7 @@ class ConfigFiles:
         return {
             "native_sizes": self.native_sizes(family),
             "size_multiple": self.size_multiple(family),
+            "max_side": self.max_side(family),
             "latent_channels": self.latent_channels(family),
             "downscale": self.downscale(family),
             "max_tokens": max(self.lengths(family)),
@@ -246,6 +257,7 @@ CONFIG_FIELDS: dict[str, Callable[[Any], Any]] = {
     "in_channels": count,
     "down_block_types": _blocks,
     "patch_size": _patch_side,
+    "pos_embed_max_size": count,
     "time_cond_proj_dim": count,
     "guidance_embeds": flag,
     "timestep_scale": number,

@@ -14,15 +14,25 @@ from .layout import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from collections.abc import Set as AbstractSet
 
     from .graph_facts import GraphFacts
 
 PROMPT, POOLED, LATENTS = "encoder_hidden_states", "pooled_projections", "latent_sample"
+LATENT_TOKENS, MASK = "hidden_states", "encoder_attention_mask"
 RGB = 3
 PACKED_AXES = 3  # of latents that are fed as tokens [n, tokens, channels]
 CONVOLUTIONS = ("Conv", "NhwcConv", "FusedConv", "NhwcFusedConv")
 RESIZERS = ("Resize", "Upsample")
 SANA_CHANNELS = 32
+FILL_CHANNELS = 384  # of latents, those of the masked image, and the mask
+# Inputs of a transformer, in addition to timestep and text -> its family.
+TRANSFORMERS = {
+    frozenset({LATENT_TOKENS}): "aura_flow",
+    frozenset({LATENT_TOKENS, POOLED}): "sd3",
+    frozenset({LATENT_TOKENS, MASK, "img_ids", "txt_ids"}): "chroma",
+    frozenset({LATENT_TOKENS, MASK, "resolution", "aspect_ratio"}): "pixart_alpha",
+}
 
 
 def denoiser_config(facts: GraphFacts) -> dict[str, Any]:
@@ -81,17 +91,20 @@ def index_of(denoiser: str, facts: GraphFacts, components: Collection[str]) -> d
 def _family_name(denoiser: str, facts: GraphFacts, components: Collection[str]) -> str:
     """Return the family whose denoiser has these inputs; empty if there is none, or more than one."""
     inputs = facts.inputs.keys() - {"timestep", PROMPT}
-    if denoiser == "unet":
-        if inputs == {"sample", "text_embeds", "time_ids"}:
-            return "sdxl" if "text_encoder" in components and facts.width("time_ids") != 5 else "sdxl_refiner"
-        return {frozenset({"sample"}): "sd", frozenset({"sample", "timestep_cond"}): "lcm"}.get(frozenset(inputs), "")
-    if inputs >= {"hidden_states", POOLED, "img_ids"}:
-        return "flux"
-    if inputs == {"hidden_states", POOLED}:
-        return "sd3"
-    if inputs == {"hidden_states", "encoder_attention_mask"}:
-        return {4: "pixart_sigma", SANA_CHANNELS: "sana"}.get(_channels(facts, "hidden_states") or 0, "")
-    return ""
+    if denoiser != "unet":
+        return _transformer_family(facts, inputs)
+    if inputs == {"sample", "text_embeds", "time_ids"}:
+        return "sdxl" if "text_encoder" in components and facts.width("time_ids") != 5 else "sdxl_refiner"
+    return {frozenset({"sample"}): "sd", frozenset({"sample", "timestep_cond"}): "lcm"}.get(frozenset(inputs), "")
+
+
+def _transformer_family(facts: GraphFacts, inputs: AbstractSet[str]) -> str:
+    """Return the family of a transformer with these inputs, in addition to timestep and text."""
+    if inputs >= {LATENT_TOKENS, POOLED, "img_ids"}:
+        return "flux_fill" if _input_width(facts, LATENT_TOKENS) == FILL_CHANNELS else "flux"
+    if inputs == {LATENT_TOKENS, MASK}:
+        return {4: "pixart_sigma", SANA_CHANNELS: "sana"}.get(_channels(facts, LATENT_TOKENS) or 0, "")
+    return TRANSFORMERS.get(frozenset(inputs), "") if PROMPT in facts.inputs else ""
 
 
 def _channels(facts: GraphFacts, name: str) -> int | None:

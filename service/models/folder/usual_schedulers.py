@@ -30,6 +30,14 @@ _SHIFTED_BY_SIZE = {
     "max_image_seq_len": 4096,
 }
 _QWEN = {**_SHIFTED_BY_SIZE, "shift": 1.0, "max_shift": 0.9, "max_image_seq_len": 8192, "shift_terminal": 0.02}
+_PIXART = {
+    **_DIFFUSION,
+    "_class_name": "DPMSolverMultistepScheduler",
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "steps_offset": 0,
+}
 _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "sd": {**_DIFFUSION, "_class_name": "PNDMScheduler", "skip_prk_steps": True, "set_alpha_to_one": False},
     "lcm": {**_DIFFUSION, "_class_name": "LCMScheduler", "set_alpha_to_one": True, "original_inference_steps": 50},
@@ -45,14 +53,9 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "qwen_image": _QWEN,
     "qwen_image_edit": _QWEN,
     "qwen_image_edit_plus": _QWEN,
-    "pixart_sigma": {
-        **_DIFFUSION,
-        "_class_name": "DPMSolverMultistepScheduler",
-        "beta_start": 0.0001,
-        "beta_end": 0.02,
-        "beta_schedule": "linear",
-        "steps_offset": 0,
-    },
+    "aura_flow": {**_FLOW, "shift": 1.73},
+    "pixart_alpha": _PIXART,
+    "pixart_sigma": _PIXART,
     "sana": {
         "_class_name": "DPMSolverMultistepScheduler",
         "num_train_timesteps": 1000,

@@ -112,6 +112,8 @@ GRAPH_INPUTS: dict[str, Callable[[DenoiserCall], npt.NDArray[Any]]] = {
     "pooled_projections": _stacked("pooled"),
     "time_ids": _time_ids,
     "timestep_cond": _guidance_embedding,
+    "resolution": lambda call: np.array([call.size] * len(call.rows), np.float32),
+    "aspect_ratio": lambda call: np.array([[call.size[0] / call.size[1]]] * len(call.rows), np.float32),
     "guidance": lambda call: call.guidance_scales,
     "img_ids": lambda call: call.position_ids[0],
     "txt_ids": lambda call: call.position_ids[1],

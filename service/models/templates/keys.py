@@ -23,6 +23,7 @@ CLASSES = {
     "CLIPTextModel": "clip",
     "CLIPTextModelWithProjection": "clip_projected",
     "T5EncoderModel": "t5",
+    "UMT5EncoderModel": "umt5",
     "Gemma2Model": "gemma",
     "Gemma2ForCausalLM": "gemma",
     "UNet2DConditionModel": "unet",
@@ -30,6 +31,7 @@ CLASSES = {
     "FluxTransformer2DModel": "flux",
     "Flux2Transformer2DModel": "flux2",
     "ChromaTransformer2DModel": "chroma",
+    "AuraFlowTransformer2DModel": "aura_flow",
     "PixArtTransformer2DModel": "pixart",
     "Transformer2DModel": "pixart",  # as the configurations of PixArt-Sigma name it; others have another `norm_type`
     "SanaTransformer2DModel": "sana",

@@ -119,6 +119,9 @@ TEXT_SHAPING: Mapping[str, Mapping[str, Any]] = {
     "clip_projected": _CLIP | {"projection_dim": 512},
     "t5": _T5,
     "masked_t5": _T5,
+    "umt5": _T5
+    | {"vocab_size": 250112, "d_ff": 1024, "num_layers": 8, "num_heads": 6}
+    | {"feed_forward_proj": "gated-gelu"},
     "gemma": {
         "vocab_size": 256000,
         "hidden_size": 2304,
@@ -144,6 +147,7 @@ TEXT_IGNORED: Mapping[str, frozenset[str]] = {
     "clip_projected": _EVERY | _CLIP_IGNORED,
     "t5": _EVERY | _T5_IGNORED,
     "masked_t5": _EVERY | _T5_IGNORED,
+    "umt5": _EVERY | _T5_IGNORED,
     "gemma": _EVERY
     | frozenset(
         {

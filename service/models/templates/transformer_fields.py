@@ -63,6 +63,18 @@ TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
         "eps": 1e-6,
         "guidance_embeds": True,
     },
+    "aura_flow": {
+        "patch_size": 2,
+        "in_channels": 4,
+        "num_mmdit_layers": 4,
+        "num_single_dit_layers": 32,
+        "attention_head_dim": 256,
+        "num_attention_heads": 12,
+        "joint_attention_dim": 2048,
+        "caption_projection_dim": 3072,
+        "out_channels": 4,
+        "pos_embed_max_size": 1024,
+    },
     "chroma": {
         "patch_size": 1,
         "in_channels": 64,
@@ -128,6 +140,8 @@ TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
 # Kind of graph -> the fields of its class that its graph does not depend on.
 TRANSFORMER_IGNORED: Mapping[str, frozenset[str]] = {
     "flux2": frozenset(),
+    # The positions that a graph takes do not depend on it.
+    "aura_flow": frozenset({"sample_size"}),
     "chroma": frozenset(),
     # The class does not read `n_kv_heads`; the graph computes places of any number.
     "z_image": frozenset({"n_kv_heads", "axes_lens"}),

@@ -41,6 +41,14 @@ def masked_embeds(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
     return EncoderOutput(outputs[0].embeds, mask=outputs[0].mask)
 
 
+def without_padding(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
+    """Return the embeddings of the only encoder, zeros for padding: AuraFlow."""
+    (only,) = outputs
+    if only.mask is None:
+        return EncoderOutput(only.embeds)
+    return EncoderOutput(only.embeds * only.mask[:, np.newaxis].astype(np.float32))
+
+
 def clips_side_by_side(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
     """Concatenate embeddings along dim, with the last encoder's pooled embedding: SDXL and its refiner."""
     return EncoderOutput(np.concatenate([output.embeds for output in outputs], axis=-1), outputs[-1].pooled)

@@ -18,7 +18,7 @@ from .token_splitter import WHITE_SPACE, NormalizedText, TokenSplitter
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from .added_tokens import TokenizerTokens
@@ -27,9 +27,12 @@ SPACE = "\u2581"
 _SEVERAL_SPACES = re.compile(" {2,}")
 # A letter that no normalization joins with another one; it keeps the space at the beginning of a text.
 ANCHOR = ","
+# Llama's classes put it before a text that continues another one, and leave its tokens out.
+UNKNOWN = "<unk>"
 CONTROL_ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 # The classes' names of their control tokens, where no file names them.
 T5_CONTROLS, GEMMA_CONTROLS = ("</s>", "<unk>", "<pad>"), ("<bos>", "<eos>", "<unk>", "<pad>")
+LLAMA_CONTROLS = ("<s>", "</s>", UNKNOWN)
 
 # ChatGLM3's control tokens, whose ids follow those of its model. A text begins with the second and the fourth.
 CHATGLM_CONTROLS = (
@@ -64,6 +67,31 @@ class SentencePieceTokenizer(Tokenizer):
         return list(self._model.encode(text.replace(SPACE, " ") if normalized else text))
 
 
+class LlamaTokenizer(SentencePieceTokenizer):
+    """Puts a space before a text, but not before the parts of it that follow added tokens.
+
+    `merged`: a space at the beginning of a text is that space, as in the fast class.
+    """
+
+    def __init__(self, *values: Any, merged: bool, **options: Any) -> None:
+        super().__init__(*values, **options)
+        self._merged = merged
+        self._anchor_ids = len(self._model.encode(UNKNOWN))
+
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of a text, without control tokens."""
+        first, *rest = self._splitter(text) or [""]
+        ids = [first] if isinstance(first, int) else self._first_ids(first)
+        for part in rest:
+            ids += [part] if isinstance(part, int) else self._model.encode(UNKNOWN + part)[self._anchor_ids :]
+        return ids
+
+    def _first_ids(self, text: str) -> list[int]:
+        if not self._merged or not text.startswith((" ", SPACE)):
+            return self._text_ids(text)
+        return self._text_ids(text[1:]) if text[1:] else [int(self._model.piece_to_id(SPACE))]
+
+
 def read_t5(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = False) -> SentencePieceTokenizer:
     """Read T5's `spiece.model`; `</s>` ends a text.
 
@@ -96,6 +124,23 @@ def read_gemma(folder: Path, max_tokens: int, *, fast: bool = False, expands: bo
     after = (eos,) if found.config.get("add_eos_token", False) else ()
     pad = _control_id(found, "pad_token", model.pad_id())
     return SentencePieceTokenizer(model, max_tokens, splitter, before=before, after=after, pad=pad)
+
+
+def read_llama(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = False) -> LlamaTokenizer:
+    """Read Llama's `tokenizer.model`, whose configuration says what begins and ends a text: AuraFlow's Pile-T5.
+
+    Raises:
+        ModelFileError: a file is damaged, or has settings that are not supported.
+    """
+    model = _model(folder / "tokenizer.model")
+    found = _added_tokens(folder, model, fast=fast)
+    _check_settings(folder, found, {"padding_side": "right", "sp_model_kwargs": {}, "legacy": False})
+    splitter = _splitter(found, LLAMA_CONTROLS, None, expands=expands)
+    bos, eos = _control_id(found, "bos_token", model.bos_id()), _control_id(found, "eos_token", model.eos_id())
+    before = (bos,) if found.config.get("add_bos_token", True) else ()
+    after = (eos,) if found.config.get("add_eos_token", False) else ()
+    pad = _control_id(found, "pad_token", model.pad_id())
+    return LlamaTokenizer(model, max_tokens, splitter, before=before, after=after, pad=pad, merged=fast)
 
 
 def read_chatglm(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = False) -> SentencePieceTokenizer:
@@ -184,6 +229,11 @@ def _check_t5(folder: Path, found: TokenizerTokens, *, fast: bool) -> None:
     required: dict[str, Any] = {"padding_side": "right", "add_prefix_space": True, "sp_model_kwargs": {}}
     if not fast or any(not token.special for token in found.tokens.values()):
         required["legacy"] = True
+    _check_settings(folder, found, required)
+
+
+def _check_settings(folder: Path, found: TokenizerTokens, required: Mapping[str, Any]) -> None:
+    """Reject other values of these settings; absent ones are right."""
     for key, value in required.items():
         found_value = found.config.get(key, value)
         if found_value not in (value, None):

@@ -55,6 +55,7 @@ CLIP = TokenizerKind(
 )
 T5 = TokenizerKind(sentencepiece_tokenizer.read_t5, (("spiece.model",),))
 GEMMA = TokenizerKind(sentencepiece_tokenizer.read_gemma, (("tokenizer.model",),))
+LLAMA = TokenizerKind(sentencepiece_tokenizer.read_llama, (("tokenizer.model",),))
 CHATGLM = TokenizerKind(sentencepiece_tokenizer.read_chatglm, (("tokenizer.model",),), plain_special=True)
 QWEN = TokenizerKind(
     byte_level_tokenizer.read_byte_level,

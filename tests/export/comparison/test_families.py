@@ -49,6 +49,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flux_kontext": ("text", "edit", "mask"),
     "flux_fill": ("mask",),
     "chroma": ALL,
+    "pixart_alpha": TEXT,
+    "aura_flow": TEXT,
     "pixart_sigma": TEXT,
     "sana": TEXT,
     "sana_sprint": TEXT,

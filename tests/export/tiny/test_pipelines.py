@@ -43,6 +43,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "flux2_klein": SIDE | SHORT | {"image": PHOTO},
     "flux2_klein_base": SIDE | SHORT | {"image": PHOTO},
     "flux2_dev": SIDE | {"image": PHOTO, "max_sequence_length": 256},  # the system message is long
+    "pixart_alpha": SIDE | SHORT | UNBINNED,
+    "aura_flow": SIDE | SHORT,
     "pixart_sigma": SIDE | SHORT | UNBINNED,
     "sana": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None},
     "sana_sprint": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None, "num_inference_steps": 2},
@@ -77,6 +79,8 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "flux_dev": ("prompt", "second", "guidance"),
     "flux_kontext": ("prompt", "second", "guidance", "image"),
     "chroma": GUIDED,
+    "pixart_alpha": GUIDED,
+    "aura_flow": GUIDED,
     "flux_fill": ("prompt", "second", "guidance", "image", "mask"),
     "flux2_klein": ("prompt", "image"),
     "flux2_klein_base": ("prompt", "guidance", "image"),

@@ -191,6 +191,16 @@ def test_an_aspect_ratio_that_multiples_allow_is_kept() -> None:
     assert native_size(1792, 1024, spec(native_sizes=((512, 512),))) == (672, 384)
 
 
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [((1024, 1024), (1024, 1024)), ((1536, 768), (1536, 768)), ((2048, 512), (1536, 384)), ((600, 2000), (464, 1536))],
+)
+def test_a_model_with_a_table_of_positions_has_a_longest_side(asked: tuple[int, int], made: tuple[int, int]) -> None:
+    """Longer images are rendered smaller, with their aspect ratio."""
+    model = spec(native_sizes=((1024, 1024),), size_multiple=16, max_side=1536)
+    assert native_size(*asked, model) == made
+
+
 @given(st.integers(16, 4096), st.integers(16, 4096), st.sampled_from([(64, 8), (512, 8), (1024, 64)]))
 def test_every_size_has_a_native_size(width: int, height: int, model: tuple[int, int]) -> None:
     """Multiples that the model takes, about its area, with the nearest aspect ratio that multiples allow."""

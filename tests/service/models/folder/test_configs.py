@@ -49,6 +49,19 @@ def test_families_without_masks_say_how_many_channels_there_are() -> None:
         ConfigFiles({}, {}, {"in_channels": 128}, {}, [], []).inpaints(FAMILIES["flux"])
 
 
+def test_a_table_of_positions_limits_the_sides() -> None:
+    """Of a side for SD3, of a square for AuraFlow; models that compute positions have no limit."""
+    for family, places, longest in (("sd3", 192, 3072), ("aura_flow", 9216, 1536), ("flux", None, None)):
+        denoiser = {"pos_embed_max_size": places} if places else {}
+        assert ConfigFiles({}, {}, denoiser, {}, [], []).max_side(FAMILIES[family]) == longest
+
+
+def test_the_trained_size_is_that_of_the_configuration_or_of_the_family() -> None:
+    """AuraFlow's configuration has the size of its first training, as diffusers' pipeline ignores."""
+    for family, size in (("pixart_alpha", 512), ("aura_flow", 1024)):
+        assert ConfigFiles({}, {}, {"sample_size": 64}, {}, [], []).native_sizes(FAMILIES[family]) == ((size, size),)
+
+
 @pytest.mark.parametrize("fields", [{"time_cond_proj_dim": 256}, {"guidance_embeds": True}])
 def test_guidance_is_read_from_the_configuration(foreign: Path, edit: Edit, fields: dict[str, Any]) -> None:
     """A denoiser that takes the guidance scale as an input needs no second row; tintype.json overrides this."""

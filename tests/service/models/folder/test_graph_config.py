@@ -138,6 +138,10 @@ def test_a_text_encoder(read: Read) -> None:
         ("sd3", {**FLOW, "pooled_projections": ("batch", 2048)}, 2),
         ("flux", FLUX, 2),
         ("flux", {**FLUX, "guidance": ("batch",)}, 2),
+        ("flux_fill", {**FLUX, "hidden_states": ("batch", "tokens", 384)}, 2),
+        ("chroma", {**MASKED, "img_ids": ("tokens", 3), "txt_ids": ("words", 3)}, 1),
+        ("aura_flow", FLOW, 1),
+        ("pixart_alpha", {**MASKED, "resolution": ("batch", 2), "aspect_ratio": ("batch", 1)}, 1),
         ("pixart_sigma", {**MASKED, "hidden_states": ("batch", 4, "height", "width")}, 1),
         ("sana", {**MASKED, "hidden_states": ("batch", 32, "height", "width")}, 1),
     ],
@@ -176,7 +180,7 @@ def test_other_graphs_are_described(read: Read, denoiser: str, inputs: dict[str,
 def test_the_usual_schedulers_are_read(family: str, *, guided: bool) -> None:
     """Each family has usual settings, which its pipeline's sampler accepts."""
     diffusion = Diffusion.from_config(usual_scheduler(FAMILIES[family], guided=guided))
-    noise = family in ("sd", "lcm", "sdxl", "sdxl_refiner", "pixart_sigma")
+    noise = family in ("sd", "lcm", "sdxl", "sdxl_refiner", "pixart_sigma", "pixart_alpha")
     assert diffusion.prediction is (Prediction.EPSILON if noise else Prediction.FLOW)
     assert diffusion.train_steps == 1000
     assert len(make_table(diffusion, 4, image_tokens=1024).sigmas) >= 5

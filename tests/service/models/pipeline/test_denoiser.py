@@ -184,3 +184,11 @@ def test_references_are_tokens_behind_those_of_the_image() -> None:
     assert tokens[:, 6:, 0].tolist() == [[-1, -1, -2, -2], [-1, -1, -1, -1]]
     assert ids[5:].tolist() == [[0, 1, 2], [1, 0, 0], [1, 0, 1], [2, 0, 0], [2, 1, 0]]
     assert graph.recorded["txt_ids"].tolist() == [[0, 0, 0]] * 3
+
+
+def test_pixart_alpha_gets_the_size_in_pixels() -> None:
+    """Height and width, and their ratio."""
+    graph = RecordingGraph("hidden_states", "resolution", "aspect_ratio")
+    call(graph, DenoiserSpec(latents="hidden_states"), PipelineConfig())
+    assert graph.recorded["resolution"].tolist() == [[64, 96]] * 2
+    assert np.allclose(graph.recorded["aspect_ratio"], [[2 / 3]] * 2)

@@ -13,6 +13,7 @@ from tintype.service.models.text.combine import (
     clips_then_t5,
     masked_embeds,
     single_embeds,
+    without_padding,
 )
 
 
@@ -30,6 +31,13 @@ def test_one_encoder() -> None:
     assert single_embeds([ONE]).embeds is masked_embeds([ONE]).embeds is ONE.embeds
     assert (single_embeds([ONE]).mask, single_embeds([ONE]).pooled, masked_embeds([ONE]).pooled) == (None, None, None)
     assert masked_embeds([ONE]).mask is ONE.mask
+
+
+def test_padding_is_zeros() -> None:
+    """AuraFlow: embeddings of padding are zeros, and the denoiser reads no mask."""
+    made = without_padding([EncoderOutput(np.ones((3, 2), np.float32), mask=np.array([1, 1, 0]))])
+    assert made.embeds.tolist() == [[1, 1], [1, 1], [0, 0]]
+    assert (made.embeds.dtype, made.mask) == (np.float32, None)
 
 
 def test_clips_side_by_side() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+from shutil import copyfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +16,14 @@ from tests.support.models.odd import odd_strings
 from tests.support.peers.environment import token_ids
 from tintype.service.models.family import Padding, TextEncoderSpec
 from tintype.service.models.files import ModelFileError
+from tintype.service.models.text.added_tokens import CONFIG
 from tintype.service.models.text.chat_templates import frame_prompt
-from tintype.service.models.text.sentencepiece_tokenizer import read_chatglm, read_gemma, read_t5
+from tintype.service.models.text.sentencepiece_tokenizer import (
+    read_chatglm,
+    read_gemma,
+    read_llama,
+    read_t5,
+)
 from tintype.service.models.text.tokenizers import CHATGLM
 
 if TYPE_CHECKING:
@@ -41,6 +49,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
     options = {"model_type": "bpe", "byte_fallback": True, "pad_id": -1, "unk_id": 0, "bos_id": 1, "eos_id": 2}
     train(folder / "glm" / "tokenizer.model", **options, **kept)
+    (folder / "llama").mkdir()
+    copyfile(folder / "glm" / "tokenizer.model", folder / "llama" / "tokenizer.model")
+    added = {str(400 + place): {"content": f"<extra_id_{place}>", "special": True} for place in range(2)}
+    config = {"add_bos_token": False, "add_eos_token": True, "pad_token": "<s>", "bos_token": "<s>", "legacy": False}
+    controls = {"eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"}
+    (folder / "llama" / CONFIG).write_text(json.dumps({**config, **controls, "added_tokens_decoder": added}))
     return folder
 
 
@@ -70,6 +84,44 @@ def test_chatglm_begins_a_text(folder: Path) -> None:
     ids = tokenizer.ids("a lake")
     assert tokenizer.frame(ids).ids == (*begin, *ids, *[0] * (10 - len(ids)))
     assert max(tokenizer.ids("a [gMASK] sop <|user|> [MASK] b")) < begin[0] - 1
+
+
+def test_llama_ends_a_text_if_its_configuration_says_so(folder: Path) -> None:
+    """Pile-T5: words, the end token, and the begin token as padding."""
+    tokenizer = read_llama(folder / "llama", 12)
+    ids = tokenizer.ids("a lake")
+    assert tokenizer.frame(ids).ids == (*ids, 2, *[1] * (11 - len(ids)))
+
+
+def test_llama_puts_one_space_before_a_text(folder: Path) -> None:
+    """Not before what follows an added token; the fast class takes a space that is there for it."""
+    slow, fast = (read_llama(folder / "llama", 64, fast=fast) for fast in (False, True))
+    assert slow.ids("a lake") == fast.ids("a lake") == fast.ids(" a lake") != slow.ids(" a lake")
+    after = slow.ids("a<extra_id_1>fox")
+    assert after[: after.index(401)] == slow.ids("a")
+    assert after[after.index(401) + 1 :] != slow.ids("fox")
+    assert fast.ids("") == slow.ids("") == []
+    assert len(fast.ids(" ")) == 1
+
+
+def test_llama_of_the_older_kind_is_refused(folder: Path, tmp_path: Path) -> None:
+    """It would put spaces elsewhere; the error names the setting."""
+    copyfile(folder / "llama" / "tokenizer.model", tmp_path / "tokenizer.model")
+    (tmp_path / CONFIG).write_text(json.dumps({"legacy": True}))
+    with pytest.raises(ModelFileError, match="legacy must be False, not True"):
+        read_llama(tmp_path, 8)
+
+
+@pytest.mark.torch
+def test_llama_equals_the_reference(folder: Path) -> None:
+    """None of 2,000 difficult strings gives other ids than transformers' tokenizer of the same folder."""
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.LlamaTokenizer.from_pretrained(folder / "llama")
+    ours = read_llama(folder / "llama", 512, fast=True)
+    for text in odd_strings(2000):
+        assert [*ours.ids(text), 2] == theirs(text, split_special_tokens=True).input_ids, ascii(text)
+    for text in ("<extra_id_1>", "a<extra_id_0>fox <extra_id_1> fox", " <extra_id_0>", "<extra_id_0>  b"):
+        assert [*ours.ids(text), 2] == theirs(text).input_ids, ascii(text)
 
 
 @pytest.mark.parametrize("read", [read_t5, read_gemma])
@@ -128,8 +180,9 @@ def test_damaged_files_are_named(folder: Path) -> None:
         read_t5(folder / "broken", 8)
 
 
-@pytest.mark.parametrize("read", [read_t5, read_gemma])
-@pytest.mark.parametrize("worst", ["a", "a ", " ", "\u0301\u0323", "\u2581", "</s>", "\n"])
+@pytest.mark.parametrize("read", [read_t5, read_gemma, read_llama])
+@pytest.mark.parametrize("worst", ["a", "a ", " ", "\u0301\u0323", "\u2581", "</s>", "\n", "<extra_id_0>"])
 def test_the_worst_text_takes_linear_work(folder: Path, read: Any, worst: str) -> None:
     """Tokenizing twice the text takes at most about twice the work."""
-    check_linear(read(folder, 300).ids, lambda n: worst * (n // len(worst)))
+    place = folder / "llama" if read is read_llama else folder
+    check_linear(read(place, 300).ids, lambda n: worst * (n // len(worst)))
