@@ -1,4 +1,4 @@
-"""Random pipelines of FLUX.2: klein, distilled and not, and dev."""
+"""Random pipelines of FLUX.2: klein and dev."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ LATENTS = 8  # channels of the autoencoder, before patches of 2 by 2
 
 
 def flux2_klein() -> diffusers.Flux2KleinPipeline:
-    """FLUX.2 klein: distilled to few steps, without guidance."""
-    return _klein(distilled=True)
-
-
-def flux2_klein_base() -> diffusers.Flux2KleinPipeline:
-    """FLUX.2 klein before its distillation, with classifier-free guidance."""
-    return _klein(distilled=False)
+    """FLUX.2 klein before its distillation: Qwen3, and classifier-free guidance."""
+    tokenizer = tokenizers.qwen()
+    return diffusers.Flux2KleinPipeline(
+        scheduler=shifted_by_size(),
+        vae=_autoencoder(),
+        text_encoder=qwen3_text_encoder(len(tokenizer)),
+        tokenizer=tokenizer,
+        transformer=_transformer(guidance=False),
+    )
 
 
 def flux2_dev() -> diffusers.Flux2Pipeline:
@@ -32,18 +34,6 @@ def flux2_dev() -> diffusers.Flux2Pipeline:
         text_encoder=mistral3_text_encoder(len(tokenizer)),
         tokenizer=tokenizer,
         transformer=_transformer(guidance=True),
-    )
-
-
-def _klein(*, distilled: bool) -> diffusers.Flux2KleinPipeline:
-    tokenizer = tokenizers.qwen()
-    return diffusers.Flux2KleinPipeline(
-        scheduler=shifted_by_size(),
-        vae=_autoencoder(),
-        text_encoder=qwen3_text_encoder(len(tokenizer)),
-        tokenizer=tokenizer,
-        transformer=_transformer(guidance=False),
-        is_distilled=distilled,
     )
 
 
@@ -67,10 +57,10 @@ def _transformer(*, guidance: bool) -> diffusers.Flux2Transformer2DModel:
 def _autoencoder() -> diffusers.AutoencoderKLFlux2:
     """Return an autoencoder whose latents are not of mean 0 and deviation 1, which its statistics correct."""
     vae = diffusers.AutoencoderKLFlux2(
-        block_out_channels=(16, 16, 32, 32),
+        block_out_channels=(8, 8, 16, 16),
         layers_per_block=1,
         latent_channels=LATENTS,
-        norm_num_groups=8,
+        norm_num_groups=4,
         sample_size=128,
     )
     with torch.no_grad():

@@ -21,7 +21,7 @@ from ..console import quiet
 from ..model_folder import TOKENIZERS, write_scheduler_config
 from . import tokenizers
 from .flux import chroma, flux_dev, flux_fill, flux_kontext, flux_schnell
-from .flux2 import flux2_dev, flux2_klein, flux2_klein_base
+from .flux2 import flux2_dev, flux2_klein
 from .parts import enlarge
 from .qwen_image import qwen_image, qwen_image_edit, qwen_image_edit_2511, qwen_image_edit_plus
 from .transformers import aura_flow, pixart_alpha, pixart_sigma, sana, sana_sprint, sd3, sd35
@@ -54,7 +54,6 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         flux_fill,
         chroma,
         flux2_klein,
-        flux2_klein_base,
         flux2_dev,
         pixart_sigma,
         pixart_alpha,

@@ -40,6 +40,8 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[int, float, int]]] = {
     "pixart_alpha": ("pixart_alpha", ("text_encoder", *VAE, "transformer"), (20, 4.5, 120)),
     "aura_flow": ("aura_flow", ("text_encoder", *VAE, "transformer"), (50, 3.5, 256)),
     "chroma": ("chroma", ("text_encoder", *VAE, "transformer"), (40, 3, 512)),
+    "flux2_klein": ("flux2_klein", ("text_encoder", *VAE, "transformer"), (50, 4, 512)),
+    "flux2_dev": ("flux2", ("text_encoder", *VAE, "transformer"), (50, 4, 512)),
     "pixart_sigma": ("pixart_sigma", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
     "sana": ("sana", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
     "sana_sprint": ("sana_sprint", ("text_encoder", *VAE, "transformer"), (2, 4.5, 300)),

@@ -5,6 +5,7 @@ docs/models.md has the table of largest differences from the end of the run.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "chroma": ALL,
     "pixart_alpha": TEXT,
     "aura_flow": TEXT,
+    "flux2_klein": ("text", "edit", "mask"),
+    "flux2_dev": ("text", "edit"),
     "pixart_sigma": TEXT,
     "sana": TEXT,
     "sana_sprint": TEXT,
@@ -59,10 +62,10 @@ PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
 # Family -> settings without an effect.
 NEGLIGIBLE = {
     "flux_schnell": ("guidance", "negative"),
-    **dict.fromkeys(("flux_dev", "flux_kontext", "flux_fill", "lcm", "sana_sprint"), ("negative",)),
+    **dict.fromkeys(("flux_dev", "flux_kontext", "flux_fill", "flux2_dev", "lcm", "sana_sprint"), ("negative",)),
 }
 # Families whose graphs are those of another one.
-SAME_GRAPHS = ("flux_kontext", "flux_fill")
+SAME_GRAPHS = ("flux_kontext", "flux_fill", "flux2_dev")
 # Tasks that do not start from an image.
 UNCHANGED = ("text", "edit")
 WIDE = (160, 96)
@@ -172,6 +175,19 @@ def test_a_family_gives_diffusers_images(
         pytest.skip("only results that start from an image have a strength")
     example = job(task, **settings)
     compare(ours(family, example), theirs(family, example, settings.get("size", (128, 128))))
+
+
+@pytest.mark.parametrize("size", [(128, 128), WIDE])
+@pytest.mark.parametrize("family", ["flux2_klein", "flux2_dev"])
+def test_two_references_give_diffusers_images(
+    family: str, size: tuple[int, int], ours: Callable[..., Any], theirs: Callable[..., Any], compare: Any
+) -> None:
+    """Images of different sizes, in their order."""
+    references = (png(photo(150, 100)), png(photo(70, 96).rotate(90)))
+    example = job("edit", size=size, references=references)
+    compare(ours(family, example), theirs(family, example, size))
+    swapped = ours(family, replace(example, references=references[::-1]))
+    assert np.abs(swapped - ours(family, example)).max() * 255 > 2
 
 
 @pytest.mark.parametrize(("family", "sampler"), [(f, name) for f, names in SAMPLERS.items() for name in names])

@@ -41,7 +41,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "flux_fill": SIDE | SHORT | HALVES,
     "chroma": SIDE | SHORT,
     "flux2_klein": SIDE | SHORT | {"image": PHOTO},
-    "flux2_klein_base": SIDE | SHORT | {"image": PHOTO},
     "flux2_dev": SIDE | {"image": PHOTO, "max_sequence_length": 256},  # the system message is long
     "pixart_alpha": SIDE | SHORT | UNBINNED,
     "aura_flow": SIDE | SHORT,
@@ -82,8 +81,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "pixart_alpha": GUIDED,
     "aura_flow": GUIDED,
     "flux_fill": ("prompt", "second", "guidance", "image", "mask"),
-    "flux2_klein": ("prompt", "image"),
-    "flux2_klein_base": ("prompt", "guidance", "image"),
+    "flux2_klein": ("prompt", "guidance", "image"),
     "flux2_dev": ("prompt", "guidance", "image"),
     "pixart_sigma": GUIDED,
     "sana": GUIDED,

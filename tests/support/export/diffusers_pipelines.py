@@ -66,6 +66,9 @@ def images_of_task(source: Any, job: Job, size: tuple[int, int], **settings: Any
         **_images(job, size),
         **settings,
     }
+    if "negative_prompt_embeds" in known and "negative_prompt" not in known:  # FLUX.2 klein
+        with torch.no_grad():
+            given["negative_prompt_embeds"] = pipeline.encode_prompt(job.negative_prompt)[0]
     if "complex_human_instruction" in known:
         given["negative_prompt"] = job.negative_prompt
     chosen = {name: value for name, value in given.items() if name in known and value is not None}
