@@ -14,8 +14,8 @@ from diffusers.models.transformers import transformer_flux
 
 from ..errors import ExportRefusal
 from .component import Component
-from .denoisers import ROWS, call_flux, flux, sd3, unet, unet_residuals
-from .rotation import traceable_rotation
+from .denoisers import ROWS, sd3, unet, unet_residuals
+from .flux import call_flux, flux, traceable_rotation
 from .tensor_specs import TensorSpec, descending, integers, positive
 
 if TYPE_CHECKING:

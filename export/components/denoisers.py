@@ -1,4 +1,4 @@
-"""Denoisers as components: UNets, and the transformers of SD3, FLUX.1, AuraFlow, PixArt and Sana.
+"""Denoisers as components: UNets, and the transformers of SD3, AuraFlow, PixArt and Sana.
 
 All graphs take one timestep per row, so that rows at different steps share a call.
 """
@@ -6,21 +6,18 @@ All graphs take one timestep per row, so that rows at different steps share a ca
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from math import isqrt
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models.transformers import transformer_flux
 
 from ..errors import ExportRefusal
 from .component import Component
-from .rotation import traceable_rotation
 from .tensor_specs import TensorSpec, descending, mask, whole_floats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROWS = ("batch_size",)
 LATENTS = ("height", "width")
@@ -138,37 +135,6 @@ def sd3(pipeline: Any, folder: str) -> Component:
     )
 
 
-def flux(pipeline: Any, folder: str) -> Component:
-    """FLUX.1: latents packed two by two; all rows of a call share the position ids of image and text."""
-    module = getattr(pipeline, folder)
-    config = module.config
-    guidance = {"guidance": TensorSpec(ROWS, descending(0.01), keep_float32=True)} if config.guidance_embeds else {}
-    return Component(
-        folder=folder,
-        module=module,
-        takes_adapters=True,
-        call=_call_flux,
-        inputs={
-            "hidden_states": TensorSpec((*ROWS, "packed_height_width", config.in_channels)),
-            "encoder_hidden_states": TensorSpec((*TEXT, config.joint_attention_dim)),
-            "pooled_projections": TensorSpec((*ROWS, config.pooled_projection_dim)),
-            "timestep": TIMESTEP_1,
-            "txt_ids": TensorSpec(("sequence_length", 3), whole_floats(1), keep_float32=True),
-            "img_ids": TensorSpec(("packed_height_width", 3), POSITIONS, keep_float32=True),
-            **guidance,
-        },
-        outputs={"out_hidden_states": TensorSpec((*ROWS, "packed_height_width", module.out_channels))},
-        residuals=dict.fromkeys(_flux_residuals(config), TensorSpec((*ROWS, "packed_height_width", module.inner_dim))),
-        traced_call=_call_flux_exactly,
-        trace_patch=partial(traceable_rotation, transformer_flux),
-    )
-
-
-def _flux_residuals(config: Any) -> list[str]:
-    double = [f"{CONTROL}{n}" for n in range(config.num_layers)]
-    return double + [f"{CONTROL}single.{n}" for n in range(config.num_single_layers)]
-
-
 def aura_flow(pipeline: Any, folder: str) -> Component:
     """AuraFlow: text embeddings are zeros at padding, which is read like any other token."""
     module = getattr(pipeline, folder)
@@ -268,34 +234,6 @@ def _call_pixart(
     **inputs: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
     return _call(module, **inputs, added_cond_kwargs={"resolution": resolution, "aspect_ratio": aspect_ratio})
-
-
-def _call_flux(module: Any, **inputs: Any) -> tuple[torch.Tensor, ...]:
-    single = [inputs.pop(name) for name in list(inputs) if name.startswith(f"{CONTROL}single.")]
-    double = [inputs.pop(name) for name in list(inputs) if name.startswith(CONTROL)]
-    residuals = {"controlnet_block_samples": double or None, "controlnet_single_block_samples": single or None}
-    return _call(module, **residuals, **inputs)
-
-
-def _call_flux_exactly(module: Any, **inputs: Any) -> tuple[torch.Tensor, ...]:
-    return call_flux(partial(_call_flux, module), module, **inputs)
-
-
-def call_flux(
-    call: Callable[..., tuple[torch.Tensor, ...]],
-    module: Any,
-    timestep: torch.Tensor,
-    guidance: torch.Tensor | None = None,
-    **inputs: torch.Tensor,
-) -> tuple[torch.Tensor, ...]:
-    """Embed time and guidance without rounding: diffusers first casts them to the latents' type, 0.9464 to 0.9463."""
-    embed = module.time_text_embed
-    exact = [1000 * number for number in (timestep, guidance) if number is not None]
-    embed.forward = lambda *given: type(embed).forward(embed, *exact, given[-1])
-    try:
-        return call(timestep=timestep, guidance=guidance, **inputs)
-    finally:
-        del embed.forward
 
 
 @contextlib.contextmanager

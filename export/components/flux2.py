@@ -12,7 +12,7 @@ import torch
 from diffusers.models.transformers import transformer_flux2
 
 from .component import Component
-from .rotation import traceable_rotation
+from .flux import traceable_rotation
 from .tensor_specs import TensorSpec, descending, pixels, whole_floats
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportRefusal
-from . import autoencoders, chroma, denoisers, flux2, qwen_image, qwen_language, qwen_vae, text_encoders, z_image
+from . import autoencoders, denoisers, flux, flux2, qwen_image, qwen_language, qwen_vae, text_encoders, z_image
 from .language_models import language_model
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "Ministral3 penultimate": language_model(-2),
     "UNet2DConditionModel": denoisers.unet,
     "SD3Transformer2DModel": denoisers.sd3,
-    "FluxTransformer2DModel": denoisers.flux,
+    "FluxTransformer2DModel": flux.flux,
     "Flux2Transformer2DModel": flux2.transformer,
-    "ChromaTransformer2DModel": chroma.chroma,
+    "ChromaTransformer2DModel": flux.chroma,
     "AuraFlowTransformer2DModel": denoisers.aura_flow,
     "PixArtTransformer2DModel": denoisers.pixart,
     "SanaTransformer2DModel": denoisers.sana,

@@ -11,9 +11,9 @@ import transformers
 
 from ..components import (
     autoencoders,
-    chroma,
     controlnets,
     denoisers,
+    flux,
     flux2,
     qwen_image,
     qwen_vae,
@@ -105,7 +105,7 @@ KINDS: dict[str, GraphKind] = {
     "sd3": GraphKind(
         part="transformer", build=_without_buffers(diffusers.SD3Transformer2DModel), components=denoisers.sd3
     ),
-    "flux": GraphKind(part="transformer", build=diffusers.FluxTransformer2DModel, components=denoisers.flux),
+    "flux": GraphKind(part="transformer", build=diffusers.FluxTransformer2DModel, components=flux.flux),
     "flux2": GraphKind(part="transformer", build=diffusers.Flux2Transformer2DModel, components=flux2.transformer),
     "umt5": GraphKind(
         part="text_encoder",
@@ -115,7 +115,7 @@ KINDS: dict[str, GraphKind] = {
     "aura_flow": GraphKind(
         part="transformer", build=diffusers.AuraFlowTransformer2DModel, components=denoisers.aura_flow
     ),
-    "chroma": GraphKind(part="transformer", build=diffusers.ChromaTransformer2DModel, components=chroma.chroma),
+    "chroma": GraphKind(part="transformer", build=diffusers.ChromaTransformer2DModel, components=flux.chroma),
     "pixart": GraphKind(part="transformer", build=diffusers.PixArtTransformer2DModel, components=denoisers.pixart),
     "sana": GraphKind(part="transformer", build=diffusers.SanaTransformer2DModel, components=denoisers.sana),
     "z_image": GraphKind(part="transformer", build=diffusers.ZImageTransformer2DModel, components=z_image.z_image),
