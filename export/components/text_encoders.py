@@ -7,14 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional
 from transformers import masking_utils
+from transformers.models.clip.modeling_clip import CLIPAttention
+from transformers.models.t5.modeling_t5 import T5Attention
 
 from ..errors import ExportRefusal
+from ..graph.fused_operators import join_heads, split_heads
 from .component import Component
 from .tensor_specs import TensorSpec, integers, mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 IDS = ("batch_size", "sequence_length")
 
@@ -48,7 +52,7 @@ def clip(pipeline: Any, folder: str) -> Component:
         call=call,
         inputs={"input_ids": TensorSpec(IDS, integers(config.vocab_size))},
         outputs={name: TensorSpec(axes) for name, axes in shapes.items()},
-        trace_patch=traceable_masks,
+        trace_patch=lambda: _traceable_attention(CLIPAttention, _attend_clip),
     )
 
 
@@ -77,6 +81,7 @@ def t5(pipeline: Any, folder: str) -> Component:
         call=lambda module, input_ids: module(input_ids)[:1],
         inputs={"input_ids": TensorSpec(IDS, integers(module.config.vocab_size))},
         outputs={"last_hidden_state": TensorSpec((*IDS, module.config.d_model))},
+        trace_patch=lambda: _traceable_attention(T5Attention, _attend_t5),
     )
 
 
@@ -92,6 +97,7 @@ def masked_t5(pipeline: Any, folder: str) -> Component:
             "attention_mask": TensorSpec(IDS, mask),
         },
         outputs={"last_hidden_state": TensorSpec((*IDS, module.config.d_model))},
+        trace_patch=lambda: _traceable_attention(T5Attention, _attend_t5),
         traced_call=_call_masked_t5,
     )
 
@@ -117,6 +123,45 @@ def gemma(pipeline: Any, folder: str) -> Component:
         outputs={"last_hidden_state": TensorSpec((*IDS, module.config.hidden_size))},
         trace_patch=traceable_masks,
     )
+
+
+@contextlib.contextmanager
+def _traceable_attention(kind: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Replace the attention of a class by a function while the context is active.
+
+    Traced of transformers' code, T5's attention has a third more nodes: each reshape has its own of the batch's size.
+    """
+    original = kind.forward
+    kind.forward = forward
+    try:
+        yield
+    finally:
+        kind.forward = original
+
+
+def _attend_clip(
+    attention: Any, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any
+) -> tuple[torch.Tensor, None]:
+    """Attend to earlier tokens: transformers makes no mask for that, as no token is padding."""
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    heads = (split_heads(each(hidden_states), attention.num_heads).transpose(1, 2) for each in projections)
+    causal = attention_mask is None
+    attended = functional.scaled_dot_product_attention(
+        *heads, attn_mask=attention_mask, is_causal=causal, scale=attention.scale
+    )
+    return attention.out_proj(join_heads(attended.transpose(1, 2))), None
+
+
+def _attend_t5(
+    attention: Any, hidden_states: torch.Tensor, position_bias: torch.Tensor | None = None, **_: Any
+) -> tuple[torch.Tensor, torch.Tensor, None]:
+    """Attend with the position bias, which the first layer computes for all."""
+    projections = (attention.q, attention.k, attention.v)
+    heads = (split_heads(each(hidden_states), attention.n_heads).transpose(1, 2) for each in projections)
+    tokens = hidden_states.shape[1]
+    bias = attention.compute_bias(tokens, tokens) if position_bias is None else position_bias
+    attended = functional.scaled_dot_product_attention(*heads, attn_mask=bias, scale=attention.scaling)
+    return attention.o(join_heads(attended.transpose(1, 2))), bias, None
 
 
 @contextlib.contextmanager

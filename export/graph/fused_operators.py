@@ -223,6 +223,24 @@ class _SplitHeads(torch.autograd.Function):
         return g.op("Reshape", x, _constant(g, 0, 0, heads, -1))
 
 
+def join_heads(x: torch.Tensor) -> torch.Tensor:
+    """Return x [n, tokens, heads, width] as [n, tokens, heads * width], by one node in place of five."""
+    joined: torch.Tensor = _JoinHeads.apply(x)  # type: ignore[no-untyped-call]
+    return joined
+
+
+class _JoinHeads(torch.autograd.Function):
+    """Joining of heads, with its node in a graph."""
+
+    @staticmethod
+    def forward(_: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(2)
+
+    @staticmethod
+    def symbolic(g: Any, x: Any) -> Any:
+        return g.op("Reshape", x, _constant(g, 0, 0, -1))
+
+
 def _flat(g: Any, x: Any, *steps: Callable[[Any, Any], Any]) -> Any:
     """Return x [n, heads, tokens, width] as [n, tokens, heads * width].
 
