@@ -90,8 +90,8 @@ def parse_image_spec(flag: str, text: str, *, has_range: bool = False) -> ImageS
 
 def check_total(request: pb.GenerateImagesRequest) -> None:
     """Raise UserError if all images together are too large for one request."""
-    size = len(request.image) + len(request.mask) + sum(map(len, request.references))
-    size += sum(len(one.image) for one in (*request.controls, *request.image_prompts))
+    others = [*(one.image for one in request.controls), *(one.image for one in request.image_prompts)]
+    size = sum(map(len, [request.image, request.mask, *request.references, *others]))
     if size > MAX_FILES:
         raise UserError(f"all images together must have at most {MAX_FILES} bytes; got {size}")
 
@@ -108,7 +108,8 @@ def _split(rest: str, *, has_range: bool) -> tuple[str, str | None, tuple[str | 
     if match is None:
         return (file, last, (None, None)) if colon and _is_number(last) else (rest, None, (None, None))
     before, colon, weight = file.rpartition(":")
-    return (before, weight, match.groups()) if colon and _is_number(weight) else (rest, None, (None, None))
+    fractions = (match[1], match[2])
+    return (before, weight, fractions) if colon and _is_number(weight) else (rest, None, (None, None))
 
 
 def _is_number(text: str) -> bool:

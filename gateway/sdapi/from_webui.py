@@ -181,7 +181,7 @@ def build_request(
     unused = {"prompt": " ".join(prompts.unused)} if prompts.unused else {}
     eta = {} if takes_eta or body.eta in (None, 0, 1) else {"eta": f"{body.eta:g}"}
     ignored = {**chosen.ignored, **unused, **eta, **_ignored_fields(body, body.override_settings or {})}
-    ignored |= _ignored_images(body, init_images) | units.ignored
+    ignored |= {**_ignored_images(body, init_images), **units.ignored}
     return BatchedRequest(request, _batch_sizes(body, max_images), hires, init_images, units, ignored)
 
 

@@ -85,7 +85,7 @@ class TestForms:
     async def test_transparency_is_no_mask_of_a_reference(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A model that takes references gets a transparent image as one, without a mask and without a strength."""
         clear = image_file(mode="RGBA")
-        files = {"image": ("a.png", clear), "prompt": (None, "x"), "model": (None, "editor")}
+        files: Any = {"image": ("a.png", clear), "prompt": (None, "x"), "model": (None, "editor")}
         answer = await gateway.post(EDITS, files=files)
         assert answer.status_code == 200, answer.text
         assert (list(fake.requests[0].references), fake.requests[0].mask) == ([clear], b"")
@@ -94,7 +94,7 @@ class TestForms:
     async def test_sixteen_images_are_read(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Sixteen images are accepted, and one more is an error."""
         for count, status in ((16, 200), (17, 400)):
-            parts = [("image[]", ("a.png", LAKE)) for _ in range(count)]
+            parts: list[Any] = [("image[]", ("a.png", LAKE)) for _ in range(count)]
             answer = await gateway.post(EDITS, files=[*parts, ("prompt", (None, "x")), ("model", (None, "editor"))])
             assert answer.status_code == status
         assert len(fake.requests) == 1
@@ -180,7 +180,7 @@ class TestErrors:
         """All images of a request together have a limit; the error names the one that exceeds it."""
         large = b"\x89PNG\r\n\x1a\n" + LAKE[8:] + bytes(33_000_000)
         async with running_gateway(config(service, tmp_path, max_body=80_000_000)) as client:
-            parts = [("image[]", ("a.png", large)), ("image[]", ("b.png", large)), ("prompt", (None, "x"))]
+            parts: list[Any] = [("image[]", ("a.png", large)), ("image[]", ("b.png", large)), ("prompt", (None, "x"))]
             answer = await client.post(EDITS, files=[*parts, ("model", (None, "editor"))])
         expected = "must have at most 64000000 bytes together with the other images"
         assert expected in check_error(answer, 400, REQUEST, "invalid_image_file", "image[1]")

@@ -97,6 +97,7 @@ class Model(Strict, kw_only=True):
     owned_by: str
     type: Literal["image"]  # tintype's own
     parameters: dict[str, Any]  # tintype's own
+    capabilities: dict[str, Any]  # tintype's own
 
 
 class ListModelsResponse(Strict, kw_only=True):
