@@ -38,10 +38,14 @@ def clip(pipeline: Any, folder: str) -> Component:
     shapes = {"last_hidden_state": (*IDS, config.hidden_size), **(pooled if projected else plain)}
     shapes |= {f"hidden_states.{n}": (*IDS, config.hidden_size) for n in range(config.num_hidden_layers + 1)}
     pooled_name = "text_embeds" if projected else "pooler_output"
+    if not projected:  # models that leave out the last layers normalise the one before
+        shapes |= {f"normed_states.{n}": (*IDS, config.hidden_size) for n in range(config.num_hidden_layers)}
 
     def call(module: Any, input_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
         output = module(input_ids, output_hidden_states=True)
-        return output.last_hidden_state, output[pooled_name], *output.hidden_states
+        norm = module.text_model.final_layer_norm
+        normed = () if projected else (norm(state) for state in output.hidden_states[:-1])
+        return output.last_hidden_state, output[pooled_name], *output.hidden_states, *normed
 
     return Component(
         folder=folder,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..numerics import PLAIN, GuidanceRule
 from .position_ids import flux_ids
 from .spec import IMAGE_TO_IMAGE, INPAINTING, STRENGTH, TEXT_TO_IMAGE, Guidance
-from .text.combine import single_embeds
+from .text.combine import PENULTIMATE, single_embeds
 from .text.tokenizers import CLIP, TokenizerKind
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from .position_ids import PositionIds
     from .spec import MaskLayout, ReferenceRule
     from .text.combine import CombineFunction
-
-PENULTIMATE = "hidden_states.-2"
-"""Name for the output of the last layer but one; graphs number their layers from 0."""
 
 
 class ChatTemplate(NamedTuple):

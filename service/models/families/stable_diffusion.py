@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..family import PENULTIMATE, Distilled, Family, TextEncoderSpec
+from ..family import Distilled, Family, TextEncoderSpec
 from ..spec import IMAGE_TO_IMAGE, INPAINTING, Guidance, MaskLayout
-from ..text.combine import clips_side_by_side, clips_then_t5
+from ..text.combine import PENULTIMATE, clips_side_by_side, clips_then_t5
 from ..text.tokenizers import T5
 from .distilled import turbo_unet
 from .parts import TRANSFORMER, pipelines

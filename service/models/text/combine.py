@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from ...errors import InvalidField
 from ..files import ModelFileError
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ class EncoderOutput:
     pooled: Array | None = None
     mask: npt.NDArray[np.int64] | None = None
 
+
+PENULTIMATE = "hidden_states.-2"
+"""Name for the output of the last layer but one; graphs number their layers from 0."""
+
+LAYER, NORMED = "hidden_states.", "normed_states."
+"""Beginnings of the names of a CLIP's outputs: its layers, and the same normalised like the last one."""
 
 CombineFunction: TypeAlias = Callable[[Sequence[EncoderOutput]], EncoderOutput]
 
@@ -79,3 +86,29 @@ def clip_pooled_and_t5(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
     """Return T5's embeddings with CLIP's pooled embedding: FLUX."""
     clip, t5 = outputs
     return EncoderOutput(t5.embeds, clip.pooled)
+
+
+def output_name(name: str, outputs: Sequence[str]) -> str:
+    """Return the name of a graph's output; PENULTIMATE is replaced by the layer's number."""
+    return name if name != PENULTIMATE else f"{LAYER}{_last_layer(outputs) - 1}"
+
+
+def skipped_output(name: str, count: int, outputs: Sequence[str]) -> str:
+    """Return the output that is `count` layers before the output `name` of a CLIP, as `clip_skip` in diffusers.
+
+    The last hidden state is normalised, and so are those before it.
+
+    Raises:
+        InvalidField: the graph has no such output.
+    """
+    number = int(name.removeprefix(LAYER)) if name.startswith(LAYER) else _last_layer(outputs)
+    found = f"{LAYER if name.startswith(LAYER) else NORMED}{number - count}"
+    if found in outputs:
+        return found
+    most = max((n for n in range(count) if f"{found.rpartition('.')[0]}.{number - n}" in outputs), default=0)
+    reason = "its text encoder does not give earlier layers; export the model again" if not most else f"at most {most}"
+    raise InvalidField("clip_skip", f"cannot be {count} with this model: {reason}")
+
+
+def _last_layer(outputs: Sequence[str]) -> int:
+    return max((int(output.removeprefix(LAYER)) for output in outputs if output.startswith(LAYER)), default=0)

@@ -22,9 +22,9 @@ import numpy as np
 
 from ...errors import InvalidField
 from ..adapters.embeddings import FIRST_ID, INPUT
-from ..family import PENULTIMATE, TO_LENGTH
+from ..family import TO_LENGTH
 from .chat_templates import check_template, frame_prompt, images_text
-from .combine import EncoderOutput
+from .combine import EncoderOutput, output_name, skipped_output
 from .prompt_weights import PromptSyntaxError, parse_weights
 from .repair import limit_marks
 from .tokenizer import Tokens
@@ -77,7 +77,9 @@ class Encoder(Protocol):
     def chunked(self) -> bool: ...  # noqa: D102
     def read(self, prompt: Prompt) -> list[Chunk]: ...  # noqa: D102
     def empty_chunk(self) -> Chunk: ...  # noqa: D102
-    def encode(self, chunks: Sequence[Chunk], adapters: AdapterWeights = ()) -> EncoderOutput: ...  # noqa: D102
+    def encode(  # noqa: D102
+        self, chunks: Sequence[Chunk], adapters: AdapterWeights = (), clip_skip: int = 0
+    ) -> EncoderOutput: ...
 
 
 class TextEncoder:
@@ -96,7 +98,7 @@ class TextEncoder:
         embeddings: Embeddings | None = None,
         vision: Session | None = None,
     ) -> None:
-        self._outputs = [_output_name(name, session.outputs) for name in (spec.embeds, spec.pooled) if name]
+        self._outputs = [output_name(name, session.outputs) for name in (spec.embeds, spec.pooled) if name]
         for name in self._outputs:
             session.require(inputs=(IDS,), output=name, optional=(MASK, POSITIONS, IMAGES))
         if spec.template:
@@ -167,9 +169,16 @@ class TextEncoder:
         """Return a chunk without words, used as padding."""
         return self._chunk([])
 
-    def encode(self, chunks: Sequence[Chunk], adapters: AdapterWeights = ()) -> EncoderOutput:
-        """Return embeddings [tokens, dim], pooled [dim] if the encoder has it, and mask [tokens] of all chunks."""
-        outputs = [self._encode_chunk(chunk, adapters) for chunk in chunks]
+    def encode(self, chunks: Sequence[Chunk], adapters: AdapterWeights = (), clip_skip: int = 0) -> EncoderOutput:
+        """Return embeddings [tokens, dim], pooled [dim] if the encoder has it, and mask [tokens] of all chunks.
+
+        Raises:
+            InvalidField: a CLIP's graph does not give the layer before the last `clip_skip` ones.
+        """
+        names = self._outputs
+        if clip_skip and self.chunked:
+            names = [skipped_output(names[0], clip_skip, self._session.outputs), *names[1:]]
+        outputs = [self._encode_chunk(chunk, adapters, names) for chunk in chunks]
         masks = [output.mask for output in outputs if output.mask is not None]
         embeds = np.concatenate([output.embeds for output in outputs])
         return EncoderOutput(embeds, outputs[0].pooled, np.concatenate(masks))
@@ -228,7 +237,7 @@ class TextEncoder:
             return next(commas, room)
         return room
 
-    def _encode_chunk(self, chunk: Chunk, adapters: AdapterWeights) -> EncoderOutput:
+    def _encode_chunk(self, chunk: Chunk, adapters: AdapterWeights, names: Sequence[str]) -> EncoderOutput:
         inputs: dict[str, Any] = {IDS: np.array([chunk.tokens.ids], np.int64)}
         inputs |= self._adapters.graph_inputs(self._spec.encoder, [adapters])
         if chunk.embeddings and self._embeddings:
@@ -239,7 +248,7 @@ class TextEncoder:
             inputs |= self._images.inputs(chunk.tokens.ids, chunk.images)
         elif POSITIONS in self._session.inputs:
             inputs[POSITIONS] = chunk.tokens.position_ids[None]
-        embeds, *pooled = self._session.compute(self._outputs, inputs)
+        embeds, *pooled = self._session.compute(names, inputs)
         drop, length = self._spec.drop, len(chunk.tokens.ids)
         kept = np.r_[0, chunk.skip + 1 : length - drop]
         weighted = _apply_weights(embeds[0][drop:], chunk, chunk.tokens.first - drop)[kept]
@@ -262,17 +271,14 @@ class AbsentEncoder:
         """Return a chunk without tokens."""
         return Chunk(Tokens((), 0))
 
-    def encode(self, chunks: Sequence[Chunk], adapters: AdapterWeights = ()) -> EncoderOutput:  # noqa: ARG002 - as above
+    def encode(
+        self,
+        chunks: Sequence[Chunk],  # noqa: ARG002 - as above
+        adapters: AdapterWeights = (),  # noqa: ARG002
+        clip_skip: int = 0,  # noqa: ARG002
+    ) -> EncoderOutput:
         """Return zeros."""
         return EncoderOutput(self._zeros)
-
-
-def _output_name(name: str, outputs: Sequence[str]) -> str:
-    """Return the name of a graph's output; PENULTIMATE is replaced by the layer's number."""
-    if name != PENULTIMATE:
-        return name
-    layers = [int(output.split(".")[1]) for output in outputs if output.startswith("hidden_states.")]
-    return f"hidden_states.{max(layers, default=0) - 1}"
 
 
 def _apply_weights(embeds: Array, chunk: Chunk, first: int) -> Array:

@@ -48,7 +48,7 @@ class TextEncoders:
         for encoder, chunks in zip(self._encoders, by_encoder, strict=True):
             chunks += [encoder.empty_chunk() for _ in range(most - len(chunks)) if encoder.chunked]
         zero = self._zero_negative and prompt.negative and not prompt.text
-        content = (by_encoder, prompt.negative, zero, prompt.loras)
+        content = (by_encoder, prompt.negative, zero, prompt.loras, prompt.clip_skip)
         key = hashlib.blake2b(repr(content).encode(), digest_size=16).digest()
         if (known := self._cache.get(key)) is None:
             known = self._encode(prompt, by_encoder, zero=zero)
@@ -57,7 +57,7 @@ class TextEncoders:
 
     def _encode(self, prompt: Prompt, by_encoder: list[list[Chunk]], *, zero: bool) -> Conditioning:
         pairs = zip(self._encoders, by_encoder, strict=True)
-        combined = self._combine([encoder.encode(chunks, prompt.loras) for encoder, chunks in pairs])
+        combined = self._combine([encoder.encode(chunks, prompt.loras, prompt.clip_skip) for encoder, chunks in pairs])
         embeds, pooled = combined.embeds, combined.pooled
         if zero:
             embeds, pooled = np.zeros_like(embeds), None if pooled is None else np.zeros_like(pooled)

@@ -193,3 +193,40 @@ def test_a_control_of_another_model_is_refused(controlled: Controlled) -> None:
     problem = "'pose' is not a ControlNet of model 'sd15': its ControlNets are depth, edges"
     with pytest.raises(InvalidField, match=problem):
         controlled.service("sd15").generate(job(Control(name="pose", image=EDGES.image)))
+
+
+@pytest.mark.parametrize(("family", "skip"), [("sd15", 1), ("sd15", 2), ("sdxl", 1)])
+def test_clip_skip_gives_diffusers_image(family: str, skip: int, controlled: Controlled, compare: Any) -> None:
+    """The last layers of CLIP are left out, of both prompts; diffusers leaves them in for the negative one."""
+    example = job(clip_skip=skip)
+    ours = controlled.service(family).generate(example)
+    assert np.abs(ours - controlled.service(family).generate(job())).max() * 255 > LEVELS
+    pipeline = controlled.pipeline(family)
+    pipeline.set_progress_bar_config(disable=True)
+    if family == "sd15":  # diffusers 0.42 looks for the part that transformers 5 no longer has
+        pipeline.text_encoder.__dict__["text_model"] = pipeline.text_encoder
+    settings = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False, "clip_skip": skip}
+    names = ("prompt_embeds", "", "pooled_prompt_embeds")
+    with quiet(), torch.no_grad():
+        encoded = {
+            f"{half}{name}": value
+            for half, text in (("", example.prompt), ("negative_", example.negative_prompt))
+            for name, value in zip(names, pipeline.encode_prompt(prompt=text, **settings), strict=False)
+            if name
+        }
+        theirs = pipeline(
+            **encoded,
+            num_inference_steps=example.steps,
+            guidance_scale=example.guidance_scale,
+            width=SIZE[0],
+            height=SIZE[1],
+            generator=torch.Generator("cpu").manual_seed(7),
+            output_type="np",
+        ).images
+    compare(ours, np.moveaxis(theirs, -1, 1))
+
+
+def test_too_many_skipped_layers_are_refused(controlled: Controlled) -> None:
+    """The error says how many layers the model has before the last."""
+    with pytest.raises(InvalidField, match="clip_skip: cannot be 9 with this model: at most 3"):
+        controlled.service("sd15").generate(job(clip_skip=9))

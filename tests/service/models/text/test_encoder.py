@@ -12,8 +12,9 @@ from tests.support.complexity import check_linear
 from tests.support.models.graphs import NONE, TextGraph, as_session
 from tintype.service.errors import InvalidField
 from tintype.service.models import Prompt
-from tintype.service.models.family import PENULTIMATE, TextEncoderSpec
+from tintype.service.models.family import TextEncoderSpec
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer
+from tintype.service.models.text.combine import PENULTIMATE
 from tintype.service.models.text.encoder import MAX_CHUNKS, TextEncoder
 from tintype.service.models.text.tokenizer import Tokens
 from tintype.service.models.text.tokenizers import CLIP, GEMMA, T5
