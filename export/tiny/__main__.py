@@ -6,6 +6,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..console import quiet
+
 REQUIRED_PACKAGES = ("torch", "diffusers", "transformers")
 
 
@@ -14,7 +16,8 @@ def main(arguments: list[str]) -> str:
     missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         return f"not installed: {', '.join(missing)}; this needs `pip install '.[export]'` in the clone"
-    from .pipelines import FAMILIES, write_pipeline  # noqa: PLC0415 - imports torch
+    with quiet():
+        from .pipelines import FAMILIES, write_pipeline  # noqa: PLC0415 - imports torch
 
     folder, *names = arguments or [""]
     unknown = [name for name in names if name not in FAMILIES]

@@ -5,7 +5,7 @@ first level, and with a mask once more for the masked image, which diffusers enc
 A model that reads it starts from pure noise at full strength; the image itself is then not encoded. FLUX.1 Fill still
 draws the noise for it.
 
-Two samplers of diffusers 0.39 are wrong when steps are skipped: PNDM calls the network with the level after that of x,
+Two samplers of diffusers 0.42 are wrong when steps are skipped: PNDM calls the network with the level after that of x,
 and LMS uses the weights of a history that it does not have. PLMS and LMS here follow their definitions.
 """
 

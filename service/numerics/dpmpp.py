@@ -6,7 +6,7 @@ probability flow: its exponent is doubled, and fresh noise is added.
 
 Third order: the authors' code, k-diffusion and diffusers all give the second difference half the weight that the third
 order needs. The result is of order 2, with a smaller error than the second-order solver; it is kept here. In the SDE
-form diffusers (0.39) also has a wrong sign, which costs one more order; here it is k-diffusion's `sample_dpmpp_3m_sde`.
+form diffusers (0.42) also has a wrong sign, which costs one more order; here it is k-diffusion's `sample_dpmpp_3m_sde`.
 
 Singlestep: groups of up to three calls, each group one step of its order, on a grid chosen in advance. As in diffusers'
 DPMSolverSinglestepScheduler, each call also lands on the next point, one order lower. Call j of a group starts again

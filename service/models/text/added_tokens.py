@@ -1,6 +1,6 @@
 """Added tokens of a tokenizer, read from its folder; textual inversion adds such tokens.
 
-Reference: transformers 4.57. Files: `added_tokens_decoder` in tokenizer_config.json; in folders without it
+Reference: transformers. Files: `added_tokens_decoder` in tokenizer_config.json; in folders without it
 special_tokens_map.json, added_tokens.json and tokenizer.json.
 
 Control tokens of the tokenizer (begin, end, unknown) are not added tokens here: typed by a user they are text.

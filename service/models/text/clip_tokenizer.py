@@ -1,6 +1,7 @@
 """CLIP's byte-level BPE in pure Python: the ids of the published Stable Diffusion tokenizer.
 
-Reference: the slow `CLIPTokenizer` of transformers with ftfy installed, which published pipelines name. A text is
+Reference: the slow `CLIPTokenizer` of transformers 4 with ftfy installed, which published pipelines name.
+transformers 5 reads their files by its fast class: the ids differ for text that ftfy repairs. A text is
 
 1. repaired by ftfy (mojibake, HTML entities, quotes, control characters, NFC), with single spaces, in lower case;
 2. split into contractions, runs of letters, single digits, and runs of any other characters except space;

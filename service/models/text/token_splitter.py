@@ -1,6 +1,6 @@
 """Splitting a text at the added tokens that it contains.
 
-Reference: transformers 4.57. Its two classes of tokenizers match in two ways:
+Reference: transformers. Its two classes of tokenizers match in two ways; version 5 has only the fast one:
 
 - the slow class finds added tokens in the text as it was typed, the longest one at each place, from the left;
 - the fast class does so for tokens that are not `normalized`, and finds the others in the normalized text.

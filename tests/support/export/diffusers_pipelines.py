@@ -99,7 +99,7 @@ def _images(job: Job, size: tuple[int, int]) -> dict[str, Any]:
 
 
 class _corrected_decoding:  # noqa: N801 - used as a function
-    """Work around a fault of diffusers 0.39: its SD3 pipeline for masks decodes without the VAE's shift."""
+    """Work around a fault of diffusers 0.42: its SD3 pipeline for masks decodes without the VAE's shift."""
 
     def __init__(self, pipeline: Any) -> None:
         self._vae = pipeline.vae
