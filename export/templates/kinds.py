@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 import diffusers
 import torch
 import transformers
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+
+from tintype.service.models.templates.qwen_fields import LANGUAGE, VISION
 
 from ..components import (
     autoencoders,
@@ -16,7 +20,9 @@ from ..components import (
     flux,
     flux2,
     qwen_image,
+    qwen_language,
     qwen_vae,
+    qwen_vision,
     text_encoders,
     z_image,
 )
@@ -53,6 +59,15 @@ class GraphKind:
 
 def _text_encoder(model: Any, config: Any) -> Callable[..., torch.nn.Module]:
     return lambda **fields: model(config(**fields))
+
+
+def _qwen_language(image_token_id: int, rope_theta: float, mrope_section: list[int], **fields: Any) -> torch.nn.Module:
+    """Return Qwen2.5-VL, of which only the language model becomes a graph."""
+    rope = {"rope_type": "default", "rope_theta": rope_theta, "mrope_section": mrope_section}
+    config = transformers.Qwen2_5_VLConfig(
+        text_config={**fields, "rope_parameters": rope}, vision_config={"depth": 1}, image_token_id=image_token_id
+    )
+    return transformers.Qwen2_5_VLForConditionalGeneration(config)
 
 
 def _without_buffers(model: Any) -> Callable[..., torch.nn.Module]:
@@ -137,6 +152,12 @@ KINDS: dict[str, GraphKind] = {
     ),
     "qwen_image": GraphKind(
         part="transformer", build=diffusers.QwenImageTransformer2DModel, components=qwen_image.transformer
+    ),
+    LANGUAGE: GraphKind(part="text_encoder", build=_qwen_language, components=qwen_language.language),
+    VISION: GraphKind(
+        part="text_encoder",
+        build=_text_encoder(Qwen2_5_VisionTransformerPretrainedModel, Qwen2_5_VLVisionConfig),
+        components=lambda pipeline, _: qwen_vision.vision(pipeline.text_encoder),
     ),
     **_pair("qwen_vae", diffusers.AutoencoderKLQwenImage, qwen_vae.autoencoder),
 }

@@ -29,6 +29,16 @@ LUMINA2 = {"cap_feat_dim": 2304}
 QWEN_IMAGE: dict[str, Any] = {}
 QWEN_EDIT_2511 = {"zero_cond_t": True}
 QWEN_VAE: dict[str, Any] = {}
+# Qwen2.5-VL-7B.
+QWEN25_VL = {
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "rms_norm_eps": 1e-6,
+}
+QWEN25_VISION = {"hidden_size": 1280}
 
 # Chroma1-HD and Chroma1-Base: the defaults of the class, as diffusers' conversion of single files uses them.
 CHROMA: dict[str, Any] = {}
@@ -80,6 +90,8 @@ NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "lumina-image-2": ("lumina2", LUMINA2),
     "qwen-image": ("qwen_image", QWEN_IMAGE),
     "qwen-image-edit-2511": ("qwen_image", QWEN_EDIT_2511),
+    "qwen25-vl-7b": ("qwen25_vl", QWEN25_VL),
+    "qwen25-vl-7b-vision": ("qwen25_vision", QWEN25_VISION),
     "qwen-vae-encoder": ("qwen_vae_encoder", QWEN_VAE),
     "qwen-vae-decoder": ("qwen_vae_decoder", QWEN_VAE),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.service.models.files import ModelFileError, read_json
 from tintype.service.models.templates.keys import PAIRS, kind_of, shaping
+from tintype.service.models.templates.qwen_fields import VISION
 
 from ..errors import ExportRefusal
 from ..families import family_of, has_part
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+VISION_ENCODER = "vision_encoder"
 VAE_COMPONENTS = ("vae_encoder", "vae_decoder")
 
 
@@ -57,7 +59,11 @@ def _configs(folder: Path, index: Mapping[str, Any]) -> Iterator[tuple[str, Grap
     for part in (part for part in family.parts if has_part(index, part)):
         class_name = str(index[part][1])
         config = read_json(folder / part / "config.json")
-        masked = family.classes.get(class_name, "").endswith("with a mask")
+        row = family.classes.get(class_name, "")
+        masked = row.endswith("with a mask")
+        if row.endswith("with vision"):
+            fields = _fields(VISION, part, config["vision_config"])
+            yield VISION_ENCODER, GraphConfig(kind=VISION, fields=fields)
         for component in VAE_COMPONENTS if class_name in PAIRS else (part,):
             kind = kind_of(class_name, component, masked=masked)
             yield component, GraphConfig(kind=kind, fields=_fields(kind, part, config), **width)

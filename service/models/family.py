@@ -196,6 +196,10 @@ class Family:
         encoders = (encoder.encoder for encoder in self.text_encoders if not encoder.optional)
         return (*encoders, *self._vision, self.denoiser.folder, self.vae.decoder)
 
+    def part_of(self, component: str) -> str:
+        """Return the published part that holds a component: a text encoder holds the graph that reads images for it."""
+        return next((each.encoder for each in self.text_encoders if each.vision == component), component)
+
     @property
     def _vision(self) -> tuple[str, ...]:
         return tuple(encoder.vision for encoder in self.text_encoders if encoder.vision)

@@ -6,6 +6,7 @@ in the folder itself; those of a snapshot in a hub cache, which the hub's tools 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.adapters import are_enabled
@@ -53,7 +54,7 @@ class PublishedFolder:
         """Return whether the folder has a component."""
         if component == family.vae.decoder_fp32:
             return False
-        part = VAE if component.startswith(f"{VAE}_") else component
+        part = VAE if component.startswith(f"{VAE}_") else family.part_of(component)
         if part == VAE and self._options.vae:
             return True
         return self._index.get(part, ABSENT) != ABSENT and (self._root / part).is_dir()
@@ -78,14 +79,18 @@ class PublishedFolder:
         """
         masked = {encoder.encoder for encoder in family.text_encoders if encoder.masked}
         names = (component for component in family.graphs if self.has(family, component))
-        return fill_components(names, self._component, self._options, adapters=are_enabled(self.folder), masked=masked)
+        find = partial(self._component, family)
+        return fill_components(names, find, self._options, adapters=are_enabled(self.folder), masked=masked)
 
     def tokenizer(self, encoder: TextEncoderSpec) -> Path:
         """Return the folder of a text encoder's tokenizer."""
         return self._root / encoder.tokenizer
 
-    def _component(self, component: str) -> Component:
-        return self._vae(component) if component.startswith(f"{VAE}_") else self._read(component)
+    def _component(self, family: Family, component: str) -> Component:
+        if component.startswith(f"{VAE}_"):
+            return self._vae(component)
+        part = family.part_of(component)
+        return self._read(part) if part == component else self._read(part).vision()
 
     def _vae(self, half: str) -> Component:
         if self._options.vae is None:

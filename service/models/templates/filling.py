@@ -6,6 +6,7 @@ Names, shapes and formats are checked here; `filled_template` reads the numbers 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..files import ModelFileError, label
@@ -15,9 +16,10 @@ from ..weights.tensor_files import TensorFiles
 from .archive import Variant
 from .catalogue import find
 from .filled_template import FilledTemplate
-from .keys import NoTemplate, kind_of
+from .keys import NoTemplate, kind_of, shown
 from .layout import WeightUses, external_weights
 from .onnx_pb2 import ModelProto
+from .qwen_fields import LANGUAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -27,16 +29,22 @@ if TYPE_CHECKING:
     from ..weights.pieces import ComponentWeights
     from .filled_template import Template
 
-FLOAT32_KINDS = ("dc_encoder", "dc_decoder", "gemma")
-"""Components that overflow in float16: linear attention that divides by sums, and Gemma, which is published in bfloat16
-and whose hidden states grow with each layer."""
+FLOAT32_KINDS = ("dc_encoder", "dc_decoder", "gemma", LANGUAGE)
+"""Components that overflow in float16: linear attention that divides by sums, and language models that are published in
+bfloat16 and whose hidden states grow with each layer."""
 ADVICE = "make a model folder with `tintype export`, or templates of your own for --templates (see docs/templates.md)"
 OTHER_HALVES = {"encoder": ("decoder.", "post_quant_conv."), "decoder": ("encoder.", "quant_conv.")}
 """Tensors of the other half of a VAE, which is in the same file, by the end of the kind."""
 
 
-ENDING_IN_IMAGE = ("sd3_controlnet", "flux_controlnet")
-"""Kinds whose last block changes the text too, which is then not read."""
+ENDING_IN_IMAGE = {
+    "sd3_controlnet": ("",),
+    "flux_controlnet": ("",),
+    "qwen_image": ("attn.to_add_out.", "txt_mlp."),
+}
+"""Kinds whose last block changes the text too, which is then not read, and the layers for it."""
+OTHER_PARTS = {LANGUAGE: ("visual.", "model.visual.", "lm_head.")}
+"""Tensors in the same file that the graph of a kind does not read."""
 
 
 class Component(NamedTuple):
@@ -45,6 +53,15 @@ class Component(NamedTuple):
     class_name: str
     config: Mapping[str, Any]
     weights: ComponentWeights
+
+    def vision(self) -> Component:
+        """Return the vision tower of a language model that reads images. Raises ModelFileError."""
+        config = self.config.get("vision_config")
+        if not isinstance(config, dict):
+            raise ModelFileError(f"{self.class_name} must have a vision_config to read images; got {shown(config)}")
+        naming = self.weights.naming
+        inner = replace(self.weights, naming=lambda name: naming(f"visual.{name}"), scope="visual.")
+        return Component("Qwen2_5_VisionTransformerPretrainedModel", config, inner)
 
 
 def fill_components(
@@ -108,8 +125,9 @@ def fill_component(
 def _unread(template: Template) -> tuple[str, ...]:
     """Return the beginnings of names of published tensors that a template's graph does not read."""
     if template.kind in ENDING_IN_IMAGE:
-        return (f"transformer_blocks.{int(template.config['num_layers']) - 1}.",)
-    return OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
+        last = f"transformer_blocks.{int(template.config['num_layers']) - 1}."
+        return tuple(last + layer for layer in ENDING_IN_IMAGE[template.kind])
+    return OTHER_PARTS.get(template.kind) or OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
 
 
 def fill_template(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import ModelFileError
 from .fields import IGNORED, SHAPING
+from .qwen_fields import LANGUAGE, VISION, flat_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +42,8 @@ CLASSES = {
     "ZImageTransformer2DModel": "z_image",
     "Lumina2Transformer2DModel": "lumina2",
     "QwenImageTransformer2DModel": "qwen_image",
+    "Qwen2_5_VLForConditionalGeneration": LANGUAGE,
+    "Qwen2_5_VisionTransformerPretrainedModel": VISION,
 }
 PAIRS = {
     "AutoencoderKL": "kl",
@@ -99,7 +102,7 @@ def shaping(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
         NoTemplate: a field is neither known nor null, false or empty.
         ModelFileError: a field has a value of the wrong type.
     """
-    known, ignored = SHAPING[kind], IGNORED[kind]
+    known, ignored, config = SHAPING[kind], IGNORED[kind], _FLATTEN.get(kind, dict)(config)
     for field, value in config.items():
         if value and field not in known and field not in ignored and not field.startswith("_"):
             raise NoTemplate(f"{shown(field)} is not known for graphs of kind {kind}; got {shown(value)}")
@@ -221,6 +224,7 @@ def _gemma(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+_FLATTEN: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {LANGUAGE: flat_language}
 _NORMALISE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "unet": _unet,
     "controlnet": _controlnet,

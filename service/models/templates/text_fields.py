@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Fields of every configuration of transformers that no graph depends on.
-_EVERY = frozenset(
+EVERY = frozenset(
     {
         "add_cross_attention",
         "architectures",
@@ -143,12 +143,12 @@ TEXT_SHAPING: Mapping[str, Mapping[str, Any]] = {
 }
 
 TEXT_IGNORED: Mapping[str, frozenset[str]] = {
-    "clip": _EVERY | _CLIP_IGNORED | {"projection_dim"},
-    "clip_projected": _EVERY | _CLIP_IGNORED,
-    "t5": _EVERY | _T5_IGNORED,
-    "masked_t5": _EVERY | _T5_IGNORED,
-    "umt5": _EVERY | _T5_IGNORED,
-    "gemma": _EVERY
+    "clip": EVERY | _CLIP_IGNORED | {"projection_dim"},
+    "clip_projected": EVERY | _CLIP_IGNORED,
+    "t5": EVERY | _T5_IGNORED,
+    "masked_t5": EVERY | _T5_IGNORED,
+    "umt5": EVERY | _T5_IGNORED,
+    "gemma": EVERY
     | frozenset(
         {
             "initializer_range",

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..family import Padding, TextEncoderSpec
     from .prompt_weights import WeightedText
     from .tokenizer import Tokenizer
-    from .vision import Grid
 
 IMAGE_PAD = "<|image_pad|>"
 _IMAGE = f"<|vision_start|>{IMAGE_PAD}<|vision_end|>"
@@ -112,8 +111,8 @@ def frame_prompt(
     return tokens, tuple(weight for _, weight in read[:room][skipped:])
 
 
-def images_text(spec: TextEncoderSpec, grids: Sequence[Grid]) -> str:
-    """Return the text of images, with as many tokens for each as its grid has, in place of the template's one."""
+def images_text(spec: TextEncoderSpec, grids: Sequence[tuple[int, int]]) -> str:
+    """Return the text of images of these rows and columns of tokens, which stand in place of the template's one."""
     image = spec.template.image if spec.template else ""
     counts = (rows * columns for rows, columns in grids)
     texts = (image.format(number).replace(IMAGE_PAD, IMAGE_PAD * count) for number, count in enumerate(counts, 1))

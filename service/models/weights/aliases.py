@@ -29,6 +29,9 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^text_model\.", ""),
         # Gemma, saved with or without the head that continues a text.
         (r"^(embed_tokens|layers|norm)\.", r"model.\1."),
+        # Language models that read images, and their vision towers, as transformers 4.52 and later save them.
+        (r"^(embed_tokens|layers|norm)\.", r"model.language_model.\1."),
+        (r"^visual\.", "model.visual."),
     )
 )
 
