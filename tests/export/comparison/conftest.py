@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BUILTIN = Path(__file__).parents[3] / "service" / "models" / "builtin"
 # Largest allowed difference of two images of one seed, at any value, of 255.
 LEVELS = 2.0
+QWEN_SHARE = 64  # of the pixels of Qwen-Image-Edit's images: 1024 x 1024 becomes 128 x 128
 differences = pytest.StashKey[dict[str, float]]()
 
 
@@ -33,15 +34,26 @@ class ModelPair:
 def small_references() -> Iterator[None]:
     """Resize images to edit to small sizes on both sides: a megapixel would take a second each."""
     from diffusers.pipelines.flux import pipeline_flux_kontext, pipeline_flux_kontext_inpaint  # noqa: PLC0415
+    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit as qwen_edit  # noqa: PLC0415
+    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_inpaint as qwen_inpaint  # noqa: PLC0415
+    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as qwen_edit_plus  # noqa: PLC0415
 
     from tintype.service.images import references  # noqa: PLC0415
 
+    qwen_size = references.qwen_size
     sizes = ((96, 160), (128, 128), (160, 96))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(references, "KONTEXT_SIZES", sizes)
         for module in (pipeline_flux_kontext, pipeline_flux_kontext_inpaint):
             patch.setattr(module, "PREFERRED_KONTEXT_RESOLUTIONS", sizes)
+        patch.setattr(references, "qwen_size", lambda size, area: qwen_size(size, area // QWEN_SHARE))
+        for module in (qwen_edit, qwen_inpaint, qwen_edit_plus):
+            patch.setattr(module, "calculate_dimensions", _smaller(module.calculate_dimensions))
         yield
+
+
+def _smaller(calculate: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda area, ratio: calculate(area // QWEN_SHARE, ratio)
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "pixart_sigma": TEXT,
     "sana": TEXT,
     "sana_sprint": TEXT,
+    "qwen_image": ALL,
+    "qwen_image_edit": ("edit", "mask"),
+    "qwen_image_edit_plus": ("edit", "edits"),
+    "qwen_image_edit_2511": ("edits",),
 }
 PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
 # Family -> settings without an effect.
@@ -67,7 +71,7 @@ NEGLIGIBLE = {
 # Families whose graphs are those of another one.
 SAME_GRAPHS = ("flux_kontext", "flux_fill", "flux2_dev")
 # Tasks that do not start from an image.
-UNCHANGED = ("text", "edit")
+UNCHANGED = ("text", "edit", "edits")
 WIDE = (160, 96)
 
 # Cases -> settings that differ from the default.
@@ -107,7 +111,7 @@ def job(task: str, *, size: tuple[int, int] = (128, 128), **settings: Any) -> Jo
     }
     if task in UNCHANGED:
         settings.pop("strength", None)
-        references = (png(photo(150, 100)),) if task == "edit" else ()
+        references = (png(photo(150, 100)), png(disc(90, 120)))[: UNCHANGED.index(task)]
         return Job(**usual | {"width": size[0], "height": size[1], "references": references} | settings)
     files = {"image": png(photo(*size)), "mask": png(disc(*size)) if task == "mask" else b"", "strength": 0.6}
     return Job(**usual | files | settings)

@@ -56,6 +56,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "pixart_sigma": ("text",),
     "sana": ("text",),
     "sana_sprint": ("text",),
+    "qwen_image": ("text", "image"),
+    "qwen_image_edit": ("edit",),
+    "qwen_image_edit_2511": ("edits",),
 }
 PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
 SIZE = (128, 96)
@@ -64,8 +67,8 @@ SIZE = (128, 96)
 def job(task: str, **settings: Any) -> Job:
     usual: dict[str, Any] = {"prompt": "A serene lake at sunset", "negative_prompt": "fog", "steps": 4, "seed": 7}
     usual |= {"guidance_scale": 5.0, "width": SIZE[0], "height": SIZE[1]}
-    if task == "edit":
-        usual["references"] = (png(photo(150, 100)),)
+    if task.startswith("edit"):
+        usual["references"] = (png(photo(150, 100)), png(disc(90, 120)))[: 1 + (task == "edits")]
     elif task != "text":
         usual |= {"image": png(photo(*SIZE)), "mask": png(disc(*SIZE)) if task == "mask" else b"", "strength": 0.6}
     return Job(**usual | settings)

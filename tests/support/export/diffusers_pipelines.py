@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from tintype.export.console import quiet
+from tintype.export.qwen_processor import complete
 
 if TYPE_CHECKING:
     from tintype.service.job import Job
@@ -36,6 +37,7 @@ def pipeline_for(source: Any, task: str) -> Any:
     kind = getattr(diffusers, f"{stem}{TASKS[task]}Pipeline", type(source))  # FluxFillPipeline takes the mask itself
     if kind is diffusers.ChromaInpaintPipeline:  # diffusers 0.42 reads a field that this transformer does not have
         source.transformer.register_to_config(guidance_embeds=False)
+    complete(source)
     known = signature(kind.__init__).parameters
     settings = {name: source.config[name] for name in known if name in source.config and name not in source.components}
     components = {name: component for name, component in source.components.items() if name in known}
@@ -69,6 +71,8 @@ def images_of_task(source: Any, job: Job, size: tuple[int, int], **settings: Any
     if "negative_prompt_embeds" in known and "negative_prompt" not in known:  # FLUX.2 klein
         with torch.no_grad():
             given["negative_prompt_embeds"] = pipeline.encode_prompt(job.negative_prompt)[0]
+    if type(pipeline).__name__.startswith("QwenImage"):
+        given |= {"true_cfg_scale": job.guidance_scale, "negative_prompt": job.negative_prompt or " "}
     if "complex_human_instruction" in known:
         given["negative_prompt"] = job.negative_prompt
     chosen = {name: value for name, value in given.items() if name in known and value is not None}
