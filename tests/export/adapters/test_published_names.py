@@ -302,6 +302,31 @@ def test_adapters_of_lumina2_are_those_of_diffusers(tmp_path: Path) -> None:
     compare(tmp_path, published, lora_pipeline.Lumina2LoraLoaderMixin.lora_state_dict(copied(published)))
 
 
+def qwen_cases() -> Iterator[tuple[str, Tensors]]:
+    inner = [f"attn.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0", "to_add_out")]
+    inner += [f"attn.add_{name}_proj" for name in "qkv"]
+    inner += [f"{side}_{name}" for side in ("img", "txt") for name in ("mod.1", "mlp.net.0.proj", "mlp.net.2")]
+    names = [f"transformer_blocks.{n}.{name}" for n in (0, 11) for name in inner]
+    names += ["img_in", "txt_in", "proj_out", "norm_out.linear"]
+    names += [f"time_text_embed.timestep_embedder.linear_{n}" for n in (1, 2)]
+    for prefix in ("transformer.", "diffusion_model."):  # diffusers', ai-toolkit's and ComfyUI's
+        yield prefix, peft_pairs({f"{prefix}{name}": (8, 24) for name in names})
+    yield "Lightning", pairs(dict.fromkeys(names, (8, 24)), 0.5)
+    yield "kohya", pairs({f"lora_unet_{name.replace('.', '_')}": (8, 24) for name in names}, 0.5)
+    named = peft_pairs(dict.fromkeys(names, (8, 24)))
+    yield "DiffSynth", {name.replace(".weight", ".default.weight"): tensor for name, tensor in named.items()}
+
+
+QWEN = dict(qwen_cases())
+
+
+@pytest.mark.parametrize("scheme", QWEN)
+def test_adapters_of_qwen_image_are_those_of_diffusers(scheme: str, tmp_path: Path) -> None:
+    """The same matrices for the same layers, with the names of every trainer."""
+    published = QWEN[scheme]
+    compare(tmp_path, published, lora_pipeline.QwenImageLoraLoaderMixin.lora_state_dict(copied(published)))
+
+
 def copied(tensors: Tensors) -> Tensors:
     """Return copies, which a converter may change in place."""
     return {name: tensor.clone() for name, tensor in tensors.items()}

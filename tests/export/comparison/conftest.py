@@ -69,7 +69,9 @@ def pair(exported: Callable[..., Path], pipelines: Callable[[str], Path]) -> Ite
     @cache
     def made(name: str) -> ModelPair:
         builtin = name == "builtin"
-        pipeline = torch_pipeline(BUILTIN) if builtin else DiffusionPipeline.from_pretrained(pipelines(name))
+        pipeline = (
+            torch_pipeline(BUILTIN) if builtin else DiffusionPipeline.from_pretrained(pipelines(name), processor=None)
+        )
         services.append(LocalService([BUILTIN if builtin else exported(name)]))
         return ModelPair(services[-1], pipeline, dict(pipeline.scheduler.config))
 

@@ -136,7 +136,7 @@ def service(exported: Callable[..., Path], tmp_path_factory: Any) -> Iterator[Ca
 @pytest.fixture(scope="session")
 def source(pipelines: Callable[[str], Path]) -> Callable[[str], Any]:
     """Return a function from a family to its pipeline in diffusers."""
-    return cache(lambda family: diffusers.DiffusionPipeline.from_pretrained(pipelines(family)))
+    return cache(lambda family: diffusers.DiffusionPipeline.from_pretrained(pipelines(family), processor=None))
 
 
 @pytest.fixture(scope="session")

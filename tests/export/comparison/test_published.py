@@ -89,7 +89,7 @@ class Published:
 
     def pipeline(self, family: str) -> Any:
         """Return the pipeline of a family in diffusers."""
-        return diffusers.DiffusionPipeline.from_pretrained(self._pipelines(family))
+        return diffusers.DiffusionPipeline.from_pretrained(self._pipelines(family), processor=None)
 
     def _templates(self, family: str) -> Path:
         """Make the templates that no family before has needed, traced once, in one folder for all families."""

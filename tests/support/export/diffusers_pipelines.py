@@ -93,7 +93,7 @@ def images_of_task(source: Any, job: Job, size: tuple[int, int], **settings: Any
 
 def _images(job: Job, size: tuple[int, int]) -> dict[str, Any]:
     if job.references:
-        images = [Image.open(BytesIO(data)) for data in job.references]
+        images = [Image.open(BytesIO(data)).convert("RGB") for data in job.references]
         return {"image": images if len(images) > 1 else images[0]}
     if not job.image:
         return {}
