@@ -11,8 +11,8 @@ from tintype.service.models.text.chat_templates import IMAGE_PAD
 if TYPE_CHECKING:
     import torch
 
-# As published; every size that the pipelines make is between them.
-PIXELS = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 16384}
+# Wider than published, which makes no difference: the pipelines make sizes that are within those limits.
+PIXELS = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 16384}
 
 
 class QwenProcessor:
