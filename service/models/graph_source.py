@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from .files import component_bytes, component_files, label
 from .runtime import external_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+
+SharedFiles: TypeAlias = "Mapping[tuple[Path, ...], str]"
+"""The files of components that several models have, each with the digest of its content."""
 
 
 class GraphContent(NamedTuple):
@@ -46,6 +50,10 @@ class GraphSource(Protocol):
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the graph and its weights are read from."""
+
+    @property
+    def choices(self) -> Hashable:
+        """All that the graph depends on except the content of its files."""
 
     def open(self, provider: str) -> AbstractContextManager[GraphContent]:
         """Return the content for a session of `provider`, which is valid inside the block.
@@ -85,6 +93,11 @@ class OnnxFile:
     def files(self) -> tuple[Path, ...]:
         """The file and its external data."""
         return component_files(self.path.parent)
+
+    @property
+    def choices(self) -> Hashable:
+        """The bytes in memory for each one on disk."""
+        return self.widening
 
     @contextmanager
     def open(self, provider: str) -> Iterator[GraphContent]:  # noqa: ARG002 - the same for all

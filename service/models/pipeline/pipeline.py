@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 class DiffusionModel:
     """A `Model` that runs ONNX graphs. `spec` is the folder's, completed by the provider and the graphs' inputs.
 
-    `sources` are the graphs that it was loaded from.
+    `sources` are its own graphs, and `sessions` those that are loaded, perhaps from another model's files.
     """
 
     def __init__(
@@ -56,12 +56,13 @@ class DiffusionModel:
         stop_flag: StopFlag,
         sources: Collection[GraphSource] = (),
         controls: ControlNets | None = None,
+        sessions: Collection[Session] = (),
     ) -> None:
         if spec.batched_timestep and not stages.batched_timestep:
             raise ModelFileError("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
-        self._stages, self._vae, self._stop_flag, self._sources = stages, vae, stop_flag, sources
-        self._controls = controls
+        self._stages, self._vae, self._stop_flag, self._controls = stages, vae, stop_flag, controls
+        self._sources, self._sessions = sources, sessions
 
     @property
     def adapter_reader(self) -> Callable[[Iterable[str]], None]:
@@ -144,7 +145,8 @@ class DiffusionModel:
 
     def _check_files(self) -> None:
         """Raise ModelBroken if a file of weights was overwritten since it was loaded."""
-        for path in (path for source in self._sources for path in overwritten_files(source)):
+        sources = {*self._sources, *(session.loaded_source for session in self._sessions)}
+        for path in (path for source in sources for path in overwritten_files(source)):
             problem = f"{label(path)} was overwritten after it was loaded; unload the model and load it again"
             raise ModelBroken(self.spec.name, [problem])
 
@@ -227,7 +229,7 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     description = ". ".join(text for text in (manifest.spec.description, quantized) if text)
     options = runtime.options.public(stages.provider)
     spec = replace(manifest.spec, provider_options=options, description=description)
-    return DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources, controls)
+    return DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources, controls, sessions.values())
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:

@@ -12,6 +12,7 @@ from ...errors import ModelBroken, ModelNotFound
 from ..folder.reader import read_manifest
 from ..loading_options import DEFAULTS
 from ..templates.filled_template import is_outdated
+from .shared_encoders import find_shared
 from .slot import ModelState, Slot
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Catalogue:
         self._loading = replace(loading, stop=Event())
         for path in paths or [BUILTIN]:
             self._add(Path(path))
+        find_shared(self)
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots.values())
@@ -65,6 +67,7 @@ class Catalogue:
         if any(map(is_outdated, manifest.sources)):
             with suppress(ModelBroken):
                 slot.manifest = manifest = read_manifest(self._paths[slot.name], self._loading)
+                find_shared(self)
         return manifest
 
     def stop_converting(self) -> None:

@@ -1,7 +1,8 @@
 """Component memory: which components are in memory, so that their weights never exceed the budget.
 
 A component is a graph with its weights. It is loaded when it is called; `eviction` decides which others are evicted for
-it. So a model whose components do not fit into memory together is served as well: they take turns.
+it. So a model whose components do not fit into memory together is served as well: they take turns. Text encoders of
+equal content are one component of several models (`shared_encoders`).
 
 Freeing a component takes seconds, and may wait for the capture of a CUDA graph. So a component is detached under the
 lock and freed after the lock is released; until then its bytes count as used.
@@ -13,27 +14,38 @@ import logging
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from threading import Condition
+from threading import Condition, Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...errors import OutOfMemory
 from ..runtime.cuda_graphs import DEVICE_ACCESS
+from ..runtime.stop_flag import CallerFlag
 from .eviction import components_to_evict, idle_components
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
-    from ..graph_source import GraphSource
+    from ..graph_source import GraphSource, SharedFiles
     from ..runtime.graph import Graph, Port, Values
+    from ..runtime.runtime import MakeGraph
+    from ..runtime.stop_flag import StopFlag
 
 log = logging.getLogger(__name__)
 
+NOTHING_SHARED: SharedFiles = MappingProxyType({})
+
 
 class Component:
-    """A `Graph` that can be evicted and loaded again; `weight` is bytes. The lock of its memory guards it."""
+    """A `Graph` that can be evicted and loaded again; `weight` is bytes. The lock of its memory guards it.
 
-    def __init__(self, memory: ComponentMemory, model: str, source: GraphSource, make: Callable[[], Graph]) -> None:
-        self.model, self.name, self.weight = model, source.component, source.weights_bytes
+    `models` are those that have it, and `model` the first; each loads it from its own files. `source` is that of the
+    graph in memory.
+    """
+
+    def __init__(self, memory: ComponentMemory, model: str, source: GraphSource) -> None:
+        self.model, self.source, self.name, self.weight = model, source, source.component, source.weights_bytes
+        self.models: set[str] = set()
         self.graph: Graph | None = None
         self.users = 0
         self.last_use = 0
@@ -41,11 +53,19 @@ class Component:
         self.optional: tuple[Port, ...] = ()
         self.outputs: tuple[str, ...] = ()
         self.provider = ""
-        self._memory, self._make = memory, make
+        self.caller = CallerFlag()
+        self._memory, self._running = memory, Lock()
+        self._files: dict[str, tuple[GraphSource, MakeGraph]] = {}  # of each model that has or had it
 
-    def make(self) -> Graph:
-        """Load the graph, and copy the description of its inputs and outputs."""
-        graph = self._make()
+    def add(self, model: str, source: GraphSource, make: MakeGraph) -> None:
+        """Let a model have the component."""
+        self.models.add(model)
+        self._files[model] = source, make
+
+    def make(self, model: str) -> Graph:
+        """Load the graph from the files of `model`, and copy the description of its inputs and outputs."""
+        self.source, make = self._files[model]
+        graph = make(self.caller)
         self.inputs, self.optional, self.outputs = graph.inputs, graph.optional, graph.outputs
         self.provider = graph.provider
         return graph
@@ -60,19 +80,49 @@ class Component:
         graph = self.graph
         if graph and not self._memory.limit:  # without a limit nothing is evicted
             return graph.run(outputs, feeds)
-        with self._memory.use(self) as graph:
+        with self._memory.use(self, self.model) as graph:
+            return graph.run(outputs, feeds)
+
+    @contextmanager
+    def called_by(self, stop_flag: StopFlag) -> Iterator[None]:
+        """Let one caller run the graph inside the block; `stop_flag` stops its calls."""
+        with self._running:
+            self.caller.flag = stop_flag
+            yield
+
+
+class SharedComponent:
+    """A component of several models as one of them sees it: a `Graph` whose calls the model's own flag stops."""
+
+    def __init__(self, memory: ComponentMemory, component: Component, model: str, stop_flag: StopFlag) -> None:
+        self._memory, self._component, self._model, self._stop_flag = memory, component, model, stop_flag
+        self.inputs, self.optional, self.outputs = component.inputs, component.optional, component.outputs
+        self.provider = component.provider
+
+    @property
+    def source(self) -> GraphSource:
+        """The source of the graph in memory, which may be another model's."""
+        return self._component.source
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
+        """Compute `outputs` while no other model runs the graph; loads it first if it is not in memory."""
+        with self._memory.use(self._component, self._model) as graph, self._component.called_by(self._stop_flag):
             return graph.run(outputs, feeds)
 
 
 class ModelMemory:
-    """The memory for one model's components."""
+    """The memory for one model's components. `shared` are the contents of files that other models have as well."""
 
-    def __init__(self, memory: ComponentMemory, model: str) -> None:
-        self._memory, self._model = memory, model
+    def __init__(self, memory: ComponentMemory, model: str, shared: SharedFiles) -> None:
+        self._memory, self._model, self._shared = memory, model, shared
 
-    def open(self, source: GraphSource, make: Callable[[], Graph]) -> Component:
-        """Return the component of a graph, loaded; `make` loads the graph."""
-        return self._memory.component(self._model, source, make)
+    def open(self, source: GraphSource, make: MakeGraph, stop_flag: StopFlag) -> Graph:
+        """Return the component of a graph, loaded; `make` loads the graph, whose calls a flag stops."""
+        content = self._shared.get(source.files)
+        if content is None:
+            return self._memory.component(self._model, source, lambda _: make(stop_flag))
+        component = self._memory.component(self._model, source, make, content)
+        return SharedComponent(self._memory, component, self._model, stop_flag)
 
 
 class ComponentMemory:
@@ -82,7 +132,7 @@ class ComponentMemory:
         self.limit = limit
         self._changed = Condition()
         self._clock = count(1)
-        self._components: dict[tuple[str, GraphSource], Component] = {}
+        self._components: dict[Hashable, Component] = {}
         self._held: set[str] = set()  # models, as counted by their slots
         self._freeing = 0  # bytes
 
@@ -92,17 +142,23 @@ class ComponentMemory:
         with self._changed:
             return self._used()
 
-    def of_model(self, model: str) -> ModelMemory:
-        """Return the memory for one model's components."""
-        return ModelMemory(self, model)
-
-    def component(self, model: str, source: GraphSource, make: Callable[[], Graph]) -> Component:
-        """Return the component of a graph, loaded. Raises the errors of `use`."""
+    def of_model(self, model: str, shared: SharedFiles = NOTHING_SHARED) -> ModelMemory:
+        """Return the memory for one model's components, which are opened anew."""
         with self._changed:
-            if (model, source) not in self._components:
-                self._components[model, source] = Component(self, model, source, make)
-            component = self._components[model, source]
-        with self.use(component):
+            for component in self._shared_by(model):
+                component.models.discard(model)
+        return ModelMemory(self, model, shared)
+
+    def component(self, model: str, source: GraphSource, make: MakeGraph, content: str = "") -> Component:
+        """Return the component of a graph, loaded. Models share components of equal `content`, unless it is empty.
+
+        Raises the errors of `use`.
+        """
+        key = (content, source.choices) if content else (model, source)
+        with self._changed:
+            component = self._components.setdefault(key, Component(self, model, source))
+            component.add(model, source, make)
+        with self.use(component, model):
             return component
 
     def protect(self, model: str, *, protected: bool) -> None:
@@ -112,12 +168,14 @@ class ComponentMemory:
             self._changed.notify_all()
 
     def drop(self, model: str) -> Callable[[], None]:
-        """Detach a model's components that are not in use.
+        """Detach a model's components that are not in use, and that no other model has.
 
         Return the function that frees them; it must be called without locks.
         """
         with self._changed:
-            return self._detach([component for component in self._idle() if component.model == model])
+            for component in self._shared_by(model):
+                component.models.discard(model)
+            return self._detach([component for component in self._idle() if component.models <= {model}])
 
     def evict_idle(self, keep: str) -> Callable[[], None] | None:
         """Detach the idle components of models other than `keep`, because the device is out of memory.
@@ -129,15 +187,15 @@ class ComponentMemory:
             return self._detach(evicted) if evicted else None
 
     @contextmanager
-    def use(self, component: Component) -> Iterator[Graph]:
-        """Keep a component in memory inside the block; waits while running components leave no room for it.
+    def use(self, component: Component, model: str) -> Iterator[Graph]:
+        """Keep a component in memory inside the block, for `model`; waits while running ones leave no room for it.
 
         Raises:
             OutOfMemory: it is larger than the budget; or models that tasks hold leave no room for it and it belongs to
                 such a model, so that waiting might never end.
             Any error of loading it.
         """
-        graph = self._acquire(component)
+        graph = self._acquire(component, model)
         try:
             yield graph
         finally:
@@ -145,23 +203,23 @@ class ComponentMemory:
                 component.users -= 1
                 self._changed.notify_all()
 
-    def _acquire(self, component: Component) -> Graph:
+    def _acquire(self, component: Component, model: str) -> Graph:
         if 0 < self.limit < component.weight:
             raise OutOfMemory(f"{component.name} has {component.weight} bytes of weights, above {self.limit}")
         with self._changed:
-            self._changed.wait_for(lambda: self._has_room(component) or self._is_stuck(component))
-            if not self._has_room(component):
+            self._changed.wait_for(lambda: self._has_room(component, model) or self._is_stuck(component, model))
+            if not self._has_room(component, model):
                 raise OutOfMemory(f"{component.name} does not fit into {self.limit} bytes with the models in use")
-            free = self._make_room(component)
+            free = self._make_room(component, model)
             component.users += 1
             component.last_use = next(self._clock)
             graph = component.graph
         free()
-        return graph or self._load(component)
+        return graph or self._load(component, model)
 
-    def _load(self, component: Component) -> Graph:
+    def _load(self, component: Component, model: str) -> Graph:
         try:
-            component.graph = graph = component.make()
+            component.graph = graph = component.make(model)
         except BaseException:
             with self._changed:
                 component.users -= 1
@@ -173,35 +231,35 @@ class ComponentMemory:
 
     # The lock is held, except by `_free`.
 
-    def _has_room(self, component: Component) -> bool:
+    def _has_room(self, component: Component, model: str) -> bool:
         """Return whether the component is loaded, or can be loaded now.
 
         It can be loaded if no other thread is loading it and evicting idle components makes enough room.
         """
         if component.graph:
             return True
-        return not component.users and self._to_evict(component) is not None
+        return not component.users and self._to_evict(component, model) is not None
 
-    def _is_stuck(self, component: Component) -> bool:
+    def _is_stuck(self, component: Component, model: str) -> bool:
         """Return whether waiting for room might never end.
 
         That is so if no running component could make room and the caller itself may hold the models in memory.
         """
-        if component.users or self._freeing or component.model not in self._held:
+        if component.users or self._freeing or model not in self._held:
             return False
         return not any(other.users for other in self._components.values())
 
-    def _to_evict(self, component: Component) -> list[Component] | None:
+    def _to_evict(self, component: Component, model: str) -> list[Component] | None:
         """Return the components to evict for `component`; None while that would not make enough room."""
         if not self.limit or component.graph:
             return []
         excess = self._used() + component.weight - self.limit
-        return components_to_evict(self._idle(), component, excess, self._held)
+        return components_to_evict(self._idle(), model, excess, self._held)
 
-    def _make_room(self, component: Component) -> Callable[[], None]:
-        evicted = self._to_evict(component) or []
+    def _make_room(self, component: Component, model: str) -> Callable[[], None]:
+        evicted = self._to_evict(component, model) or []
         for other in evicted:
-            log.info("%s of model %s makes room for %s", other.name, other.model, component.model)
+            log.info("%s of model %s makes room for %s", other.name, other.model, model)
         return self._detach(evicted, component.weight)
 
     def _detach(self, components: Sequence[Component], replaced: int = 0) -> Callable[[], None]:
@@ -224,6 +282,9 @@ class ComponentMemory:
         with self._changed:
             self._freeing -= size
             self._changed.notify_all()
+
+    def _shared_by(self, model: str) -> list[Component]:
+        return [component for component in self._components.values() if component.models > {model}]
 
     def _idle(self) -> list[Component]:
         return [component for component in self._components.values() if component.graph and not component.users]

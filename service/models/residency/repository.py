@@ -261,9 +261,9 @@ class Repository:
         """Load one model, on the loader's thread."""
         self._freer.wait()
         slot.stop_flag.resume()  # the task that stopped the model has released it since
-        runtime = self._runtime().within(self._components.of_model(slot.name), slot.stop_flag)
-        progress, evict_idle = partial(self._progress, slot), partial(self.evict_idle, slot.name)
-        outcome = try_load(self._catalogue.refreshed(slot), runtime, progress, evict_idle)
+        manifest = self._catalogue.refreshed(slot)
+        runtime = self._runtime().within(self._components.of_model(slot.name, slot.shared), slot.stop_flag)
+        outcome = try_load(manifest, runtime, partial(self._progress, slot), partial(self.evict_idle, slot.name))
         with self._freer.locked():
             self._finish_load(slot, outcome)
 

@@ -36,9 +36,10 @@ from ...errors import ModelBroken, OutOfMemory, TintypeError
 from ..runtime.stop_flag import StopFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from ..folder.manifest import Manifest
+    from ..graph_source import SharedFiles
     from ..model import Model
     from ..spec import ModelSpec
 
@@ -108,6 +109,7 @@ class Slot:
 
     `manifest` is None if the folder is broken. `last_use` orders slots by their latest use. `stop_flag` stops the
     model's graphs. Graphs of an evicted model may stay in memory; the model uses them again when it is loaded next.
+    `shared` are the contents of files of text encoders that other models have as well.
     """
 
     name: str
@@ -119,6 +121,14 @@ class Slot:
     holds: int = 0
     last_use: int = 0
     stop_flag: StopFlag = field(default_factory=StopFlag)
+    shared: SharedFiles = field(default_factory=dict)
+
+    @property
+    def shared_bytes(self) -> dict[Hashable, int]:
+        """Bytes of the text encoders that other models may share, by their content."""
+        sources = self.manifest.sources if self.manifest and self.shared else ()
+        shared = (source for source in sources if source.files in self.shared)
+        return {(self.shared[source.files], source.choices): source.weights_bytes for source in shared}
 
     @property
     def weight(self) -> int:

@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from ..graph_source import GraphSource
+    from collections.abc import Mapping, Sequence
 
 Values = npt.NDArray[np.generic]
 
@@ -54,13 +52,6 @@ class Graph(Protocol):
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs` from arrays of the types that the ports name. Raises the runtime's own errors."""
-
-
-class GraphMemory(Protocol):
-    """Memory that holds the graphs of one model, and may evict and reload them."""
-
-    def open(self, source: GraphSource, make: Callable[[], Graph]) -> Graph:
-        """Return the graph of `source`, loaded by `make` now and after each eviction."""
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from .openvino import OpenVinoGraph
 from .ort import OrtGraph
@@ -16,10 +17,11 @@ from .stop_flag import StopFlag
 from .tensorrt import TensorRtGraph
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from ..graph_source import GraphSource
-    from .graph import Graph, GraphMemory
+    from .graph import Graph
     from .provider_options import ProviderOptions
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,17 @@ log = logging.getLogger(__name__)
 LOGGED_BYTES = 10**8  # a component of this size takes long enough that its loading is logged
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+
+
+MakeGraph: TypeAlias = "Callable[[StopFlag], Graph]"
+"""Loads a graph, whose calls the flag stops."""
+
+
+class GraphMemory(Protocol):
+    """Memory that holds the graphs of one model, and may evict and reload them."""
+
+    def open(self, source: GraphSource, make: MakeGraph, stop_flag: StopFlag) -> Graph:
+        """Return the graph of `source`, loaded by `make` now and after each eviction; a flag stops its calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +81,17 @@ class Runtime:
             ModelFileError: a file is missing, damaged or refused.
             Exception: any error of the provider.
         """
-        return self.memory.open(source, lambda: self._load(source)) if self.memory else self._load(source)
+        make = partial(self._load, source)
+        return self.memory.open(source, make, self.stop_flag) if self.memory else make(self.stop_flag)
 
-    def _load(self, source: GraphSource) -> Graph:
+    def _load(self, source: GraphSource, stop_flag: StopFlag) -> Graph:
         if source.weights_bytes >= LOGGED_BYTES:
             log.info("%s: loading %.1f GB from %s", source.component, source.weights_bytes / 1e9, source.label)
         if is_standalone(self.provider):
             return OpenVinoGraph(source, self.threads)
         if self.provider == "tensorrt":
-            return TensorRtGraph(source, self.threads, options=self.options, role=self.role, stop_flag=self.stop_flag)
-        return OrtGraph(
-            source, self.provider, self.threads, options=self.options, role=self.role, stop_flag=self.stop_flag
-        )
+            return TensorRtGraph(source, self.threads, options=self.options, role=self.role, stop_flag=stop_flag)
+        return OrtGraph(source, self.provider, self.threads, options=self.options, role=self.role, stop_flag=stop_flag)
 
 
 def usable_cores() -> int:

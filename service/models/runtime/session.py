@@ -64,6 +64,12 @@ class Session:
         self.provider = self._session.provider
         self._casts = {name: ArrayCache(partial(_frozen_cast, dtype)) for name, dtype in self.types.items()}
 
+    @property
+    def loaded_source(self) -> GraphSource:
+        """The source whose files were loaded: another model's, if models share the graph."""
+        source: GraphSource = getattr(self._session, "source", self.source)
+        return source
+
     def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str] = ()) -> None:
         """Check that the graph has these inputs, no others except `optional` ones, and this output.
 

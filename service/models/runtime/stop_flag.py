@@ -45,3 +45,16 @@ class StopFlag:
         """Raise Cancelled if calls are stopped."""
         if self._stopped:
             raise Cancelled("the model's call was stopped: no request waits for it")
+
+
+class CallerFlag(StopFlag):
+    """The flag of a graph that several models share: that of the model which runs it, `flag`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flag = StopFlag()
+
+    @property
+    def options(self) -> Any:
+        """The `RunOptions` of the model that runs the graph."""
+        return self.flag.options

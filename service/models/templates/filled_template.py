@@ -35,7 +35,7 @@ from .layout import Layout, layout_for
 from .weight_cache import WeightCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
     from pathlib import Path
 
     from ..graph_source import GraphSource
@@ -178,9 +178,14 @@ class FilledTemplate:
 
     def _identity(self) -> tuple[object, ...]:
         """Return all that the graph depends on, except the provider."""
+        return (self.component, *self.choices, *self._sources())
+
+    @property
+    def choices(self) -> tuple[Hashable, ...]:
+        """The template, and how it is filled."""
         options = self.options
-        choices = (options.precision, options.exact, options.mapped, options.cache, self.adapters, self.may_be_half)
-        return (self.component, self.digest, *choices, *self._sources())
+        own = (self.digest, self.adapters, self.may_be_half)
+        return (*own, options.precision, options.exact, options.mapped, options.cache)
 
     def _sources(self) -> tuple[object, ...]:
         """Return where the numbers are."""

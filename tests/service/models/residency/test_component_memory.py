@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tintype.service.models.residency.component_memory import Component
     from tintype.service.models.runtime.graph import Graph, Values
+    from tintype.service.models.runtime.stop_flag import StopFlag
 
 PATIENCE = 60  # seconds that a test waits for another thread
 
@@ -58,12 +59,12 @@ class Components:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"0123456789")
 
-        def make() -> Graph:
+        def make(_: StopFlag) -> Graph:
             self.before_load(name)
             self.loaded.append(name)
             return AddOne()
 
-        return self.memory.of_model(model).open(OnnxFile(path), make)
+        return self.memory.component(model, OnnxFile(path), make)
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def test_a_running_component_is_not_evicted(components: Callable[[int], Componen
     """Not even for its own model: the other component loads when the call has ended."""
     it = components(10)
     text = it.open("a", "text")
-    with it.memory.use(text):
+    with it.memory.use(text, "a"):
         thread = threading.Thread(target=lambda: it.open("a", "unet"))
         thread.start()
         thread.join(0.05)

@@ -55,7 +55,7 @@ class Bench:
 
     def open(self, model: str, folder: Path) -> None:
         source = OnnxFile(folder / "unet" / "model.onnx")
-        self.repository._components.of_model(model).open(source, lambda: SlowGraph(self.gate, self.freeing))
+        self.repository._components.component(model, source, lambda _: SlowGraph(self.gate, self.freeing))
 
     def _fail(self, _: object) -> None:
         raise self.error
