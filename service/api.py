@@ -74,7 +74,7 @@ class ImageApi:
         """
         arrived = time.monotonic()
         job = job_from_pb(request.generation, request.previews, caller=caller, deadline=deadline)
-        if job.image or job.prompt_weighting:
+        if job.needs_preparation:
             job = await self._in_pool(partial(prepare_job, job, self._repository.spec(job.model)))
         if job.loras:
             await self._in_pool(partial(self._read_adapters, job))

@@ -150,3 +150,9 @@ class Job:
         for name in ("mask", "strength"):
             if getattr(self, name) not in (None, b"") and not (self.image or self.source):
                 raise InvalidField(name, f"requires image: send the image to start from, or omit {name}")
+
+    @property
+    def needs_preparation(self) -> bool:
+        """Whether the job has files to decode, or a weighted prompt to parse."""
+        files = self.image or self.references or self.controls or self.image_prompts
+        return bool(files or self.prompt_weighting)

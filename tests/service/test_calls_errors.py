@@ -59,6 +59,18 @@ def test_all_violations_arrive(running: Any, make_request: Any) -> None:
     }
 
 
+def test_files_are_decoded_before_the_engine(running: Any, make_request: Any) -> None:
+    """The file of a ControlNet is decoded like an image to start from: an unreadable one is named."""
+    unreadable = [pb.Control(name="canny", image=b"text")]
+
+    async def scenario() -> Any:
+        async with running() as here:
+            return await rpc_error(here.stub.StreamImages(make_request(controls=unreadable)).read())
+
+    _, details = status_of(asyncio.run(scenario()))
+    assert [v.field for v in details["BadRequest"].field_violations] == ["controls[0].image"]
+
+
 def test_engine_error_follows_earlier_events(running: Any, fake_device: Any, make_request: Any) -> None:
     """Events before an engine's error arrive, then the error with its retry delay."""
     device = fake_device(lambda _: [Progress(0, 1, 4), Failed(QueueFull("too many wait", retry_after=2.5))])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tintype.service.errors import InvalidField
 from tintype.service.images.encode import Output
-from tintype.service.job import Job, Lora, Previews
+from tintype.service.job import Control, ImageFile, Job, Lora, Previews
 from tintype.v1.limits import MAX_PROMPT, RANGES
 
 
@@ -99,3 +99,19 @@ def test_previews_every_n_steps() -> None:
     """With `every` 3, previews come after steps 3, 6 and 9 of 10; of 9 steps the last one gives the image."""
     assert [step for step in range(11) if step and Previews(every=3).due(step, 10)] == [3, 6, 9]
     assert [step for step in range(10) if step and Previews(every=3).due(step, 9)] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image": b"a"},
+        {"references": (b"a",)},
+        {"controls": (Control(name="canny", image=b"a"),)},
+        {"image_prompts": (ImageFile(name="ip", image=b"a"),)},
+        {"prompt_weighting": True},
+    ],
+)
+def test_files_and_weighted_prompts_need_preparation(fields: dict[str, Any]) -> None:
+    """A job with any file, or with a weighted prompt, has to be prepared; any other has not."""
+    assert Job(prompt="a", **fields).needs_preparation
+    assert not Job(prompt="a", clip_skip=1, negative_prompt="b").needs_preparation
