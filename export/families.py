@@ -84,6 +84,10 @@ FAMILIES = (
         parts=("text_encoder", "text_encoder_2", "vae", "unet"),
     ),
     Family(
+        name="kolors",
+        parts=("text_encoder", "vae", "unet"),
+    ),
+    Family(
         name="sd3",
         parts=("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "transformer"),
         optional=frozenset({"text_encoder_3"}),
@@ -115,6 +119,16 @@ FAMILIES = (
         name="flux2",
         parts=("text_encoder", "vae", "transformer"),
         classes={"Mistral3ForConditionalGeneration": "Mistral layers 10, 20, 30"},
+    ),
+    Family(
+        name="ovis_image",
+        parts=("text_encoder", "vae", "transformer"),
+        classes={"Qwen3Model": "Qwen3 last layer"},
+    ),
+    Family(
+        name="longcat_image",
+        parts=("text_encoder", "vae", "transformer"),
+        call={"enable_prompt_rewrite": False},
     ),
     Family(
         name="pixart_sigma",

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from .source import Source
 
-# The safety checker does not take part in generation; the processor of texts with images is replaced (qwen_processor).
-LEFT_OUT = {"safety_checker": None, "requires_safety_checker": False, "processor": None}
+# The safety checker does not take part in generation; the processor of texts with images is replaced (qwen_processor),
+# and rewrites no prompts.
+LEFT_OUT = {"safety_checker": None, "requires_safety_checker": False, "processor": None, "text_processor": None}
 # torch's device for tensors that have shapes but no values.
 META = "meta"
 
@@ -83,8 +84,9 @@ class PipelineReader:
         return self._pipeline.from_pretrained(self._folder, **LEFT_OUT, **dict.fromkeys(self._source.absent), **options)
 
     def _class(self, part: str) -> Any:
+        """Return a part's class; its library may be a package of diffusers.pipelines, as Kolors' is."""
         library, name = self._named[part]
-        return getattr(import_module(library), name)
+        return getattr(getattr(diffusers.pipelines, library, None) or import_module(library), name)
 
     def _without_weights(self, part: str) -> torch.nn.Module:
         """Return a part's module, built from its configuration."""

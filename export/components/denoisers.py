@@ -32,17 +32,17 @@ CONTROL = "control."  # prefix of the names of residuals
 
 
 def unet(pipeline: Any, folder: str) -> Component:
-    """UNets of Stable Diffusion, SDXL (pooled text, sizes) and LCM (embedded guidance)."""
+    """UNets of Stable Diffusion, SDXL (pooled text, sizes), Kolors (projected text) and LCM (embedded guidance)."""
     module = getattr(pipeline, folder)
     config = module.config
     _check(config)
     inputs = {
         "sample": TensorSpec((*ROWS, config.in_channels, *LATENTS)),
         "timestep": TIMESTEP_1000,
-        "encoder_hidden_states": TensorSpec((*TEXT, config.cross_attention_dim)),
+        "encoder_hidden_states": TensorSpec((*TEXT, config.encoder_hid_dim or config.cross_attention_dim)),
     }
     if config.addition_embed_type == "text_time":
-        pooled = pipeline.text_encoder_2.config.projection_dim
+        pooled = config.encoder_hid_dim or pipeline.text_encoder_2.config.projection_dim
         numbers = (config.projection_class_embeddings_input_dim - pooled) // config.addition_time_embed_dim
         inputs["text_embeds"] = TensorSpec((*ROWS, pooled))
         inputs["time_ids"] = TensorSpec((*ROWS, numbers), PIXELS, keep_float32=True)
@@ -83,7 +83,7 @@ def _check(config: Any) -> None:
         "in_channels": (4, 9),
         "addition_embed_type": (None, "text_time"),
         "class_embed_type": (None,),
-        "encoder_hid_dim_type": (None,),
+        "encoder_hid_dim_type": (None, "text_proj"),
     }
     for key, values in known.items():
         if getattr(config, key, None) not in values:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ExportRefusal
 from . import autoencoders, denoisers, flux, flux2, qwen_image, qwen_language, qwen_vae, text_encoders, z_image
 from .language_models import language_model
+from .newer import chatglm, flux_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,8 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "T5EncoderModel with a mask": text_encoders.masked_t5,
     "UMT5EncoderModel": text_encoders.umt5,
     "Gemma2Model": text_encoders.gemma,
+    "ChatGLMModel": chatglm.chatglm,
+    "Qwen3 last layer": language_model(-1),
     "Qwen3 penultimate": language_model(-2),
     "Qwen3 layers 9, 18, 27": language_model(9, 18, 27),
     "Mistral layers 10, 20, 30": language_model(10, 20, 30),
@@ -33,6 +36,8 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "AuraFlowTransformer2DModel": denoisers.aura_flow,
     "PixArtTransformer2DModel": denoisers.pixart,
     "SanaTransformer2DModel": denoisers.sana,
+    "OvisImageTransformer2DModel": flux_like.ovis_image,
+    "LongCatImageTransformer2DModel": flux_like.longcat_image,
     "ZImageTransformer2DModel": z_image.z_image,
     "Lumina2Transformer2DModel": z_image.lumina2,
     "AutoencoderKL": autoencoders.kl,

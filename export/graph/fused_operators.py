@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from diffusers.models.normalization import RMSNorm
+from diffusers.pipelines.kolors.text_encoder import RMSNorm as ChatGlmNorm
 from torch.nn import functional
 from torch.onnx import symbolic_helper
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
@@ -64,6 +65,7 @@ LANGUAGE_NORMS = (
 # RMS norm classes that do not call torch's own function -> their weight, eps and bias.
 NORMS: dict[type[torch.nn.Module], Norm] = {
     RMSNorm: lambda norm: (norm.weight, norm.eps, norm.bias),
+    ChatGlmNorm: lambda norm: (norm.weight, norm.eps, None),
     Gemma2RMSNorm: lambda norm: (1 + norm.weight, norm.eps, None),
     **dict.fromkeys(LANGUAGE_NORMS, lambda norm: (norm.weight, norm.variance_epsilon, None)),
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import transformers
+from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
 
 from .parts import WIDTH
 
@@ -12,6 +14,11 @@ from .parts import WIDTH
 def qwen3_text_encoder(tokens: int, *, layers: int = 28) -> transformers.Qwen3ForCausalLM:
     """Qwen3 with two queries per key; FLUX.2 klein reads the layers 9, 18 and 27."""
     return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**_narrow(tokens, layers))).eval()
+
+
+def qwen3_model(tokens: int) -> transformers.Qwen3Model:
+    """Qwen3 without its head; Ovis-Image reads the last layer."""
+    return transformers.Qwen3Model(transformers.Qwen3Config(**_narrow(tokens, 2))).eval()
 
 
 def mistral3_text_encoder(tokens: int, *, layers: int = 31) -> transformers.Mistral3ForConditionalGeneration:
@@ -22,6 +29,28 @@ def mistral3_text_encoder(tokens: int, *, layers: int = 31) -> transformers.Mist
         vision_config=transformers.PixtralVisionConfig(**vision, image_size=64, patch_size=16),
     )
     return transformers.Mistral3ForConditionalGeneration(config).eval()
+
+
+def chatglm_text_encoder(tokens: int, *, width: int) -> ChatGLMModel:
+    """ChatGLM3 with two layers, two queries per key, and half of each head rotated."""
+    config = ChatGLMConfig(
+        num_layers=2,
+        padded_vocab_size=tokens,
+        hidden_size=width,
+        ffn_hidden_size=48,
+        kv_channels=16,
+        num_attention_heads=4,
+        seq_length=2048,
+        multi_query_attention=True,
+        multi_query_group_num=2,
+        add_qkv_bias=True,
+        original_rope=True,
+    )
+    model = ChatGLMModel(config, empty_init=False).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.normal_(1.0 if "norm" in name else 0.0, 0.1 if weight.ndim == 1 else 0.3)
+    return model
 
 
 def _narrow(tokens: int, layers: int) -> dict[str, Any]:

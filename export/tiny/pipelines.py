@@ -22,10 +22,11 @@ from ..model_folder import TOKENIZERS, write_scheduler_config
 from . import tokenizers
 from .flux import chroma, flux_dev, flux_fill, flux_kontext, flux_schnell
 from .flux2 import flux2_dev, flux2_klein
+from .flux_like import longcat_image, ovis_image
 from .parts import enlarge
 from .qwen_image import qwen_image, qwen_image_edit, qwen_image_edit_2511, qwen_image_edit_plus
 from .transformers import aura_flow, pixart_alpha, pixart_sigma, sana, sana_sprint, sd3, sd35
-from .unets import cosxl, lcm, playground, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
+from .unets import cosxl, kolors, lcm, playground, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         playground,
         cosxl,
         sdxl_inpaint,
+        kolors,
         sdxl_refiner,
         sd3,
         sd35,
@@ -55,6 +57,8 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         chroma,
         flux2_klein,
         flux2_dev,
+        ovis_image,
+        longcat_image,
         pixart_sigma,
         pixart_alpha,
         aura_flow,
@@ -99,7 +103,7 @@ def write_as_published(pipeline: Any, folder: Path) -> None:
     index = json.loads((folder / "model_index.json").read_text("utf-8"))
     for name, part in pipeline.components.items():
         if name in TOKENIZERS and part is not None:
-            index[name] = ["transformers", tokenizers.write_as_published(part, folder / name)]
+            index[name][1] = tokenizers.write_as_published(part, folder / name)
         if isinstance(part, transformers.CLIPTextModel):
             path = folder / name / "model.safetensors"
             weights = {f"text_model.{each}": weight for each, weight in load_file(path).items()}

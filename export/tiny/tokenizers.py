@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import sentencepiece
 import transformers
+from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
 from tokenizers import (
     AddedToken,
     Regex,
@@ -72,7 +73,11 @@ MISTRAL_TEMPLATE = (
     "{%- endfor %}{{- '[/' + name + ']' }}{%- endfor %}"
 )
 # Classes of transformers 5 -> their names in published model_index.json; others end in Fast there.
-PUBLISHED_NAMES = {"CLIPTokenizer": "CLIPTokenizer", "TokenizersBackend": "PreTrainedTokenizerFast"}
+PUBLISHED_NAMES = {
+    "CLIPTokenizer": "CLIPTokenizer",
+    "ChatGLMTokenizer": "ChatGLMTokenizer",
+    "TokenizersBackend": "PreTrainedTokenizerFast",
+}
 # Copies of the corpus: sentencepiece needs more lines than tokens to learn.
 REPEATS = 20
 
@@ -153,6 +158,12 @@ def llama() -> transformers.LlamaTokenizer:
     controls = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<s>"}
     options = {"add_bos_token": False, "add_eos_token": True, "legacy": False, "padding_side": "right"}
     return _read(transformers.LlamaTokenizer, {"tokenizer.model": model}, **controls, **options, model_max_length=512)
+
+
+def chatglm() -> ChatGLMTokenizer:
+    """A small tokenizer of ChatGLM3: BPE with byte fallback, unknown 0, which pads, begin 1, end 2."""
+    model = _sentencepiece(model_type="bpe", vocab_size=600, byte_fallback=True, split_digits=True)
+    return _read(ChatGLMTokenizer, {"tokenizer.model": model}, model_max_length=256)
 
 
 def qwen() -> transformers.Qwen2Tokenizer:

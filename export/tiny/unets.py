@@ -7,6 +7,7 @@ from typing import Any
 import diffusers
 
 from . import tokenizers
+from .language_models import chatglm_text_encoder
 from .parts import WIDTH, autoencoder, clip_text_encoder, unet
 
 # As in the published scheduler_config.json; each pipeline's scheduler adds its own settings.
@@ -93,6 +94,26 @@ def cosxl() -> diffusers.StableDiffusionXLPipeline:
         sigma_max=120.0, sigma_data=1.0, sigma_schedule="exponential", prediction_type="v_prediction"
     )
     return _sdxl(xl_unet(), noise, force_zeros_for_empty_prompt=True)
+
+
+def kolors() -> diffusers.KolorsPipeline:
+    """Kolors: SDXL's UNet, which projects the states of ChatGLM3."""
+    tokenizer = tokenizers.chatglm()
+    noise = diffusers.EulerDiscreteScheduler(
+        **TRAINING_NOISE | {"beta_end": 0.014, "num_train_timesteps": 1100}, timestep_spacing="leading"
+    )
+    denoiser = xl_unet(
+        width=24,
+        encoder_hid_dim=POOLED_WIDTH,
+        encoder_hid_dim_type="text_proj",
+    )
+    return diffusers.KolorsPipeline(
+        vae=autoencoder(scaling=0.13025),
+        text_encoder=chatglm_text_encoder(tokenizer.vocab_size, width=POOLED_WIDTH),
+        tokenizer=tokenizer,
+        unet=denoiser,
+        scheduler=noise,
+    )
 
 
 def sdxl_inpaint() -> diffusers.StableDiffusionXLInpaintPipeline:

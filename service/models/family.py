@@ -12,7 +12,7 @@ from .text.combine import PENULTIMATE, single_embeds
 from .text.tokenizers import CLIP, TokenizerKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .families.distilled import ModelFacts
     from .position_ids import PositionIds
@@ -59,6 +59,8 @@ class TextEncoderSpec:
     - `masked`: padding is masked in the encoder too, if it can be called with or without a mask (T5).
     - `expands`: an added token of several vectors stands for all of them, as in pipelines that load textual inversions.
     - `template` frames every prompt; its first `drop` tokens are left out of the result.
+    - `pieces` splits a prompt into texts that share no token with each other or with the template.
+    - `bare`: all tokens of the template are left out of the result, and do not count in `max_tokens`.
     - `empty_negative` replaces an empty negative prompt.
     - `vision` is the folder of the graph that reads images for the encoder; empty if it reads none.
     """
@@ -76,6 +78,8 @@ class TextEncoderSpec:
     masked: bool = False
     template: ChatTemplate | None = None
     drop: int = 0
+    pieces: Callable[[str], Sequence[str]] | None = None
+    bare: bool = False
     padding: Padding = TO_LENGTH
     empty_negative: str = ""
     vision: str = ""

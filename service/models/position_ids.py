@@ -35,6 +35,23 @@ def flux_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
     return np.concatenate(image), np.zeros((text, 3), np.int64)
 
 
+def ovis_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
+    """Ovis-Image: as FLUX.1, but the words are counted on the diagonal."""
+    image, _ = flux_ids(grids, text)
+    return image, _diagonal(text)
+
+
+def longcat_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
+    """LongCat-Image: images are numbered from 1, and their rows and columns from the length of the text."""
+    image = [grid_ids(grid, first=number) + np.array((0, text, text)) for number, grid in enumerate(grids, 1)]
+    return np.concatenate(image), _diagonal(text)
+
+
+def _diagonal(text: int) -> Ids:
+    """Return [text, 3]: 0, then the number of the word twice."""
+    return np.arange(text)[:, None] * np.array((0, 1, 1))
+
+
 def flux2_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
     """FLUX.2: ten times the number of the image, row, column, and the number of the word, which is 0 for images."""
     image = [grid_ids(grid, columns=4, first=10 * number) for number, grid in enumerate(grids)]

@@ -26,11 +26,13 @@ class KeptNorm(StrEnum):
 class GuidanceRule:
     """How a model's guidance differs from `uncond + scale * (cond - uncond)`.
 
-    `offset` is added to the scale. `norm`: the guided output gets the length of the conditional one over these axes.
+    `offset` is added to the scale. `norm`: the guided output gets the length of the conditional one over these axes;
+    with `shrinks` only if it is longer.
     """
 
     offset: float = 0.0
     norm: KeptNorm = KeptNorm.NONE
+    shrinks: bool = False
 
 
 PLAIN = GuidanceRule()
@@ -53,7 +55,8 @@ def guide(
     """
     guided: Latents = uncond + _per_row(np.asarray(scale) + rule.offset, cond) * (cond - uncond)
     if rule.norm:
-        guided *= _length(cond, rule.norm) / np.maximum(_length(guided, rule.norm), np.float32(1e-12))
+        ratio = _length(cond, rule.norm) / np.maximum(_length(guided, rule.norm), np.float32(1e-12))
+        guided *= np.minimum(ratio, np.float32(1)) if rule.shrinks else ratio
     share = _per_row(rescale, cond)
     if not share.any():
         return np.asarray(guided)

@@ -43,6 +43,7 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "lcm": {**_DIFFUSION, "_class_name": "LCMScheduler", "set_alpha_to_one": True, "original_inference_steps": 50},
     "sdxl": _EULER,
     "sdxl_refiner": _EULER,
+    "kolors": {**_EULER, "beta_end": 0.014, "num_train_timesteps": 1100},
     "sd3": {**_FLOW, "shift": 3.0},
     "flux": {**_FLOW, "shift": 1.0},
     "flux_kontext": _SHIFTED_BY_SIZE,
@@ -56,6 +57,8 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "aura_flow": {**_FLOW, "shift": 1.73},
     "pixart_alpha": _PIXART,
     "pixart_sigma": _PIXART,
+    "ovis_image": _SHIFTED_BY_SIZE,
+    "longcat_image": _SHIFTED_BY_SIZE,
     "sana": {
         "_class_name": "DPMSolverMultistepScheduler",
         "num_train_timesteps": 1000,

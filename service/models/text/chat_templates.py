@@ -17,7 +17,7 @@ from ..files import ModelFileError
 from .tokenizer import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ..family import Padding, TextEncoderSpec
     from .prompt_weights import WeightedText
@@ -31,6 +31,20 @@ _ANSWER = "<|im_end|>\n<|im_start|>assistant\n"
 # for False. Both cut at 512 tokens, the template included.
 Z_IMAGE = ChatTemplate("<|im_start|>user\n", _ANSWER)
 FLUX2_KLEIN = ChatTemplate("<|im_start|>user\n", f"{_ANSWER}<think>\n\n</think>\n\n")
+# The same for OvisImagePipeline, which puts an instruction before the prompt. It cuts at 256 tokens behind the 28 of
+# `before`.
+OVIS_IMAGE = ChatTemplate(
+    "<|im_start|>user\nDescribe the image by detailing the color, quantity, text, shape, size, texture, spatial "
+    "relationships of the objects and background: ",
+    FLUX2_KLEIN.after,
+)
+OVIS_IMAGE_DROP = 28
+# From LongCatImagePipeline, which tokenizes the prompt apart from the template, and reads 512 tokens of it.
+LONGCAT_IMAGE = ChatTemplate(
+    "<|im_start|>system\nAs an image captioning expert, generate a descriptive text prompt based on an image content, "
+    "suitable for input to a text-to-image model.<|im_end|>\n<|im_start|>user\n",
+    _ANSWER,
+)
 # Mistral Small 3's own template for a message of the system (diffusers' flux2/system_messages.py) and one of the user,
 # without an answer. Flux2Pipeline cuts at 512 tokens, the template included.
 FLUX2_DEV = ChatTemplate(
@@ -93,10 +107,12 @@ def frame_prompt(
     template = spec.template if spec.template and (spec.template.negative or not negative) else _PLAIN
     before, after = tokenizer.split_controls(template.before + images), tokenizer.split_controls(template.after)
     own_before, own_after = ((), ()) if before and isinstance(before[0], int) else tokenizer.own_controls
-    inner, limit = spec.padding.inner, tokenizer.max_tokens + spec.drop + images.count(IMAGE_PAD)
+    sections, inner = _apart(spec.pieces, sections), spec.padding.inner
     skipped, behind = len(list(_ids(tokenizer, before))), list(_ids(tokenizer, after))
     tail = behind if inner else []
-    room = limit - len(own_before) - len(own_after) - len(tail)
+    frame = len(own_before) + len(own_after) + len(tail)
+    limit = tokenizer.max_tokens + (frame + skipped if spec.bare else spec.drop) + images.count(IMAGE_PAD)
+    room = limit - frame
     # The prompt's own count is known only if the template's end is read as well, although it may be cut off.
     more = len(behind) - len(tail)
     read = list(islice(_weighted_ids(tokenizer, before, sections, () if inner else after), room + more))
@@ -117,6 +133,16 @@ def images_text(spec: TextEncoderSpec, grids: Sequence[tuple[int, int]]) -> str:
     counts = (rows * columns for rows, columns in grids)
     texts = (image.format(number).replace(IMAGE_PAD, IMAGE_PAD * count) for number, count in enumerate(counts, 1))
     return "".join(texts)
+
+
+def _apart(
+    pieces: Callable[[str], Sequence[str]] | None, sections: Sequence[Sequence[WeightedText]]
+) -> Sequence[Sequence[WeightedText]]:
+    """Return a section for each piece of the texts, between empty ones that the template's texts are added to."""
+    if pieces is None:
+        return sections
+    own = [[(piece, weight)] for section in sections for text, weight in section for piece in pieces(text)]
+    return [[], *own, []]
 
 
 def _weighted_ids(

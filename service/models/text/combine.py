@@ -49,7 +49,7 @@ def masked_embeds(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
 
 
 def without_padding(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
-    """Return the embeddings of the only encoder, zeros for padding: AuraFlow."""
+    """Return the embeddings of the only encoder, zeros for padding: AuraFlow and Ovis-Image."""
     (only,) = outputs
     if only.mask is None:
         return EncoderOutput(only.embeds)

@@ -249,10 +249,16 @@ class TextEncoder:
         elif POSITIONS in self._session.inputs:
             inputs[POSITIONS] = chunk.tokens.position_ids[None]
         embeds, *pooled = self._session.compute(names, inputs)
-        drop, length = self._spec.drop, len(chunk.tokens.ids)
-        kept = np.r_[0, chunk.skip + 1 : length - drop]
+        drop, end = self._ends(chunk.tokens)
+        kept = np.r_[0, chunk.skip + 1 : end - drop]
         weighted = _apply_weights(embeds[0][drop:], chunk, chunk.tokens.first - drop)[kept]
         return EncoderOutput(weighted, pooled[0][0] if pooled else None, chunk.tokens.mask[drop:][kept])
+
+    def _ends(self, tokens: Tokens) -> tuple[int, int]:
+        """Return the first of the tokens that are in the result, and the first behind these."""
+        if self._spec.bare and tokens.padded_at is not None:
+            return tokens.first, len(tokens.ids) - (tokens.used - tokens.padded_at)
+        return self._spec.drop, len(tokens.ids)
 
 
 class AbsentEncoder:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.export.diffusers_pipelines import images_of_task
+from tests.support.export.diffusers_pipelines import images_of_task, read_pipeline
 from tests.support.export.input_images import disc, photo, png
 from tests.support.export.random_adapters import load_embedding, write_kohya, write_peft
 from tintype.export.image_comparison import LocalService
@@ -89,7 +89,7 @@ class Published:
 
     def pipeline(self, family: str) -> Any:
         """Return the pipeline of a family in diffusers."""
-        return diffusers.DiffusionPipeline.from_pretrained(self._pipelines(family), processor=None)
+        return read_pipeline(self._pipelines(family))
 
     def _templates(self, family: str) -> Path:
         """Make the templates that no family before has needed, traced once, in one folder for all families."""

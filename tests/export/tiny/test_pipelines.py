@@ -44,6 +44,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "flux2_dev": SIDE | {"image": PHOTO, "max_sequence_length": 256},  # the system message is long
     "pixart_alpha": SIDE | SHORT | UNBINNED,
     "aura_flow": SIDE | SHORT,
+    "ovis_image": SIDE | SHORT,
+    "longcat_image": SIDE | {"enable_prompt_rewrite": False},
     "pixart_sigma": SIDE | SHORT | UNBINNED,
     "sana": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None},
     "sana_sprint": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None, "num_inference_steps": 2},
@@ -83,6 +85,9 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "flux_fill": ("prompt", "second", "guidance", "image", "mask"),
     "flux2_klein": ("prompt", "guidance", "image"),
     "flux2_dev": ("prompt", "guidance", "image"),
+    "kolors": (*GUIDED, "size", "crop"),
+    "ovis_image": GUIDED,
+    "longcat_image": GUIDED,
     "pixart_sigma": GUIDED,
     "sana": GUIDED,
     "sana_sprint": ("prompt", "guidance"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tintype.service.models.position_ids import flux2_ids, flux_ids, grid_ids, qwen_ids
+from tintype.service.models.position_ids import flux2_ids, flux_ids, grid_ids, longcat_ids, ovis_ids, qwen_ids
 
 
 def test_a_grid_counts_rows_and_columns() -> None:
@@ -17,6 +17,20 @@ def test_flux_numbers_its_images() -> None:
     image, text = flux_ids([(2, 1), (1, 2), (1, 1)], 3)
     assert image.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1], [2, 0, 0]]
     assert text.tolist() == [[0, 0, 0]] * 3
+
+
+def test_ovis_counts_words_on_the_diagonal() -> None:
+    """Images as those of FLUX.1; words have their number twice."""
+    image, text = ovis_ids([(2, 1)], 3)
+    assert image.tolist() == [[0, 0, 0], [0, 1, 0]]
+    assert text.tolist() == [[0, 0, 0], [0, 1, 1], [0, 2, 2]]
+
+
+def test_longcat_counts_images_behind_the_text() -> None:
+    """Images are numbered from 1; their rows and columns begin where the words end."""
+    image, text = longcat_ids([(1, 2), (2, 1)], 3)
+    assert image.tolist() == [[1, 3, 3], [1, 3, 4], [2, 3, 3], [2, 4, 3]]
+    assert text.tolist() == [[0, 0, 0], [0, 1, 1], [0, 2, 2]]
 
 
 def test_flux2_counts_images_by_ten_and_words_by_one() -> None:

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tintype.service.numerics import SAMPLERS, Diffusion, TorchNoise, Trajectory, guide, make_table
+from tintype.service.numerics import (
+    SAMPLERS,
+    Diffusion,
+    GuidanceRule,
+    KeptNorm,
+    TorchNoise,
+    Trajectory,
+    guide,
+    make_table,
+)
 from tintype.service.numerics.trajectory import Latents
 
 if TYPE_CHECKING:
@@ -132,6 +141,18 @@ def test_rescale_of_zeros_is_finite() -> None:
     """An output of zeros stays zero."""
     flat = np.zeros((1, 4, 2, 2), np.float32)
     assert not guide(flat, flat, 5.0, 0.7).any()
+
+
+def test_guidance_may_only_shorten_tokens() -> None:
+    """LongCat-Image: a token that guidance makes longer gets the conditional one's length; a shorter one keeps its."""
+    cond = np.zeros((1, 1, 2, 4), np.float32)
+    cond[..., 0], cond[..., 2] = 1.0, 2.0
+    kept, shrinks = GuidanceRule(norm=KeptNorm.BLOCK), GuidanceRule(norm=KeptNorm.BLOCK, shrinks=True)
+    uncond = cond * [0, 0, 1.25, 0]
+    plain = guide(uncond, cond, 3.0)
+    np.testing.assert_allclose(plain[0, 0, 0], [3, 0, 1, 0], atol=1e-6)
+    np.testing.assert_allclose(guide(uncond, cond, 3.0, rule=kept)[0, 0, 0], [1, 0, 2, 0], atol=1e-6)
+    np.testing.assert_allclose(guide(uncond, cond, 3.0, rule=shrinks)[0, 0, 0], [1, 0, 1, 0], atol=1e-6)
 
 
 @pytest.mark.torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from inspect import signature
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from tintype.export.console import quiet
 from tintype.export.qwen_processor import complete
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tintype.service.job import Job
 
 TASKS = {"text": "", "edit": "", "image": "Img2Img", "mask": "Inpaint"}
@@ -22,9 +25,17 @@ TASKS = {"text": "", "edit": "", "image": "Img2Img", "mask": "Inpaint"}
 SERVICE_SETTINGS = {
     "use_resolution_binning": False,
     "clean_caption": False,
+    "enable_prompt_rewrite": False,
     "add_watermarker": False,
     "requires_safety_checker": False,
 }
+
+
+def read_pipeline(folder: Path) -> Any:
+    """Return the pipeline of a folder; random ones have no processors, which diffusers wants to be named."""
+    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    without = [name for name in ("processor", "text_processor") if name in index]
+    return diffusers.DiffusionPipeline.from_pretrained(folder, **dict.fromkeys(without))
 
 
 def task_of(job: Job) -> str:

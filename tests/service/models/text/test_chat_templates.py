@@ -144,6 +144,30 @@ def test_inner_padding_keeps_the_templates_end(qwen: Path) -> None:
     assert read.count == 8 - 2 - len(spelled(ids, "<|im_start|>", "user\n"))
 
 
+def test_a_bare_prompt_is_tokenized_apart_from_its_template(qwen: Path) -> None:
+    """The template neither counts nor comes out; pieces of the prompt share no token."""
+    spec: dict[str, Any] = {"template": chat_templates.LONGCAT_IMAGE, "bare": True, "padding": Padding(inner=True)}
+    encode = encoder(qwen, 9, pieces=list, **spec)
+    read = chunk(encode, "\nhorse")
+    ids = read_byte_level(qwen, 512)
+    own = tuple(number for letter in "\nhorse" for number in ids.ids(letter))
+    made = encode.encode([read])
+    assert made.embeds.ravel()[: len(own)].tolist() == list(own)
+    assert made.mask is not None
+    assert made.mask.tolist() == [1] * len(own) + [0] * (9 - len(own))
+    assert read.prompt_tokens == len(own)
+    whole = chunk(encoder(qwen, 9, pieces=lambda text: [text], **spec), "\nhorse").tokens
+    assert whole.count < read.prompt_tokens
+    assert chunk(encode, "a horse, a horse").tokens.count == 9
+
+
+def test_weights_apply_to_the_pieces(qwen: Path) -> None:
+    """Each token of a bare prompt has the weight of its text."""
+    spec: dict[str, Any] = {"template": chat_templates.LONGCAT_IMAGE, "bare": True, "padding": Padding(inner=True)}
+    read = chunk(encoder(qwen, 9, pieces=list, **spec), "ab(c:2)", weighted=True)
+    assert read.prompt_weights == (1, 1, 2)
+
+
 def test_the_folder_names_the_side(mistral: Path) -> None:
     """Mistral's configuration says that padding stands on the left; blocks are padded as the family says."""
     spec: dict[str, Any] = {"tokenizer_kind": MISTRAL, "template": chat_templates.FLUX2_DEV}
@@ -275,7 +299,7 @@ def test_mistrals_own_template_is_equal(tmp_path: Path) -> None:
 
 @pytest.mark.torch
 def test_templates_are_those_of_the_pipelines() -> None:
-    """The texts of Qwen-Image's and Lumina's pipelines are those of the installed diffusers."""
+    """The texts of the pipelines are those of the installed diffusers."""
     diffusers = pytest.importorskip("diffusers")
     edit, plus = chat_templates.QWEN_IMAGE_EDIT, chat_templates.QWEN_IMAGE_EDIT_PLUS
     for pipeline, template, image, drop in (
@@ -285,6 +309,12 @@ def test_templates_are_those_of_the_pipelines() -> None:
     ):
         assert pipeline.prompt_template_encode == template.before + image + "{}" + template.after
         assert pipeline.prompt_template_encode_start_idx == drop
+    ovis = diffusers.OvisImagePipeline(*[None] * 5)
+    assert chat_templates.OVIS_IMAGE.before == f"<|im_start|>user\n{ovis.system_prompt}"
+    assert ovis.user_prompt_begin_id == chat_templates.OVIS_IMAGE_DROP
+    longcat = diffusers.LongCatImagePipeline(*[None] * 6)
+    assert longcat.prompt_template_encode_prefix == chat_templates.LONGCAT_IMAGE.before
+    assert longcat.prompt_template_encode_suffix == chat_templates.LONGCAT_IMAGE.after
     lumina = diffusers.Lumina2Pipeline(None, None, None, None, None)
     assert f"{lumina.system_prompt} <Prompt Start> " == chat_templates.LUMINA2.before
 

@@ -1,0 +1,1 @@
+"""Denoisers of newer models and the language models that they read, as components."""
