@@ -13,6 +13,7 @@ from tintype.v1.limits import RANGES
 from .engine.plan import parse_prompts
 from .engine.sizes import native_size
 from .images.references import (
+    clip_image,
     digest_of,
     levels_of,
     make_reference,
@@ -72,7 +73,8 @@ def _with_hints(job: Job, spec: ModelSpec) -> Job:
 def _resembled(job: Job) -> tuple[ImagePrompt, ...]:
     """Return the decoded image prompts of a job."""
     fields = [f"image_prompts[{place}].image" for place in range(len(job.image_prompts))]
-    images = [levels_of(read(each.image, field)) for each, field in zip(job.image_prompts, fields, strict=True)]
+    files = zip(job.image_prompts, fields, strict=True)
+    images = [levels_of(clip_image(read(each.image, field))) for each, field in files]
     return tuple(
         ImagePrompt(each.name, levels, each.weight, digest_of(levels))
         for each, levels in zip(job.image_prompts, images, strict=True)

@@ -57,7 +57,8 @@ class Component:
     - `float32_only` keeps the whole graph in float32.
     - `takes_adapters`: published adapters (LoRA) change this module.
     - `max_tokens` is the length of the longest input in tokens; 0 means no limit.
-    - `residuals` are further inputs that a ControlNet gives, each added to a hidden state; `call` takes them too.
+    - `residuals` are further inputs, of ControlNets and image prompts, whose effect is added to a hidden state; `call`
+      takes them too.
     - `embedding_table` is the name of the weight that textual inversion extends (`graph.embedding_input`).
     - `given` returns the inputs of an example that depend on each other, such as positions; the others are drawn.
     """

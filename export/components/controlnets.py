@@ -1,4 +1,4 @@
-"""ControlNets as components: a denoiser's inputs and a hint in, the residuals of the denoiser's hidden states out.
+"""ControlNets as components: a denoiser's inputs and a hint in, residuals of its hidden states out; image encoders.
 
 The outputs of a UNet's ControlNet have the names of the UNet's inputs. Those of SD3 and FLUX.1 are numbered by the
 ControlNet's own blocks, which may be fewer than the denoiser's.
@@ -84,6 +84,20 @@ def flux_controlnet(pipeline: Any, folder: str) -> Component:
         outputs=dict.fromkeys(names, state),
         traced_call=_call_flux_exactly,
         trace_patch=partial(traceable_rotation, transformer_flux),
+    )
+
+
+def clip_vision(pipeline: Any, folder: str) -> Component:
+    """CLIP's encoder of images, for image prompts: the projected embedding of an image."""
+    module = getattr(pipeline, folder)
+    config = module.config
+    side = config.image_size
+    return Component(
+        folder=folder,
+        module=module,
+        call=lambda module, pixel_values: (module(pixel_values).image_embeds,),
+        inputs={"pixel_values": TensorSpec((*ROWS, config.num_channels, side, side))},
+        outputs={"image_embeds": TensorSpec((*ROWS, config.projection_dim))},
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import ExportRefusal
+from ..graph.image_attention import attend_to_images
 from .component import Component
 from .tensor_specs import TensorSpec, descending, mask, whole_floats
 
@@ -28,7 +29,8 @@ TIMESTEP_1 = TensorSpec(ROWS, descending(1), keep_float32=True)
 # SDXL's `time_ids` are sizes in pixels; FLUX's position ids are rows and columns of a grid.
 PIXELS, POSITIONS = whole_floats(1024), whole_floats(64)
 QUARTER_TURN = 1.5708
-CONTROL = "control."  # prefix of the names of residuals
+# Prefixes of the names of residuals, and of keys and values of image prompts.
+CONTROL, IMAGE = "control.", "image."
 
 
 def unet(pipeline: Any, folder: str) -> Component:
@@ -55,7 +57,7 @@ def unet(pipeline: Any, folder: str) -> Component:
         call=_call_unet,
         inputs=inputs,
         outputs={"out_sample": TensorSpec((*ROWS, config.out_channels, *LATENTS))},
-        residuals=unet_residuals(config),
+        residuals=unet_residuals(config) | _image_keys(module),
     )
 
 
@@ -70,6 +72,17 @@ def unet_residuals(config: Any) -> dict[str, TensorSpec]:
         places += [(width, level + 1)] * (level + 1 < len(widths))
     places.append((widths[-1], len(widths) - 1))
     return {f"{CONTROL}{n}": TensorSpec((*ROWS, width, *_level(level))) for n, (width, level) in enumerate(places)}
+
+
+def _image_keys(module: Any) -> dict[str, TensorSpec]:
+    """Return the keys and values of image prompts for each cross attention, in the order of IP-Adapters' files."""
+    names = [name.removesuffix(".processor") for name in module.attn_processors]
+    layers = {name: module.get_submodule(name).to_k for name in names if name.endswith("attn2")}
+    return {
+        f"{IMAGE}{name}.{part}": TensorSpec((*ROWS, "image_tokens", layer.out_features))
+        for name, layer in layers.items()
+        for part in ("K", "V")
+    }
 
 
 def _level(level: int) -> tuple[str, str]:
@@ -100,16 +113,17 @@ def _call_unet(
     **others: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
     residuals = [value for name, value in others.items() if name.startswith(CONTROL)]
-    output = module(
-        sample,
-        timestep,
-        encoder_hidden_states,
-        timestep_cond=timestep_cond,
-        added_cond_kwargs={name: value for name, value in others.items() if not name.startswith(CONTROL)},
-        down_block_additional_residuals=tuple(residuals[:-1]) or None,
-        mid_block_additional_residual=residuals[-1] if residuals else None,
-        return_dict=False,
-    )
+    with attend_to_images(module, IMAGE, others):
+        output = module(
+            sample,
+            timestep,
+            encoder_hidden_states,
+            timestep_cond=timestep_cond,
+            added_cond_kwargs={name: value for name, value in others.items() if not name.startswith((CONTROL, IMAGE))},
+            down_block_additional_residuals=tuple(residuals[:-1]) or None,
+            mid_block_additional_residual=residuals[-1] if residuals else None,
+            return_dict=False,
+        )
     return (output[0],)
 
 

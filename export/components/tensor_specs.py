@@ -43,6 +43,7 @@ class ExampleSize:
             "packed_height_width": (self.height // 2) * (self.width // 2),
             "sample_height": self.height * downscale,
             "sample_width": self.width * downscale,
+            "image_tokens": 4,
             "patches": -(-self.height // 2) * -(-self.width // 2),
             **{
                 f"{side}_{n}": -(-getattr(self, side) // 2**n) for side in ("height", "width") for n in range(1, LEVELS)

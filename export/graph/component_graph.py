@@ -31,8 +31,9 @@ class ComponentGraph:
         """Trace a component; see `tracing.trace`. Raises VerificationError if operators are not fused."""
         with adapter_inputs.record_adaptable_layers(component.module) as layers:
             model = trace(component, half=half, size=size)
-        check_fused(component, model)
-        return cls(component, model, layers)
+        graph = cls(component, model, layers)
+        check_fused(component, graph.with_inputs(adapters=False))
+        return graph
 
     def with_inputs(self, *, adapters: bool) -> onnx.ModelProto:
         """Return a copy with the input for embeddings, and with inputs for adapters, if the component takes them.

@@ -139,6 +139,11 @@ KINDS: dict[str, GraphKind] = {
     **_pair("kl_flux2", diffusers.AutoencoderKLFlux2, flux2.autoencoder, halves=False),
     **_pair("dc", diffusers.AutoencoderDC, autoencoders.dc, size=FOR_DC, halves=False),
     **_pair("tiny", diffusers.AutoencoderTiny, autoencoders.tiny),
+    "clip_vision": GraphKind(
+        part="image_encoder",
+        build=_text_encoder(transformers.CLIPVisionModelWithProjection, transformers.CLIPVisionConfig),
+        components=controlnets.clip_vision,
+    ),
     "controlnet": GraphKind(
         part="controlnet", build=diffusers.ControlNetModel, components=controlnets.controlnet, size=FOR_UNETS
     ),

@@ -68,6 +68,23 @@ CONTROL_FLUX = {"num_layers": 5, "num_single_layers": 10, "guidance_embeds": Tru
 AURA_FLOW = {"pos_embed_max_size": 9216}
 PILE_T5_XL = {"vocab_size": 32128, "d_model": 2048, "d_ff": 5120, "num_layers": 24, "num_heads": 32}
 
+# The image encoders of IP-Adapters: OpenCLIP's ViT-H and ViT-bigG.
+CLIP_VISION_H = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "projection_dim": 1024,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "hidden_act": "gelu",
+}
+CLIP_VISION_G = CLIP_VISION_H | {
+    "hidden_size": 1664,
+    "intermediate_size": 8192,
+    "projection_dim": 1280,
+    "num_hidden_layers": 48,
+}
+
 # Name of a template -> its kind and configuration.
 NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "flux2-klein-4b": ("flux2", FLUX2_KLEIN_4B),
@@ -77,6 +94,8 @@ NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "kl-flux2-decoder": ("kl_flux2_decoder", KL_FLUX2),
     "kl-flux2-small-decoder": ("kl_flux2_decoder", KL_FLUX2_SMALL),
     "chroma": ("chroma", CHROMA),
+    "clip-h-vision": ("clip_vision", CLIP_VISION_H),
+    "clip-g-vision": ("clip_vision", CLIP_VISION_G),
     "sd1-controlnet": ("controlnet", {"cross_attention_dim": 768}),
     "sd2-controlnet": ("controlnet", CONTROL_SD2),
     "sdxl-controlnet": ("controlnet", CONTROL_SDXL),

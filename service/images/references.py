@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 AREA = 1024 * 1024  # pixels
 MULTIPLE = 16  # pixels of a token of FLUX.1 and FLUX.2
+CLIP_SIDE = 224  # pixels of what the image encoders of IP-Adapters read
 QWEN_MULTIPLE = 32  # pixels
 # The sizes on which FLUX.1 Kontext was trained.
 KONTEXT_SIZES = (
@@ -73,6 +74,15 @@ def digest_of(*arrays: npt.NDArray[np.uint8]) -> bytes:
     """Return 16 bytes that identify the contents and shapes of arrays."""
     content = b"".join(each.tobytes() + repr(each.shape).encode() for each in arrays)
     return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def clip_image(image: Image.Image, side: int = CLIP_SIDE) -> Image.Image:
+    """Return the middle square of an image, resized as transformers' CLIPImageProcessor does."""
+    short = min(image.size)
+    width, height = (int(side * each / short) for each in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def check_shape(image: Image.Image, field: str) -> None:

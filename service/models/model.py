@@ -36,7 +36,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImagePrompt:
-    """An image that the result resembles: the name of an IP-Adapter, levels [3, h, w], 0..255, and a weight."""
+    """An image that the result resembles: an IP-Adapter's name, levels [3, 224, 224], 0..255, and a weight."""
 
     name: str
     levels: npt.NDArray[np.uint8] = field(repr=False)
@@ -92,7 +92,8 @@ class Conditioning:
     are read-only. `tokens` counts the prompt's own tokens that are read, without padding and control tokens.
     `guidance_scale` is for models that take it as an input. `later` is the conditioning of a second stage, if there is
     one. `loras` are those of the prompt; `held` keeps them in memory. `references` are the latents [c, h, w] of images
-    to edit; `controls` are the ControlNets of this call.
+    to edit; `controls` are the ControlNets of this call; `attended` are the keys and values
+    [tokens, width] of image prompts, for each cross attention.
     """
 
     prompt_embeds: Array = field(repr=False)
@@ -106,6 +107,7 @@ class Conditioning:
     held: tuple[object, ...] = field(default=(), repr=False)
     references: tuple[Array, ...] = field(default=(), repr=False)
     controls: tuple[ControlInput, ...] = field(default=(), repr=False)
+    attended: tuple[Array, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for array in self.arrays:
@@ -114,7 +116,7 @@ class Conditioning:
     @property
     def arrays(self) -> list[npt.NDArray[np.generic]]:
         """Return all arrays that are not None."""
-        own = (self.prompt_embeds, self.pooled, self.mask, *self.references)
+        own = (self.prompt_embeds, self.pooled, self.mask, *self.references, *self.attended)
         return [array for array in own if array is not None]
 
     @property

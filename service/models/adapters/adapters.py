@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .layer_sizes import Adapter, LayerSizes, MatrixPair
 
 FOLDER, SUFFIX = "loras", ".safetensors"
-CONTROLNETS = "controlnets"
+CONTROLNETS, IMAGE_ADAPTERS = "controlnets", "image_adapters"
 CACHED_ADAPTERS, CACHED_COMBINATIONS = 4, 2
 
 AdapterWeights: TypeAlias = "tuple[tuple[str, float], ...]"
@@ -45,11 +45,11 @@ def names(folder: Path) -> tuple[str, ...]:
 
 
 def are_enabled(folder: Path) -> bool:
-    """Whether the model's folder has one for adapters or ControlNets.
+    """Whether the model's folder has one for adapters, ControlNets or IP-Adapters.
 
     Graphs made from templates have inputs for them only then.
     """
-    return any((folder / name).is_dir() for name in (FOLDER, CONTROLNETS))
+    return any((folder / name).is_dir() for name in (FOLDER, CONTROLNETS, IMAGE_ADAPTERS))
 
 
 class Adapters:

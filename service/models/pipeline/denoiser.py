@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..control.image_adapters import PREFIX
 from ..files import ModelFileError
 from ..runtime.array_cache import ArrayCache, stack
 from .graph_inputs import GRAPH_INPUTS, DenoiserCall, unpack
@@ -41,6 +42,7 @@ class Denoiser:
         self._stacks = ArrayCache(stack)
         self._channels, self._downscale = model.latent_channels, model.downscale
         self.taken = tuple(session.optional)
+        self.attending = tuple(name for name in self.taken if name.startswith(PREFIX))
         self.controls: ControlNets | None = None
 
     @property
@@ -93,6 +95,9 @@ class Denoiser:
         inputs |= self._adapters.graph_inputs(self._spec.folder, [row.loras for row in conditionings])
         if self.controls:
             inputs |= self.controls.residuals(call)
+        if conditionings[0].attended:
+            columns = zip(*(row.attended for row in conditionings), strict=True)
+            inputs |= {name: stack(each) for name, each in zip(self.attending, columns, strict=True)}
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")

@@ -11,6 +11,7 @@ from ..adapters.adapters import Adapters
 from ..adapters.embeddings import INPUT, Embeddings
 from ..adapters.layer_sizes import layer_sizes
 from ..control.controlnets import ControlNets
+from ..control.image_adapters import ImageAdapters
 from ..files import ModelFileError, label
 from ..model import Prompt
 from ..runtime.provider_options import GraphRole
@@ -224,6 +225,8 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
     open_control = partial(Session, runtime=runtime.for_role(GraphRole.DENOISER))
+    open_encoder = partial(Session, runtime=runtime.for_role(GraphRole.TEXT_ENCODER))
+    first.image_adapters = ImageAdapters(manifest, first.denoiser.taken, open_encoder)
     controls = first.denoiser.controls = ControlNets(manifest, first.denoiser.taken, open_control, vae)
     quantized = describe_all(manifest.sources, stages.provider)
     description = ". ".join(text for text in (manifest.spec.description, quantized) if text)

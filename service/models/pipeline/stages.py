@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..adapters.adapters import Adapters
+    from ..control.image_adapters import ImageAdapters
     from ..model import Array, Conditioning, Prompt
     from ..text.encoders import TextEncoders
     from .denoiser import Denoiser
 
 
 class Stage:
-    """The text encoders and the `denoiser` of one model."""
+    """The text encoders, the `denoiser` and the `image_adapters` of one model, if these are opened."""
 
     def __init__(self, text: TextEncoders, denoiser: Denoiser, adapters: Adapters) -> None:
         self._text, self.denoiser, self._adapters = text, denoiser, adapters
         self.adapter_reader = adapters.read
+        self.image_adapters: ImageAdapters | None = None
         self.batched_timestep, self.provider = denoiser.batched_timestep, denoiser.provider
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
@@ -40,7 +42,16 @@ class Stage:
         """
         held = [self._adapters.check(prompt.loras) for prompt in prompts]
         conditionings = self._text.encode(prompts, chunks)
+        if self.image_adapters:
+            conditionings = [self._with_images(*each) for each in zip(conditionings, prompts, strict=True)]
         return [replace(one, held=own) if own else one for one, own in zip(conditionings, held, strict=True)]
+
+    def _with_images(self, conditioning: Conditioning, prompt: Prompt) -> Conditioning:
+        """Return a conditioning with the keys and values of the prompt's images."""
+        if not prompt.image_prompts or not self.image_adapters:
+            return conditioning
+        attended = self.image_adapters.attended(prompt.image_prompts, negative=prompt.negative)
+        return replace(conditioning, attended=attended)
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser: latents [n, c, h, w], timesteps [n] -> out [n, c, h, w]."""

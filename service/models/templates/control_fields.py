@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .text_fields import EVERY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -58,6 +60,18 @@ CONTROL_SHAPING: Mapping[str, Mapping[str, Any]] = {
         "use_pos_embed": True,
         "pos_embed_max_size": 96,
     },
+    "clip_vision": {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "projection_dim": 512,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "num_channels": 3,
+        "image_size": 224,
+        "patch_size": 32,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    },
     "flux_controlnet": {
         "patch_size": 1,
         "in_channels": 64,
@@ -80,4 +94,5 @@ CONTROL_IGNORED: Mapping[str, frozenset[str]] = {
     # The service gives zeros for the text.
     "sd3_controlnet": frozenset({"sample_size", "out_channels", "force_zeros_for_pooled_projection"}),
     "flux_controlnet": frozenset(),
+    "clip_vision": EVERY | {"attention_dropout", "initializer_range", "initializer_factor"},
 }

@@ -36,6 +36,7 @@ CLASSES = {
     "PixArtTransformer2DModel": "pixart",
     "Transformer2DModel": "pixart",  # as the configurations of PixArt-Sigma name it; others have another `norm_type`
     "SanaTransformer2DModel": "sana",
+    "CLIPVisionModelWithProjection": "clip_vision",
     "ControlNetModel": "controlnet",
     "SD3ControlNetModel": "sd3_controlnet",
     "FluxControlNetModel": "flux_controlnet",

@@ -12,7 +12,9 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.support.export.input_images import disc, photo, png
 from tintype.export.console import quiet
@@ -21,7 +23,7 @@ from tintype.export.templates.folder import write
 from tintype.export.templates.making import NUMBERS, GraphConfig, make
 from tintype.export.templates.pipelines import graph_configs
 from tintype.service.errors import InvalidField
-from tintype.service.job import Control, Job
+from tintype.service.job import Control, ImageFile, Job
 from tintype.service.models.control.files import KINDS
 from tintype.service.models.loading_options import LoadingOptions
 from tintype.service.models.templates.keys import shaping
@@ -193,6 +195,67 @@ def test_a_control_of_another_model_is_refused(controlled: Controlled) -> None:
     problem = "'pose' is not a ControlNet of model 'sd15': its ControlNets are depth, edges"
     with pytest.raises(InvalidField, match=problem):
         controlled.service("sd15").generate(job(Control(name="pose", image=EDGES.image)))
+
+
+def image_adapter(pipeline: Any, folder: Path) -> dict[str, Any]:
+    """Write a random IP-Adapter with its image encoder to a folder; return its weights as diffusers loads them."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        config = transformers.CLIPVisionConfig(**sizes, projection_dim=24, patch_size=32)
+        encoder = transformers.CLIPVisionModelWithProjection(config).eval()
+        width = pipeline.unet.config.cross_attention_dim
+        weights = {"image_proj.proj.weight": torch.randn(4 * width, 24), "image_proj.proj.bias": torch.randn(4 * width)}
+        weights |= {"image_proj.norm.weight": torch.ones(width), "image_proj.norm.bias": torch.zeros(width)}
+        names = [name.removesuffix(".processor") for name in pipeline.unet.attn_processors if "attn2" in name]
+        for n, name in enumerate(names):
+            inner = pipeline.unet.get_submodule(name).to_k.out_features
+            weights |= {f"ip_adapter.{2 * n + 1}.to_{k}_ip.weight": torch.randn(inner, width) for k in "kv"}
+    encoder.save_pretrained(folder / "image_encoder")
+    save_file(weights, folder / "ip-adapter.safetensors")
+    pipeline.register_modules(image_encoder=encoder, feature_extractor=transformers.CLIPImageProcessor())
+    nested: dict[str, Any] = {"image_proj": {}, "ip_adapter": {}}
+    for name, weight in weights.items():
+        part, _, rest = name.partition(".")
+        nested[part][rest] = weight
+    return nested
+
+
+@pytest.mark.parametrize(("family", "count"), [("sd15", 1), ("sdxl", 2)])
+def test_image_prompts_give_diffusers_images(
+    family: str, count: int, pipelines: Callable[[str], Path], tmp_path: Path, compare: Any
+) -> None:
+    """One image and two, with a weight, in both halves of guidance."""
+    folder = copytree(pipelines(family), tmp_path / family)
+    (folder / "tintype.json").write_text(json.dumps({"tintype": 1, "native_sizes": [list(SIZE)]}))
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(pipelines(family))
+    weights = image_adapter(pipeline, folder / "image_adapters" / "style")
+    made = {name: make(config, NUMBERS[:1]) for name, (_, config) in graph_configs(folder).items()}
+    config = json.loads((folder / "image_adapters" / "style" / "image_encoder" / "config.json").read_text())
+    made["vision"] = make(GraphConfig(kind="clip_vision", fields=shaping("clip_vision", config)), NUMBERS[:1])
+    write(tmp_path / "templates", made)
+    files = [png(photo(*SIZE)), png(disc(70, 90).convert("RGB"))][:count]
+    example = job(image_prompts=tuple(ImageFile(name="style", image=data, weight=0.7) for data in files))
+    options = LoadingOptions(templates=tmp_path / "templates", cache=tmp_path / "cache")
+    with LocalService([folder], options) as service:
+        ours, plain = service.generate(example), service.generate(job())
+    assert np.abs(ours - plain).max() * 255 > LEVELS
+    pipeline.load_ip_adapter(weights, subfolder=None, weight_name=None, image_encoder_folder=None)
+    pipeline.set_ip_adapter_scale(0.7)
+    pipeline.set_progress_bar_config(disable=True)
+    with quiet(), torch.no_grad():
+        theirs = pipeline(
+            example.prompt,
+            negative_prompt=example.negative_prompt,
+            ip_adapter_image=[[Image.open(BytesIO(data)) for data in files]],
+            num_inference_steps=example.steps,
+            guidance_scale=example.guidance_scale,
+            width=SIZE[0],
+            height=SIZE[1],
+            generator=torch.Generator("cpu").manual_seed(7),
+            output_type="np",
+        ).images
+    compare(ours, np.moveaxis(theirs, -1, 1))
 
 
 @pytest.mark.parametrize(("family", "skip"), [("sd15", 1), ("sd15", 2), ("sdxl", 1)])
