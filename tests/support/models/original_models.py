@@ -128,6 +128,7 @@ def flux2_vae(**changes: Any) -> Any:
     made = diffusers.AutoencoderKLFlux2.from_config(changes).eval()
     randomize(made)
     made.bn.running_var.abs_().add_(0.5)
+    made.bn.num_batches_tracked = None  # a count that only training reads
     return made
 
 

@@ -19,6 +19,7 @@ transformers = pytest.importorskip("transformers")
 models = pytest.importorskip("tests.support.models.original_models")
 configurations = pytest.importorskip("tintype.export.templates.configurations")
 files = pytest.importorskip("tests.support.models.original_files")
+originals = pytest.importorskip("tests.support.models.original_names")
 
 pytestmark = pytest.mark.torch
 
@@ -109,6 +110,30 @@ def assert_found(checkpoint: Checkpoint, component: Any, module: Any) -> None:
         used |= {piece.name for piece in pieces}
     left = {name for name in header.entries if name.startswith(weights.scope)} - used
     assert {name for name in left if not weights.ignored(name)} == set()
+
+
+@pytest.mark.parametrize("name", ["flux2-klein-4b", "flux2-klein-9b", "flux2-dev"])
+def test_flux2(name: str) -> None:
+    """A file of the transformer alone has the configuration of its template, and all of its parameters."""
+    _, config = configurations.TEMPLATES[name]
+    module = models.without_memory(lambda: diffusers.Flux2Transformer2DModel(**config))
+    checkpoint = recognize(files.header_of(originals.flux2_state(module)))
+    component = denoiser(checkpoint, "epsilon")
+    assert template_of(kind_of(component.class_name, "transformer"), component.config) == name
+    assert_found(checkpoint, component, module)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "changes"),
+    [("kl-flux2-decoder", {}), ("kl-flux2-small-decoder", {"decoder_block_out_channels": [96, 192, 384, 384]})],
+)
+def test_vae_of_flux2(decoder: str, changes: Mapping[str, Any]) -> None:
+    """A file of the autoencoder alone has the configurations of its templates, also with a narrower decoder."""
+    module = models.without_memory(lambda: diffusers.AutoencoderKLFlux2(**changes))
+    header = files.header_of(originals.vae_state(module))
+    component = vae(header, "", VAE_VALUES[Architecture.FLUX2])
+    kinds = [kind_of(component.class_name, f"vae_{half}") for half in ("encoder", "decoder")]
+    assert [template_of(kind, component.config) for kind in kinds] == ["kl-flux2-encoder", decoder]
 
 
 def test_text_encoders(published: tuple[str, Checkpoint]) -> None:
