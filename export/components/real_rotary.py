@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn import functional
 
+from ..graph.fused_operators import split_heads
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    Angles = tuple[torch.Tensor, torch.Tensor]
 
 # Channels that carry a mask into attention; kernels take widths of heads that are multiples of 8.
 MASK_CHANNELS = 8
@@ -21,14 +21,39 @@ MASKED = -4096.0
 ATTENTION_SCALE, FEED_FORWARD_SCALE = 1 / 16, 1 / 64
 
 
-def rotary_angles(places: torch.Tensor, config: Any) -> Angles:
-    """Return cos and sin [..., tokens, 1, width / 2] of places [..., tokens, 3], float32."""
+class Rotation(NamedTuple):
+    """Cosine and sine [n, tokens, 1, width] of the places of tokens, and the matrix that turns pairs of numbers.
+
+    A product with that matrix is exact, and traced as one node; slices of every other number are traced as a dozen.
+    """
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+    turn: torch.Tensor
+
+    def split(self, at: int) -> tuple[Rotation, Rotation]:
+        """Return the rotations of the first `at` tokens, and of the others."""
+        first, second = (
+            Rotation(self.cos[:, tokens], self.sin[:, tokens], self.turn)
+            for tokens in (slice(None, at), slice(at, None))
+        )
+        return first, second
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Rotate pairs of neighbours in x [n, tokens, heads, width], in float32."""
+        return (x.float() * self.cos + (x @ self.turn).float() * self.sin).to(x.dtype)
+
+
+def rotation(places: torch.Tensor, config: Any, dtype: torch.dtype) -> Rotation:
+    """Return the rotation of tokens at `places` [n, tokens, 3], float32, for queries and keys of a type."""
     theta = config.get("rope_theta", 10000.0)  # Lumina-Image 2 has no field
     widths = config.get("axes_dims") or config.get("axes_dim_rope")
     speeds = [1 / theta ** (torch.arange(0, width, 2, dtype=torch.float64) / width) for width in widths]
-    parts = [places[..., axis, None] * speed.to(torch.float32) for axis, speed in enumerate(speeds)]
-    angles = torch.cat(parts, -1).unsqueeze(-2)
-    return angles.cos(), angles.sin()
+    wide = [speed.to(torch.float32).repeat_interleave(2) for speed in speeds]
+    angles = torch.cat([places[..., axis, None] * speed for axis, speed in enumerate(wide)], -1).unsqueeze(-2)
+    turn = torch.block_diag(*[torch.tensor([[0.0, 1.0], [-1.0, 0.0]])] * (sum(widths) // 2))
+    # The sum makes it a value of the graph: the tracer copies a constant to each of its uses.
+    return Rotation(angles.cos(), angles.sin(), (turn + places.new_zeros(())).to(dtype))
 
 
 @contextlib.contextmanager
@@ -84,34 +109,29 @@ class _RealRotary:
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,  # noqa: ARG002 - equals hidden_states
         attention_mask: torch.Tensor | None = None,
-        freqs_cis: Angles | None = None,
-        image_rotary_emb: Angles | None = None,
+        freqs_cis: Rotation | None = None,
+        image_rotary_emb: Rotation | None = None,
     ) -> torch.Tensor:
         """Return the attention of tokens [n, tokens, dim]; `attention_mask` are the channels of a mask."""
-        angles = freqs_cis or image_rotary_emb
-        assert angles  # noqa: S101 - both models pass one of them
+        rotate = freqs_cis or image_rotary_emb
+        assert rotate  # noqa: S101 - both models pass one of them
         width = int(attention.to_q.out_features) // attention.heads
-        layers = (attention.to_q, attention.to_k, attention.to_v)
-        query, key, value = (layer(hidden_states).unflatten(-1, (-1, width)) for layer in layers)
+        query, key, value = (
+            split_heads(layer(hidden_states), int(layer.out_features) // width)
+            for layer in (attention.to_q, attention.to_k, attention.to_v)
+        )
         if attention.norm_q is not None:
             query, key = attention.norm_q(query), attention.norm_k(key)
-        query, key = _rotate(query, angles), _rotate(key, angles)
+        query, key = rotate(query), rotate(key)
         if attention_mask is not None:
             query, key = _with_channels(query, key, attention_mask)
-        groups = attention.heads // int(key.shape[2])
-        key, value = (x.repeat_interleave(groups, 2) if groups > 1 else x for x in (key, value))
-        query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-        attended = functional.scaled_dot_product_attention(query, key, value, scale=width**-0.5)
-        attended = attended.transpose(1, 2).flatten(2)
+        if int(key.shape[2]) != attention.heads:
+            sources = torch.arange(attention.heads) // (attention.heads // int(key.shape[2]))
+            key, value = key[:, :, sources], value[:, :, sources]
+        heads = (x.transpose(1, 2) for x in (query, key, value))
+        attended = functional.scaled_dot_product_attention(*heads, scale=width**-0.5).transpose(1, 2).flatten(2)
         result: torch.Tensor = attention.to_out[0](attended * self._scale if self._scale != 1 else attended)
         return result
-
-
-def _rotate(x: torch.Tensor, angles: Angles) -> torch.Tensor:
-    """Rotate pairs of neighbours in x [n, tokens, heads, width] by cos and sin, in float32."""
-    cos, sin = angles
-    first, second = x.float()[..., 0::2], x.float()[..., 1::2]
-    return torch.stack([first * cos - second * sin, first * sin + second * cos], -1).flatten(3).to(x.dtype)
 
 
 def mask_channels(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -21,7 +21,7 @@ from torch.nn import functional
 from ..errors import ExportRefusal
 from .component import Component
 from .denoisers import LATENTS, ROWS, TEXT, TIMESTEP_1000
-from .real_rotary import mask_channels, rotary_angles, traceable_blocks
+from .real_rotary import mask_channels, rotation, traceable_blocks
 from .tensor_specs import TEXT_BLOCK, TensorSpec, mask
 
 if TYPE_CHECKING:
@@ -125,20 +125,20 @@ def _trace_z_image(
 
     grid = functional.pad(_grid_places(rows, columns, text_tokens + 1), (0, 0, 0, padding))
     text = _text_places(text_tokens, first=1)
-    angles = [part[None] for part in rotary_angles(torch.cat([grid, text]), module.config)]
-    image_angles, text_angles = ([part[:, keep] for part in angles] for keep in _split(tokens + padding))
+    places = rotation(torch.cat([grid, text])[None], module.config, hidden_states.dtype)
+    image_places, text_places = places.split(tokens + padding)
 
     x = module.all_x_embedder[PATCHES](_patches(hidden_states))
     x = torch.cat([x, module.x_pad_token.expand(x.shape[0], padding, -1)], 1)
     for layer in module.noise_refiner:
-        x = layer(x, None, image_angles, time)
+        x = layer(x, None, image_places, time)
     words = module.cap_embedder(encoder_hidden_states)
     words = torch.where(encoder_attention_mask[..., None] > 0, words, module.cap_pad_token)
     for layer in module.context_refiner:
-        words = layer(words, None, text_angles)
+        words = layer(words, None, text_places)
     x = torch.cat([x, words], 1)
     for layer in module.layers:
-        x = layer(x, None, angles, time)
+        x = layer(x, None, places, time)
     x = module.all_final_layer[PATCHES](x[:, :tokens], c=time)
     return (-_unpatched(x, rows, columns),)
 
@@ -158,24 +158,20 @@ def _trace_lumina2(
     counts = encoder_attention_mask.sum(1).to(torch.float32)
     grid = _grid_places(rows, columns, 0) + functional.pad(counts[:, None, None], (0, 2))
     text = _text_places(text_tokens, first=0).expand(grid.shape[0], -1, -1)
-    angles = rotary_angles(torch.cat([text, grid], 1), module.config)
-    text_angles, image_angles = ([part[:, keep] for part in angles] for keep in _split(text_tokens))
+    places = rotation(torch.cat([text, grid], 1), module.config, hidden_states.dtype)
+    text_places, image_places = places.split(text_tokens)
 
     for layer in module.context_refiner:
-        words = layer(words, text_mask, text_angles)
+        words = layer(words, text_mask, text_places)
     x = module.x_embedder(_patches(hidden_states))
     for layer in module.noise_refiner:
-        x = layer(x, None, image_angles, time)
+        x = layer(x, None, image_places, time)
     both_mask = functional.pad(text_mask, (0, 0, 0, 0, 0, tokens))
     x = torch.cat([words, x], 1)
     for layer in module.layers:
-        x = layer(x, both_mask, angles, time)
+        x = layer(x, both_mask, places, time)
     x = module.norm_out(x[:, text_tokens:], time)
     return (-_unpatched(x, rows, columns),)
-
-
-def _split(at: int) -> tuple[slice, slice]:
-    return slice(None, at), slice(at, None)
 
 
 def _patches(latents: torch.Tensor) -> torch.Tensor:
