@@ -13,9 +13,6 @@ from ..graph.fused_operators import split_heads
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Channels that carry a mask into attention; kernels take widths of heads that are multiples of 8.
-MASK_CHANNELS = 8
-MASKED = -4096.0
 # Attention's and the feed-forward's results exceed float16's 65504 (Tongyi-MAI/Z-Image issue 14). In float16 graphs
 # they are scaled down; the norm after them undoes it.
 ATTENTION_SCALE, FEED_FORWARD_SCALE = 1 / 16, 1 / 64
@@ -93,12 +90,7 @@ def _replaced(owner: Any, **values: Any) -> Iterator[None]:
 
 
 class _RealRotary:
-    """Attention that rotates queries and keys in real numbers, with `scale` on its result.
-
-    A mask is carried by further channels of queries and keys: a masked key's product is so low that its share is
-    exactly 0. Attention under a mask of its own takes 1.6 to 2 times as long in onnxruntime on a CPU, and holds the
-    scores of all queries; this takes 0.9 to 1.2 times as long as attention without one, and holds none.
-    """
+    """Attention that rotates queries and keys in real numbers, with `scale` on its result."""
 
     def __init__(self, scale: float) -> None:
         self._scale = scale
@@ -112,7 +104,7 @@ class _RealRotary:
         freqs_cis: Rotation | None = None,
         image_rotary_emb: Rotation | None = None,
     ) -> torch.Tensor:
-        """Return the attention of tokens [n, tokens, dim]; `attention_mask` are the channels of a mask."""
+        """Return the attention of tokens [n, tokens, dim]; `attention_mask` is bool [n, 1, 1, tokens]."""
         rotate = freqs_cis or image_rotary_emb
         assert rotate  # noqa: S101 - both models pass one of them
         width = int(attention.to_q.out_features) // attention.heads
@@ -123,24 +115,10 @@ class _RealRotary:
         if attention.norm_q is not None:
             query, key = attention.norm_q(query), attention.norm_k(key)
         query, key = rotate(query), rotate(key)
-        if attention_mask is not None:
-            query, key = _with_channels(query, key, attention_mask)
         if int(key.shape[2]) != attention.heads:
             sources = torch.arange(attention.heads) // (attention.heads // int(key.shape[2]))
             key, value = key[:, :, sources], value[:, :, sources]
         heads = (x.transpose(1, 2) for x in (query, key, value))
-        attended = functional.scaled_dot_product_attention(*heads, scale=width**-0.5).transpose(1, 2).flatten(2)
+        attended = functional.scaled_dot_product_attention(*heads, attn_mask=attention_mask).transpose(1, 2).flatten(2)
         result: torch.Tensor = attention.to_out[0](attended * self._scale if self._scale != 1 else attended)
         return result
-
-
-def mask_channels(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return what further channels of keys hold [n, tokens, 1, channels]: 0 where the mask [n, tokens] is 1."""
-    low = torch.where(mask > 0, torch.zeros((), dtype=dtype), torch.full((), MASKED, dtype=dtype))
-    return low[:, :, None, None].expand(-1, -1, 1, MASK_CHANNELS)
-
-
-def _with_channels(query: torch.Tensor, key: torch.Tensor, channels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return query and key [n, tokens, heads, width] with further channels: ones, and those of a mask."""
-    own = channels.expand(-1, -1, key.shape[2], -1)
-    return functional.pad(query, (0, MASK_CHANNELS), value=1.0), torch.cat([key, own], -1)

@@ -21,7 +21,7 @@ from torch.nn import functional
 from ..errors import ExportRefusal
 from .component import Component
 from .denoisers import LATENTS, ROWS, TEXT, TIMESTEP_1000
-from .real_rotary import mask_channels, rotation, traceable_blocks
+from .real_rotary import rotation, traceable_blocks
 from .tensor_specs import TEXT_BLOCK, TensorSpec, mask
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _trace_lumina2(
 ) -> tuple[torch.Tensor, ...]:
     rows, columns = (side // PATCH for side in hidden_states.shape[2:])
     tokens, text_tokens = rows * columns, encoder_hidden_states.shape[1]
-    text_mask = mask_channels(encoder_attention_mask, hidden_states.dtype)
+    text_mask = encoder_attention_mask[:, None, None] > 0
     time, words = module.time_caption_embed(hidden_states, _reversed(timestep), encoder_hidden_states)
 
     counts = encoder_attention_mask.sum(1).to(torch.float32)
@@ -166,7 +166,7 @@ def _trace_lumina2(
     x = module.x_embedder(_patches(hidden_states))
     for layer in module.noise_refiner:
         x = layer(x, None, image_places, time)
-    both_mask = functional.pad(text_mask, (0, 0, 0, 0, 0, tokens))
+    both_mask = functional.pad(encoder_attention_mask, (0, tokens), value=1)[:, None, None] > 0
     x = torch.cat([words, x], 1)
     for layer in module.layers:
         x = layer(x, both_mask, places, time)
