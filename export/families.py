@@ -131,6 +131,16 @@ FAMILIES = (
         call={"enable_prompt_rewrite": False},
     ),
     Family(
+        name="z_image",
+        parts=("text_encoder", "vae", "transformer"),
+        classes={"Qwen3Model": "Qwen3 penultimate", "Qwen3ForCausalLM": "Qwen3 penultimate"},
+    ),
+    Family(
+        name="lumina2",
+        parts=("text_encoder", "vae", "transformer"),
+        classes={"Gemma2Model": "Gemma2 penultimate"},
+    ),
+    Family(
         name="pixart_sigma",
         parts=("text_encoder", "vae", "transformer"),
         classes=MASKED_T5,

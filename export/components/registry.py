@@ -24,6 +24,7 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "Gemma2Model": text_encoders.gemma,
     "ChatGLMModel": chatglm.chatglm,
     "Qwen3 last layer": language_model(-1),
+    "Gemma2 penultimate": text_encoders.penultimate_gemma,
     "Qwen3 penultimate": language_model(-2),
     "Qwen3 layers 9, 18, 27": language_model(9, 18, 27),
     "Mistral layers 10, 20, 30": language_model(10, 20, 30),

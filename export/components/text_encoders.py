@@ -15,6 +15,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from ..errors import ExportRefusal
 from ..graph.fused_operators import join_heads, split_heads
 from .component import Component
+from .language_models import core_of, up_to
 from .tensor_specs import TensorSpec, integers, mask
 
 if TYPE_CHECKING:
@@ -125,6 +126,29 @@ def gemma(pipeline: Any, folder: str) -> Component:
             "attention_mask": TensorSpec(IDS, mask),
         },
         outputs={"last_hidden_state": TensorSpec((*IDS, module.config.hidden_size))},
+        trace_patch=traceable_masks,
+    )
+
+
+def penultimate_gemma(pipeline: Any, folder: str) -> Component:
+    """Gemma 2 as Lumina-Image 2 reads it: the last layer but one, without a norm; the last one is not in the graph."""
+    core = core_of(getattr(pipeline, folder))
+    return Component(
+        folder=folder,
+        module=up_to(core, core.config.num_hidden_layers - 1),
+        call=lambda _, input_ids, attention_mask: (
+            core(input_ids, attention_mask=attention_mask, use_cache=False, output_hidden_states=True).hidden_states[
+                -2
+            ],
+        ),
+        inputs={
+            "input_ids": TensorSpec(IDS, integers(core.config.vocab_size)),
+            "attention_mask": TensorSpec(IDS, mask),
+        },
+        outputs={"prompt_embeds": TensorSpec((*IDS, core.config.hidden_size))},
+        traced_call=lambda module, input_ids, attention_mask: (
+            module(input_ids, attention_mask=attention_mask, use_cache=False)[0],
+        ),
         trace_patch=traceable_masks,
     )
 

@@ -4,6 +4,7 @@ diffusers' modules take lists of rows, rotate in complex numbers and take length
 traced. The calls here compute the same in tensors. Both graphs take the sampler's time, 0 to 1000, and give the
 velocity of a flow: `1 - time` and the sign of diffusers' pipelines are inside.
 
+Text stays float32 in float16 graphs up to its first norm: language models give numbers that float16 does not hold.
 Rows of a call have text of one length, a whole number of blocks for Z-Image:
 
 - Z-Image fills the last block of each text with a learnt token, so nothing is masked.
@@ -45,7 +46,7 @@ def z_image(pipeline: Any, folder: str) -> Component:
         call=_call_z_image,
         inputs={
             "hidden_states": TensorSpec((*ROWS, config.in_channels, *LATENTS)),
-            "encoder_hidden_states": TensorSpec((*BLOCKS, config.cap_feat_dim)),
+            "encoder_hidden_states": TensorSpec((*BLOCKS, config.cap_feat_dim), keep_float32=True),
             "timestep": TIMESTEP_1000,
             "encoder_attention_mask": TensorSpec(BLOCKS, last_block_mask),
         },
@@ -67,7 +68,7 @@ def lumina2(pipeline: Any, folder: str) -> Component:
         call=_call_lumina2,
         inputs={
             "hidden_states": TensorSpec((*ROWS, config.in_channels, *LATENTS)),
-            "encoder_hidden_states": TensorSpec((*TEXT, config.cap_feat_dim)),
+            "encoder_hidden_states": TensorSpec((*TEXT, config.cap_feat_dim), keep_float32=True),
             "timestep": TIMESTEP_1000,
             "encoder_attention_mask": TensorSpec(TEXT, mask),
         },

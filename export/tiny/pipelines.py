@@ -27,6 +27,7 @@ from .parts import enlarge
 from .qwen_image import qwen_image, qwen_image_edit, qwen_image_edit_2511, qwen_image_edit_plus
 from .transformers import aura_flow, pixart_alpha, pixart_sigma, sana, sana_sprint, sd3, sd35
 from .unets import cosxl, kolors, lcm, playground, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
+from .z_image import lumina2, z_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,8 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         flux2_dev,
         ovis_image,
         longcat_image,
+        z_image,
+        lumina2,
         pixart_sigma,
         pixart_alpha,
         aura_flow,

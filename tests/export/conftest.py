@@ -62,7 +62,7 @@ class ExportOutput(NamedTuple):
 VERIFIED: dict[tuple[str, ...], tuple[str, ...] | None] = {
     ("fp32",): None,
     ("fp16",): ("sd15",),
-    ("fp16", "--target", "gpu"): ("sd21", "sdxl", "sd35", "flux_dev", "pixart_sigma", "sana"),
+    ("fp16", "--target", "gpu"): ("sd21", "sdxl", "sd35", "flux_dev", "z_image", "pixart_sigma", "sana"),
     ("int8",): ("sdxl_inpaint", "sd3", "flux_schnell", "sana"),
 }
 

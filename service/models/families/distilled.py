@@ -35,6 +35,11 @@ def without_guidance_and_shift(facts: ModelFacts) -> bool:
     return not facts.denoiser.get("guidance_embeds", False) and not facts.scheduler.get("use_dynamic_shifting")
 
 
+def turbo_flow(facts: ModelFacts) -> bool:
+    """Z-Image-Turbo: the name, or levels that are shifted by 3; those of Z-Image are shifted by 6."""
+    return has_turbo_name(facts) or facts.scheduler.get("shift") == 3
+
+
 def marked(facts: ModelFacts) -> bool:
     """FLUX.2 klein: `is_distilled` in model_index.json."""
     return bool(facts.index.get("is_distilled"))

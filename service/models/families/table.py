@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import aura_flow, flux, flux2, flux_like, pixart, qwen_image, sana, stable_diffusion
+from . import aura_flow, flux, flux2, flux_like, pixart, qwen_image, sana, stable_diffusion, z_image
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for module in (stable_diffusion, flux, flux2, flux_like, pixart, aura_flow, sana, qwen_image)
+    for module in (stable_diffusion, flux, flux2, flux_like, pixart, aura_flow, sana, qwen_image, z_image)
     for family in module.FAMILIES
 }
 

@@ -54,6 +54,8 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "qwen_image": _QWEN,
     "qwen_image_edit": _QWEN,
     "qwen_image_edit_plus": _QWEN,
+    "z_image": {**_FLOW, "shift": 6.0},
+    "lumina2": {**_FLOW, "shift": 6.0},
     "aura_flow": {**_FLOW, "shift": 1.73},
     "pixart_alpha": _PIXART,
     "pixart_sigma": _PIXART,

@@ -54,6 +54,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "aura_flow": TEXT,
     "flux2_klein": ("text", "edit", "mask"),
     "flux2_dev": ("text", "edit"),
+    "z_image": ALL,
+    "lumina2": TEXT,
     "pixart_sigma": TEXT,
     "sana": TEXT,
     "sana_sprint": TEXT,
@@ -266,6 +268,18 @@ def test_other_settings_change_the_image(
     away = np.abs(ours(family, job(task)) - ours(family, job(task, **other))).max() * 255
     without_effect = next(iter(other)).split("_")[0] in NEGLIGIBLE.get(family, ())
     assert away == 0 if without_effect else away > 2
+
+
+def test_z_image_without_guidance_gives_diffusers_image(
+    ours: Callable[..., Any], theirs: Callable[..., Any], compare: Callable[..., None]
+) -> None:
+    """Only a scale of 0 turns Z-Image's guidance off: a negative prompt has an effect up to there."""
+    example = job("text", guidance_scale=0.0)
+    compare(ours("z_image", example), theirs("z_image", example))
+    assert np.array_equal(ours("z_image", example), ours("z_image", replace(example, negative_prompt="mud")))
+    slightly = replace(example, guidance_scale=1.0)
+    away = np.abs(ours("z_image", slightly) - ours("z_image", replace(slightly, negative_prompt="mud"))).max()
+    assert away * 255 > 1
 
 
 def test_flux_with_classifier_free_guidance_gives_diffusers_image(

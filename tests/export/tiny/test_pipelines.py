@@ -46,6 +46,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "aura_flow": SIDE | SHORT,
     "ovis_image": SIDE | SHORT,
     "longcat_image": SIDE | {"enable_prompt_rewrite": False},
+    "z_image": SIDE | SHORT,
+    "lumina2": SIDE,  # the system message is long
     "pixart_sigma": SIDE | SHORT | UNBINNED,
     "sana": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None},
     "sana_sprint": SIDE | SHORT | UNBINNED | {"complex_human_instruction": None, "num_inference_steps": 2},
@@ -88,6 +90,8 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "kolors": (*GUIDED, "size", "crop"),
     "ovis_image": GUIDED,
     "longcat_image": GUIDED,
+    "z_image": GUIDED,
+    "lumina2": GUIDED,
     "pixart_sigma": GUIDED,
     "sana": GUIDED,
     "sana_sprint": ("prompt", "guidance"),
