@@ -20,9 +20,9 @@ import torch
 from torch.nn import functional
 
 from ..errors import ExportRefusal
+from ..graph.rotary_attention import rotation, traceable_blocks
 from .component import Component
 from .denoisers import LATENTS, ROWS, TEXT, TIMESTEP_1000
-from .real_rotary import rotation, traceable_blocks
 from .tensor_specs import TEXT_BLOCK, TensorSpec, mask
 
 if TYPE_CHECKING:

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from tintype.export.components import real_rotary
 from tintype.export.components.registry import MAKERS
 from tintype.export.components.tensor_specs import ExampleSize
 from tintype.export.errors import ExportRefusal
-from tintype.export.graph import weights
+from tintype.export.graph import rotary_attention, weights
 from tintype.export.graph.component_graph import ComponentGraph
 from tintype.export.graph.session import GraphSession
 from tintype.export.graph.tracing import float16_weights
@@ -117,7 +116,7 @@ def test_float16_graphs_hold_what_exceeds_float16(name: str, monkeypatch: pytest
     assert (half_output(made, inputs) - theirs).abs().max() < 2e-2 * theirs.abs().max()
     for scale in ("ATTENTION_SCALE", "FEED_FORWARD_SCALE"):
         with monkeypatch.context() as patch:
-            patch.setattr(real_rotary, scale, 1.0)
+            patch.setattr(rotary_attention, scale, 1.0)
             assert not half_output(made, inputs).isfinite().all(), scale
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from ..graph.fused_operators import split_heads
+from .fused_operators import split_heads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
