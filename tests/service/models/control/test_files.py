@@ -40,7 +40,7 @@ def test_the_two_largest_count_as_memory(tmp_path: Path) -> None:
 def test_another_class_is_refused_by_name(tmp_path: Path) -> None:
     """The error names the file, the field, the value and what would be right."""
     add(tmp_path, "adapter", "T2IAdapter")
-    with pytest.raises(ModelFileError, match="_class_name must be ControlNetModel or .*; got T2IAdapter"):
+    with pytest.raises(ModelFileError, match=r"_class_name must be ControlNetModel or .*; got T2IAdapter"):
         find(tmp_path, "adapter")
 
 
