@@ -102,10 +102,10 @@ def qwen25_vl(tokenizer: Any) -> transformers.Qwen2_5_VLForConditionalGeneration
 def _transformer(**options: Any) -> diffusers.QwenImageTransformer2DModel:
     shape: dict[str, Any] = {
         "num_layers": 2,
-        "attention_head_dim": 24,
+        "attention_head_dim": 32,
         "num_attention_heads": 2,
         "joint_attention_dim": WIDTH,
-        "axes_dims_rope": (8, 8, 8),
+        "axes_dims_rope": (4, 14, 14),
     }
     module = diffusers.QwenImageTransformer2DModel(**shape | options).eval()
     stir(module)
@@ -114,8 +114,8 @@ def _transformer(**options: Any) -> diffusers.QwenImageTransformer2DModel:
 
 
 def _autoencoder() -> diffusers.AutoencoderKLQwenImage:
-    """Four levels, as published: latents have an eighth of the image's size."""
-    vae = diffusers.AutoencoderKLQwenImage(base_dim=8, dim_mult=[1, 2, 2, 2], num_res_blocks=1).eval()
+    """Levels as published: latents have an eighth of the image's size."""
+    vae = diffusers.AutoencoderKLQwenImage(base_dim=6).eval()
     stir(vae)
     enlarge(vae, {"decoder.conv_out": 4.0})
     return vae

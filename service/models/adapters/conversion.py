@@ -73,7 +73,7 @@ def _matches(
     """
     found = {name: layers.find(name) for name in sorted(file.layers)}
     usable = {name: match for name, match in found.items() if match and match.is_within(sizes)}
-    for name in sorted(found.keys() - usable.keys()):
+    for name in sorted(name for name in found.keys() - usable.keys() if not layers.is_unread(name)):
         change = file.change(name)
         if not change.is_zero():
             raise ModelFileError(_missing(file, change, layers, sizes))

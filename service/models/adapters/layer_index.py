@@ -39,6 +39,7 @@ PREFIXES = {
 T5 = ("text_encoder_3", "text_encoder_2")
 """T5 is the third encoder of SD3 and the second of FLUX; kohya names it the third of both."""
 JOINT_BLOCK = re.compile(r"transformer_blocks_(\d+)_attn_add_q_proj")
+QWEN_BLOCK = re.compile(r"transformer_blocks_(\d+)_img_mod_1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,18 @@ class LayerIndex:
         self._flat = {part: {name.replace(".", "_"): name for name in names} for part, names in parts.items()}
         self.denoiser = "unet" if "unet" in parts else "transformer"
         self._blocks = dict(published_names.unet_blocks(self._flat.get("unet", {})))
-        joint = (JOINT_BLOCK.fullmatch(name) for name in self._flat.get("transformer", {}))
-        self._last_joint = max((int(found[1]) for found in joint if found), default=-1)
+        self._last_joint, self._last_of_qwen = self._last(JOINT_BLOCK), self._last(QWEN_BLOCK)
+
+    def _last(self, block: re.Pattern[str]) -> int:
+        """Return the highest number of blocks with such a layer; -1 without any."""
+        found = (block.fullmatch(name) for name in self._flat.get("transformer", {}))
+        return max((int(each[1]) for each in found if each), default=-1)
+
+    def is_unread(self, name: str) -> bool:
+        """Return whether a layer that a published adapter calls `name` has no effect on the result."""
+        part, rest = self.component(name)
+        found = published_names.UNREAD.fullmatch(rest.replace(".", "_")) if part == "transformer" else None
+        return found is not None and int(found[1]) == self._last_of_qwen
 
     def component(self, name: str) -> tuple[str, str]:
         """Return the component that a name belongs to, and the name without its prefix."""

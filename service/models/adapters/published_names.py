@@ -170,6 +170,8 @@ TOP = {
     "y_embedder_y_proj_fc2": ("caption_projection_linear_2",),
     "t_block_1": ("adaln_single_linear", "time_embed_linear"),
 }
+UNREAD = re.compile(r"transformer_blocks_(\d+)_(?:attn_to_add_out|txt_mlp_net_(?:0_proj|2))")
+"""Layers that change the text; what Qwen-Image's last block makes of it is not read, so that graphs lack them there."""
 FINAL_NORM = ("final_layer_adaLN_modulation_1", "norm_out.linear")
 CONTEXT_NORM = re.compile(r"joint_blocks_(\d+)_context_block_adaLN_modulation_1")
 """Layers whose halves, shift and scale, have the opposite order in diffusers; of SD3's context norms only the last.

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from .recognition import TIME_ZERO_MARKER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -224,6 +226,29 @@ def flux2_config(header: Header, prefix: str) -> dict[str, Any]:
         "axes_dims_rope": [head // FLUX2_AXES] * FLUX2_AXES,
         "rope_theta": 2000,
         "guidance_embeds": f"{prefix}guidance_in.in_layer.weight" in header,
+    }
+
+
+def qwen_config(header: Header, prefix: str) -> dict[str, Any]:
+    """Return the config.json of a Qwen-Image transformer, whose names are those of diffusers, below `prefix`.
+
+    Raises:
+        ModelFileError: a tensor is missing or has another shape.
+    """
+    width, channels = header.dims(f"{prefix}img_in.weight", 2)
+    head = header.dims(f"{prefix}transformer_blocks.0.attn.norm_q.weight", 1)[0]
+    side = (head - head // 8) // 2
+    return {
+        "_class_name": "QwenImageTransformer2DModel",
+        "patch_size": 2,
+        "in_channels": channels,
+        "out_channels": header.dims(f"{prefix}proj_out.weight", 2)[0] // 4,
+        "num_layers": header.blocks(f"{prefix}transformer_blocks.{{}}.img_mod.1.weight"),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": header.dims(f"{prefix}txt_in.weight", 2)[1],
+        "axes_dims_rope": [head // 8, side, side],
+        "zero_cond_t": prefix + TIME_ZERO_MARKER in header,
     }
 
 

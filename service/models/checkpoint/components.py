@@ -12,11 +12,12 @@ from .component_configs import (
     hf_clip_config,
     open_clip_config,
     open_clip_layers,
+    qwen_config,
     sd3_config,
     t5_config,
     vae_config,
 )
-from .recognition import Architecture, Scheme
+from .recognition import TIME_ZERO_MARKER, Architecture, Scheme
 from .text_names import T5_TABLES, open_clip, prefixed
 from .transformer_names import bfl_flux, bfl_flux2, sd3
 from .unet_config import unet_config
@@ -57,12 +58,15 @@ def denoiser(checkpoint: Checkpoint, prediction: str) -> Component:
         case Architecture.SD3:
             config = sd3_config(header, prefix)
             naming = sd3(config, prefix)
+        case Architecture.QWEN_IMAGE | Architecture.QWEN_IMAGE_EDIT | Architecture.QWEN_IMAGE_EDIT_PLUS:
+            config = qwen_config(header, prefix)
+            naming = prefixed(prefix)
         case architecture:
             large = architecture is Architecture.SD2 and prediction != "epsilon"
             size = V_SIZE if large else UNET_SIZES[architecture]
             config = unet_config(header, prefix, sample_size=size, upcast=large)
             naming = ldm_unet(config, prefix)
-    ignored = _never if prefix else _is_elsewhere
+    ignored = _is_marker if prefix else _is_elsewhere
     return Component(str(config["_class_name"]), config, ComponentWeights((header.path,), naming, prefix, ignored))
 
 
@@ -113,13 +117,14 @@ def has_half(header: Header, prefix: str, half: str) -> bool:
     return f"{prefix}{half.removeprefix('vae_')}.conv_in.weight" in header
 
 
-def _never(_: str) -> bool:
-    return False
+def _is_marker(name: str) -> bool:
+    """Return whether a tensor holds no weights."""
+    return name.endswith(TIME_ZERO_MARKER)
 
 
 def _is_elsewhere(name: str) -> bool:
     """Return whether a tensor of a file without a prefix for its denoiser is part of something else."""
-    return name.startswith(ELSEWHERE) or name in MARKERS
+    return name.startswith(ELSEWHERE) or name in MARKERS or _is_marker(name)
 
 
 _Encoder = tuple[dict[str, Any], "Naming", tuple[str, ...]]

@@ -12,6 +12,8 @@ from ..weights.published_files import weight_files
 from .components import has_half, vae
 from .header import read_header
 from .recognition import VAE_PREFIXES
+from .wan_names import ANCHOR as WAN_ANCHOR
+from .wan_names import wan_vae
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +78,9 @@ def vae_component(source: Path, half: str, values: Mapping[str, Any], precision:
     prefix = next((p for p in (*VAE_PREFIXES, "") if p + ANCHOR in header), None)
     if prefix is not None and f"{prefix}decoder.up.0.block.0.norm1.weight" in header:
         return vae(header, prefix, values) if has_half(header, prefix, half) else None
+    wan = next((p for p in (*VAE_PREFIXES, "") if p + WAN_ANCHOR in header), None)
+    if wan is not None:
+        return wan_vae(header, wan)
     if prefix == "" and (source.parent / CONFIG).is_file():
         config = read_json(source.parent / CONFIG)
         return Component(str(config.get("_class_name")), config, ComponentWeights((source,)))

@@ -68,7 +68,6 @@ KINDS = (
         _UNET + r"(?:txt_in\.individual_token|byt5_in\.)",
         decides=True,
     ),
-    ForeignKind("a Qwen-Image model", EXPORT, _UNET + r"transformer_blocks\.\d+\.(?:img_mod|txt_mod)\."),
     ForeignKind(
         "a Z-Image model",
         EXPORT,

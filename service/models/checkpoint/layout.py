@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.adapters import are_enabled
+from ..families.table import by_pipeline
 from ..files import ModelFileError, label, read_json
 from ..folder.layout import ABSENT, INDEX, SCHEDULER
 from ..folder.tintype_json import read_tintype_json
@@ -48,6 +49,7 @@ class CheckpointLayout:
         self._tokenizers: dict[str, Path] = {}
         self._find_denoiser()
         self._find_encoders()
+        self._find_vision()
         self._find_vae()
 
     def json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
@@ -116,6 +118,13 @@ class CheckpointLayout:
             elif class_name in CLIP_CLASSES:
                 padded = tokenizer == "tokenizer_2" or self._file.architecture is Architecture.SD2
                 self._tokenizers[tokenizer] = TOKENIZERS / ("clip_zero_padded" if padded else "clip")
+
+    def _find_vision(self) -> None:
+        """Add the graphs that read images for text encoders, which have their weights."""
+        family = by_pipeline(self._index["_class_name"])
+        for encoder in family.text_encoders if family else ():
+            if encoder.vision and encoder.encoder in self._components:
+                self._components[encoder.vision] = self._components[encoder.encoder].vision()
 
     def _add_encoder(self, component: str, class_name: str) -> str | None:
         """Add a text encoder, and return the subfolder of the options' folder that its tokenizer comes from."""

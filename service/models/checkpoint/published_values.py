@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..folder.layout import ABSENT
-from .recognition import Architecture
+from .recognition import QWEN_ARCHITECTURES, Architecture
 
 if TYPE_CHECKING:
     from .recognition import Checkpoint
@@ -57,6 +57,15 @@ _FLUX_SHIFTS = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256,
 _FLUX_DEV = {**_FLOW, **_FLUX_SHIFTS, "shift": 3.0, "use_dynamic_shifting": True}
 _FLUX_SCHNELL = {**_FLOW, **_FLUX_SHIFTS, "shift": 1.0, "use_dynamic_shifting": False}
 _SD3 = {**_FLOW, "shift": 3.0}
+# Qwen-Image, and all of its kind
+_QWEN_SHIFTS = {**_FLUX_DEV, "shift": 1.0, "max_shift": 0.9, "max_image_seq_len": 8192, "shift_terminal": 0.02}
+# Of architectures whose models all have one.
+_SCHEDULERS: dict[Architecture, dict[str, Any]] = {
+    Architecture.FLUX2_KLEIN: _FLUX_DEV,
+    Architecture.FLUX2: _FLUX_DEV,
+    Architecture.SD3: _SD3,
+    **dict.fromkeys(QWEN_ARCHITECTURES, _QWEN_SHIFTS),
+}
 # FLUX.2-klein-base-4B and others that are not distilled; distilled ones and dev have no such word.
 _BASE_NAME = re.compile(r"(?:^|[^a-z])base(?![a-z])", re.IGNORECASE)
 
@@ -68,6 +77,7 @@ VAE_VALUES: dict[Architecture, dict[str, Any]] = {
     Architecture.FLUX: {"scaling_factor": 0.3611, "shift_factor": 0.1159, "sample_size": 1024, "force_upcast": True},
     Architecture.FLUX2_KLEIN: {"sample_size": 1024, "force_upcast": True},
     Architecture.FLUX2: {"sample_size": 1024, "force_upcast": True},
+    **{architecture: {} for architecture in QWEN_ARCHITECTURES},
     Architecture.SD3: {"scaling_factor": 1.5305, "shift_factor": 0.0609, "sample_size": 1024, "force_upcast": True},
 }
 
@@ -78,6 +88,12 @@ _UNET, _VAE = ["diffusers", "UNet2DConditionModel"], ["diffusers", "AutoencoderK
 _SD = {"text_encoder": _CLIP, "tokenizer": _CLIP_TOKENIZER, "unet": _UNET, "vae": _VAE}
 _SECOND = {"text_encoder_2": _PROJECTED, "tokenizer_2": _CLIP_TOKENIZER}
 _FLUX2 = {"transformer": ["diffusers", "Flux2Transformer2DModel"], "vae": ["diffusers", "AutoencoderKLFlux2"]}
+_QWEN_IMAGE = {
+    "text_encoder": ["transformers", "Qwen2_5_VLForConditionalGeneration"],
+    "tokenizer": ["transformers", "Qwen2Tokenizer"],
+    "transformer": ["diffusers", "QwenImageTransformer2DModel"],
+    "vae": ["diffusers", "AutoencoderKLQwenImage"],
+}
 _INDEXES: dict[Architecture, dict[str, Any]] = {
     Architecture.SD1: {"_class_name": "StableDiffusionPipeline", **_SD},
     Architecture.SD2: {"_class_name": "StableDiffusionPipeline", **_SD},
@@ -118,6 +134,9 @@ _INDEXES: dict[Architecture, dict[str, Any]] = {
         "tokenizer": ["transformers", "PixtralProcessor"],
         **_FLUX2,
     },
+    Architecture.QWEN_IMAGE: {"_class_name": "QwenImagePipeline", **_QWEN_IMAGE},
+    Architecture.QWEN_IMAGE_EDIT: {"_class_name": "QwenImageEditPipeline", **_QWEN_IMAGE},
+    Architecture.QWEN_IMAGE_EDIT_PLUS: {"_class_name": "QwenImageEditPlusPipeline", **_QWEN_IMAGE},
     Architecture.SD3: {
         "_class_name": "StableDiffusion3Pipeline",
         "text_encoder": _PROJECTED,
@@ -154,13 +173,11 @@ def scheduler_config(checkpoint: Checkpoint, prediction: str, *, guided: bool) -
     """
     if is_turbo(checkpoint):
         return dict(_SD_TURBO if checkpoint.architecture is Architecture.SD2 else _SDXL_TURBO)
+    if known := _SCHEDULERS.get(checkpoint.architecture):
+        return dict(known)
     match checkpoint.architecture:
         case Architecture.FLUX:
             return dict(_FLUX_DEV if guided else _FLUX_SCHNELL)
-        case Architecture.FLUX2_KLEIN | Architecture.FLUX2:
-            return dict(_FLUX_DEV)
-        case Architecture.SD3:
-            return dict(_SD3)
         case Architecture.SDXL | Architecture.REFINER:
             zero_snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
             marked = ZERO_SNR in checkpoint.header and prediction != "epsilon"

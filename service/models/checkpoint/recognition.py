@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,6 +39,9 @@ class Architecture(StrEnum):
     FLUX2_KLEIN = "FLUX.2 klein"
     FLUX2 = "FLUX.2 dev"
     SD3 = "Stable Diffusion 3"
+    QWEN_IMAGE = "Qwen-Image"
+    QWEN_IMAGE_EDIT = "Qwen-Image-Edit"
+    QWEN_IMAGE_EDIT_PLUS = "Qwen-Image-Edit-2509 or -2511"
 
 
 class Scheme(StrEnum):
@@ -69,6 +73,11 @@ _ANCHORS = {
 }
 _CLIP_L = EncoderPlace(Scheme.TRANSFORMERS, "text_encoders.clip_l.transformer.")
 _T5 = EncoderPlace(Scheme.T5, "text_encoders.t5xxl.transformer.")
+QWEN_ARCHITECTURES = (Architecture.QWEN_IMAGE, Architecture.QWEN_IMAGE_EDIT, Architecture.QWEN_IMAGE_EDIT_PLUS)
+# The tensor by which ComfyUI knows Edit-2511, whose images to edit have time 0; nothing else tells it.
+TIME_ZERO_MARKER = "__index_timestep_zero__"
+_QWEN_EDIT_NAME = re.compile(r"(?<![a-z])edit(?![a-z])", re.IGNORECASE)
+_QWEN_PLUS_NAME = re.compile(r"(?<!\d)25(?:09|11)(?!\d)|(?<![a-z])plus(?![a-z])", re.IGNORECASE)
 # For each architecture its text encoders, and for each of these the places where files have it.
 ENCODERS: dict[Architecture, dict[str, tuple[EncoderPlace, ...]]] = {
     Architecture.SD1: {
@@ -94,6 +103,7 @@ ENCODERS: dict[Architecture, dict[str, tuple[EncoderPlace, ...]]] = {
     Architecture.FLUX: {"text_encoder": (_CLIP_L,), "text_encoder_2": (_T5,)},
     Architecture.FLUX2_KLEIN: {},  # files of FLUX.2 hold the transformer alone
     Architecture.FLUX2: {},
+    **{architecture: {} for architecture in QWEN_ARCHITECTURES},  # as of Qwen-Image
     Architecture.SD3: {
         "text_encoder": (_CLIP_L,),
         "text_encoder_2": (EncoderPlace(Scheme.TRANSFORMERS, "text_encoders.clip_g.transformer."),),
@@ -136,8 +146,8 @@ def recognize(header: Header) -> Checkpoint:
         raise header.fault(f"it is {foreign.what}; {foreign.advice}")
     if not found:
         raise header.fault(
-            "its architecture is unknown: single files of Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3, FLUX.1 "
-            "and FLUX.2 are served; others may be exported with `tintype export`"
+            "its architecture is unknown: single files of Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3, FLUX.1, "
+            "FLUX.2 and Qwen-Image are served; others may be exported with `tintype export`"
         )
     architecture, prefix = found
     return Checkpoint(
@@ -161,6 +171,8 @@ def _denoiser(header: Header) -> tuple[Architecture, str] | None:
             f"{prefix}{name}" in header for name in ("input_blocks.0.0.weight", "time_embed.0.weight", "out.2.weight")
         ):
             return _unet_architecture(header, prefix), prefix
+        if f"{prefix}transformer_blocks.0.img_mod.1.weight" in header and f"{prefix}img_in.weight" in header:
+            return _qwen_architecture(header, prefix), prefix
         if f"{prefix}final_layer.linear.weight" not in header:
             continue
         if f"{prefix}double_stream_modulation_img.lin.weight" in header:
@@ -176,6 +188,19 @@ def _flux2_architecture(header: Header, prefix: str) -> Architecture:
     """Return the architecture of a FLUX.2 transformer: dev takes the guidance scale, klein does not."""
     guided = f"{prefix}guidance_in.in_layer.weight" in header
     return Architecture.FLUX2 if guided else Architecture.FLUX2_KLEIN
+
+
+def _qwen_architecture(header: Header, prefix: str) -> Architecture:
+    """Return the architecture of a Qwen-Image transformer: by its marker, otherwise by the file's name.
+
+    Models for text and for editing have the same tensors.
+    """
+    name = header.path.stem
+    if prefix + TIME_ZERO_MARKER in header:
+        return Architecture.QWEN_IMAGE_EDIT_PLUS
+    if not _QWEN_EDIT_NAME.search(name):
+        return Architecture.QWEN_IMAGE
+    return Architecture.QWEN_IMAGE_EDIT_PLUS if _QWEN_PLUS_NAME.search(name) else Architecture.QWEN_IMAGE_EDIT
 
 
 def _unet_architecture(header: Header, prefix: str) -> Architecture:
@@ -207,7 +232,7 @@ def _inpaints(header: Header, architecture: Architecture, prefix: str) -> bool:
     Raises:
         ModelFileError: it takes another image that tintype does not feed.
     """
-    if architecture in (Architecture.SD3, Architecture.FLUX2_KLEIN, Architecture.FLUX2):
+    if architecture in (Architecture.SD3, Architecture.FLUX2_KLEIN, Architecture.FLUX2, *QWEN_ARCHITECTURES):
         return False
     flux = architecture is Architecture.FLUX
     name = f"{prefix}{'img_in' if flux else 'input_blocks.0.0'}.weight"

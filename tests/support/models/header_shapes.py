@@ -114,6 +114,18 @@ def flux(*, channels: int = 64, guided: bool = True) -> Shapes:
     }
 
 
+def qwen_image(*, marked: bool = False, prefix: str = "") -> Shapes:
+    own: Shapes = {
+        "img_in.weight": (3072, 64),
+        "txt_in.weight": (3072, 3584),
+        "proj_out.weight": (64, 3072),
+        "transformer_blocks.0.attn.norm_q.weight": (128,),
+        "transformer_blocks.0.img_mod.1.weight": (18432, 3072),
+        **({"__index_timestep_zero__": ()} if marked else {}),
+    }
+    return below(prefix, own)
+
+
 def flux2(*, guided: bool = False, prefix: str = "") -> Shapes:
     own = {
         "img_in.weight": (3072, 128),
@@ -171,6 +183,8 @@ FILES: dict[str, Shapes] = {
     "flux whole": below(DENOISER, flux()) | below("vae.", vae(16)) | _CLIPS | _T5,
     "flux2_klein": flux2(),
     "flux2": flux2(guided=True, prefix=DENOISER),
+    "qwen_image": qwen_image(),
+    "qwen_edit": qwen_image(marked=True, prefix=DENOISER),
     "sd3": _SD3,
     "sd3 with clips": _SD3 | _CLIPS | below("text_encoders.clip_g.transformer.", clip(1280)),
     "sd3 whole": _SD3 | _CLIPS | below("text_encoders.clip_g.transformer.", clip(1280)) | _T5,

@@ -110,6 +110,17 @@ def test_the_last_context_norm_of_sd3_is_swapped() -> None:
     ]
 
 
+@pytest.mark.parametrize("layer", ["attn.to_add_out", "txt_mlp.net.0.proj", "txt_mlp.net.2"])
+def test_the_text_after_qwen_images_last_block_is_not_read(layer: str) -> None:
+    """A change of it has no effect there; in other blocks, and in other architectures, it has."""
+    found = LayerIndex({"transformer": [f"transformer_blocks.{n}.img_mod.1" for n in (0, 1, 10)]})
+    names = [f"transformer_blocks.{n}.{layer}" for n in (0, 1, 10)]
+    assert [found.is_unread(name) for name in names] == [False, False, True]
+    assert found.is_unread(f"lora_unet_{names[2].replace('.', '_')}")
+    assert not LayerIndex({"transformer": ["transformer_blocks.10.attn.to_q"]}).is_unread(names[2])
+    assert not found.is_unread("transformer_blocks.10.attn.add_q_proj")
+
+
 def test_unknown_names_are_not_found() -> None:
     """A missing layer, a missing component, and incomplete names."""
     index = LayerIndex({"unet": ["conv_in", "down_blocks.0.resnets.0.conv1"]})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
-from tintype.service.models.checkpoint import text_names, transformer_names, unet_names
+from tintype.service.models.checkpoint import text_names, transformer_names, unet_names, wan_names
 from tintype.service.models.files import ModelFileError
 
 if TYPE_CHECKING:
@@ -162,6 +162,21 @@ def test_vae_of_flux2(nested: bool) -> None:  # noqa: FBT001
             name.replace("encoder.quant", "quant").replace("decoder.post_", "post_"): t for name, t in stored.items()
         }
     assert_equal(unet_names.ldm_vae(module.config, "", nested=nested), stored, module)
+
+
+def test_vae_of_wan() -> None:
+    """Qwen-Image's autoencoder, in the names of Wan's, as diffusers reads them."""
+    import diffusers  # noqa: PLC0415
+
+    module = models.randomize(diffusers.AutoencoderKLQwenImage(base_dim=4).eval())
+    stored = {}
+    for name, tensor in module.state_dict().items():
+        layer, _, kind = name.rpartition(".")
+        stored[f"{wan_names.original(layer)}.{kind}"] = tensor
+    assert len(stored) == len(module.state_dict())
+    theirs = single_file_utils.convert_wan_vae_to_diffusers(dict(stored))
+    assert theirs.keys() == module.state_dict().keys()
+    assert_same(theirs, module)
 
 
 @pytest.mark.parametrize("name", ["sd3_medium", "sd35_medium"])

@@ -15,7 +15,7 @@ from tintype.service.models.families.table import by_pipeline
 from tintype.service.numerics import Diffusion
 from tintype.service.numerics.path import Prediction
 
-FAMILIES = {"sd1": "sd", "sd2": "sd", "refiner": "sdxl_refiner"}
+FAMILIES = {"sd1": "sd", "sd2": "sd", "refiner": "sdxl_refiner", "qwen_edit": "qwen_image_edit_plus"}
 
 
 @pytest.mark.parametrize("name", shapes.FILES)
@@ -28,7 +28,7 @@ def test_family(name: str) -> None:
     first = name.split(maxsplit=1)[0]
     assert family.name == FAMILIES.get(first, first)
     assert ("Inpaint" in index["_class_name"]) == ("inpainting" in name)
-    assert {component for component in family.required_graphs if "vae" not in component} <= index.keys()
+    assert {family.part_of(graph) for graph in family.required_graphs if "vae" not in graph} <= index.keys()
 
 
 def diffusion(name: str, *markers: str, **metadata: str) -> Diffusion:
@@ -38,7 +38,10 @@ def diffusion(name: str, *markers: str, **metadata: str) -> Diffusion:
 
 def test_noise_levels() -> None:
     """The service reads each configuration: samplers, predictions and shifts are those of the published folders."""
-    read = {name: diffusion(name) for name in ("sd1", "sdxl", "refiner", "flux", "flux schnell", "flux2", "sd3")}
+    read = {
+        name: diffusion(name)
+        for name in ("sd1", "sdxl", "refiner", "flux", "flux schnell", "flux2", "qwen_image", "sd3")
+    }
     assert {name: (each.sampler, each.prediction) for name, each in read.items()} == {
         "sd1": ("plms", Prediction.EPSILON),
         "sdxl": ("euler", Prediction.EPSILON),
@@ -46,10 +49,12 @@ def test_noise_levels() -> None:
         "flux": ("euler", Prediction.FLOW),
         "flux schnell": ("euler", Prediction.FLOW),
         "flux2": ("euler", Prediction.FLOW),
+        "qwen_image": ("euler", Prediction.FLOW),
         "sd3": ("euler", Prediction.FLOW),
     }
     assert read["sdxl"].spacing == "leading"
     assert read["flux"].shift != read["flux schnell"].shift
+    assert read["qwen_image"].shift.terminal == 0.02
 
 
 def test_markers_of_v_prediction() -> None:

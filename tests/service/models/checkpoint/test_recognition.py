@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,8 @@ EXPECTED = {
     ),
     "flux2_klein": (Architecture.FLUX2_KLEIN, {}),
     "flux2": (Architecture.FLUX2, {}),
+    "qwen_image": (Architecture.QWEN_IMAGE, {}),
+    "qwen_edit": (Architecture.QWEN_IMAGE_EDIT_PLUS, {}),
     "sd3": (Architecture.SD3, {}),
     "sd3 with clips": (
         Architecture.SD3,
@@ -65,12 +68,15 @@ EXPECTED = {
 }
 
 
+WITHOUT_VAE = ("flux", "flux schnell", "flux2", "flux2_klein", "qwen_image", "qwen_edit")
+
+
 @pytest.mark.parametrize("name", shapes.FILES)
 def test_architecture_and_encoders(name: str) -> None:
     """The architecture, the text encoders with their places, the VAE, and whether the model inpaints."""
     found = recognize(shapes.header(shapes.FILES[name]))
     assert (found.architecture, found.encoders) == EXPECTED[name]
-    assert (found.vae is None) == ("unet" in name or name in ("flux", "flux schnell", "flux2", "flux2_klein"))
+    assert (found.vae is None) == ("unet" in name or name in WITHOUT_VAE)
     assert found.inpaints == ("inpainting" in name)
     read_all(found)
 
@@ -85,6 +91,30 @@ def read_all(found: Checkpoint) -> None:
     for half in VAE_HALVES:
         if found.vae and has_half(found.header, found.vae, half):
             vae(found.header, found.vae, VAE_VALUES[found.architecture])
+
+
+@pytest.mark.parametrize(
+    ("stem", "architecture"),
+    [
+        ("qwen_image_fp8_e4m3fn", Architecture.QWEN_IMAGE),
+        ("qwen_image_2512_bf16", Architecture.QWEN_IMAGE),
+        ("qwen_image_edit_fp8_e4m3fn", Architecture.QWEN_IMAGE_EDIT),
+        ("Qwen-Image-Edit-2509_fp8", Architecture.QWEN_IMAGE_EDIT_PLUS),
+        ("qwen_image_edit_2511_bf16", Architecture.QWEN_IMAGE_EDIT_PLUS),
+        ("my-credits", Architecture.QWEN_IMAGE),
+    ],
+)
+def test_qwen_image_is_told_by_its_name(stem: str, architecture: Architecture) -> None:
+    """Models for text and for editing have the same tensors; without the word `edit` a file is one for text."""
+    assert recognize(shapes.header(shapes.qwen_image(), Path(f"{stem}.safetensors"))).architecture is architecture
+
+
+def test_the_marker_of_qwen_image_edit_2511_is_read() -> None:
+    """It decides about the time of images to edit, whatever the file's name is."""
+    for marked in (True, False):
+        found = recognize(shapes.header(shapes.qwen_image(marked=marked), Path("edit-2511.safetensors")))
+        assert found.architecture is Architecture.QWEN_IMAGE_EDIT_PLUS
+        assert denoiser(found, "").config["zero_cond_t"] is marked
 
 
 UNET = shapes.DENOISER
@@ -112,7 +142,6 @@ FOREIGN = {
     "layers.0.adaLN_modulation.0.weight": "a Z-Image",
     "noise_refiner.0.adaLN_modulation.0.weight": "a Z-Image",
     "all_x_embedder.2-1.weight": "a Z-Image",
-    "transformer_blocks.0.img_mod.1.weight": "a Qwen-Image",
     f"{UNET}distilled_guidance_layer.in_proj.weight": "a Chroma",
     "double_layers.0.attn.w1q.weight": "an AuraFlow",
     "blocks.0.cross_attn.q_linear.weight": "a PixArt or Sana",
