@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportRefusal
-from . import autoencoders, denoisers, flux, flux2, qwen_image, qwen_language, qwen_vae, text_encoders, z_image
+from . import autoencoders, denoisers, flux, flux2, qwen_language, text_encoders, z_image
 from .language_models import language_model
-from .newer import chatglm, flux_like
+from .newer import chatglm, flux_like, qwen_image, qwen_vae
 
 if TYPE_CHECKING:
     from collections.abc import Callable

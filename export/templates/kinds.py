@@ -19,13 +19,12 @@ from ..components import (
     denoisers,
     flux,
     flux2,
-    qwen_image,
     qwen_language,
-    qwen_vae,
     qwen_vision,
     text_encoders,
     z_image,
 )
+from ..components.newer import qwen_image, qwen_vae
 from ..components.tensor_specs import ExampleSize
 
 if TYPE_CHECKING:

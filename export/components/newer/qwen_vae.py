@@ -13,9 +13,9 @@ import torch
 from diffusers.models.autoencoders import autoencoder_kl_qwenimage as video_vae
 from torch.nn import functional
 
-from .autoencoders import IMAGE, LATENTS
-from .component import Component
-from .tensor_specs import TensorSpec, pixels
+from ..autoencoders import IMAGE, LATENTS
+from ..component import Component
+from ..tensor_specs import TensorSpec, pixels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

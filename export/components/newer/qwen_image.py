@@ -10,16 +10,16 @@ from torch.nn import functional
 
 from tintype.service.models.position_ids import qwen_ids
 
-from ..errors import ExportRefusal
-from ..graph.fused_operators import split_heads
-from .component import Component
-from .denoisers import ROWS, TEXT, TIMESTEP_1
-from .tensor_specs import TensorSpec, mask, whole_floats
+from ...errors import ExportRefusal
+from ...graph.fused_operators import split_heads
+from ..component import Component
+from ..denoisers import ROWS, TEXT, TIMESTEP_1
+from ..tensor_specs import TensorSpec, mask, whole_floats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .tensor_specs import ExampleSize
+    from ..tensor_specs import ExampleSize
 
     Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 
