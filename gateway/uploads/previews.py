@@ -9,9 +9,7 @@ from PIL import Image
 
 from tintype.v1 import image_service_pb2 as pb
 
-# Sides of an image for those of its preview, and the pixels of a preview up to which the larger one is right: models
-# edit about a megapixel at 8; FLUX.2 edits at 16, and at most a megapixel.
-EDITED_SCALES, MAX_COARSE = (8, 16), 8192
+LATENT_SCALE = 8  # pixels of an image for one of its preview, of all models that edit
 MIME_TYPE = "image/png"  # requested from the service: small and lossless
 SIDE_LIMITS = (16, 4096)  # pixels, the contract's limits
 # A preview is visible for about a second, so speed matters more than size.
@@ -51,5 +49,4 @@ def enlarge_preview(preview: pb.Preview, size: tuple[int, int], mime_type: str) 
 
 
 def _edited_size(preview: tuple[int, int]) -> tuple[int, int]:
-    scale = EDITED_SCALES[preview[0] * preview[1] <= MAX_COARSE]
-    return min(preview[0] * scale, SIDE_LIMITS[1]), min(preview[1] * scale, SIDE_LIMITS[1])
+    return min(preview[0] * LATENT_SCALE, SIDE_LIMITS[1]), min(preview[1] * LATENT_SCALE, SIDE_LIMITS[1])

@@ -66,6 +66,16 @@ async def test_requests_at_the_limits_are_served(service: Service, tmp_path: Pat
             assert (await client.post(PATH, json=one)).status_code == 200
 
 
+async def test_edits_without_a_size_count_as_a_megapixel(service: Service, fake: FakeService, tmp_path: Path) -> None:
+    """An edit has about a megapixel; with a smaller size it is served."""
+    body = {"prompt": "lakes", "image": LARGE, "model": "editor"}
+    async with running_gateway(config(service, tmp_path, **BOUNDS)) as client:
+        answer = await client.post(PATH, json=body)
+        assert "not 1048576" in check_error(answer, 400, "invalid_request_error", "invalid_value", "size")
+        assert (await client.post(PATH, json=body | {"size": "64x64"})).status_code == 200
+    assert len(fake.requests) == 1
+
+
 @pytest.mark.parametrize("name", BOUNDS)
 def test_negative_limits_are_refused(name: str) -> None:
     """An invalid limit is named."""

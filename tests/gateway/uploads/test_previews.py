@@ -34,6 +34,12 @@ def test_previews_are_enlarged(mime_type: str, format_: str, mode: str) -> None:
     assert (large.width, large.height, large.mime_type) == (96, 64, mime_type)
 
 
+def test_previews_of_edits_have_the_size_of_their_latents() -> None:
+    """Without a size, which only the service knows, a preview gets eight times its own."""
+    large = enlarge_preview(pb.Preview(data=encoded(), mime_type="image/png"), (0, 0), "image/png")
+    assert (large.width, large.height) == (64, 32)
+
+
 @pytest.mark.parametrize(
     ("start_size", "requested", "expected"),
     [
