@@ -18,6 +18,7 @@ from .component_configs import (
     vae_config,
 )
 from .recognition import TIME_ZERO_MARKER, Architecture, Scheme
+from .single_stream import UNUSED, lumina2, lumina2_config, z_image, z_image_config
 from .text_names import T5_TABLES, open_clip, prefixed
 from .transformer_names import bfl_flux, bfl_flux2, sd3
 from .unet_config import unet_config
@@ -55,6 +56,12 @@ def denoiser(checkpoint: Checkpoint, prediction: str) -> Component:
         case Architecture.FLUX2_KLEIN | Architecture.FLUX2:
             config = flux2_config(header, prefix)
             naming = bfl_flux2(config, prefix)
+        case Architecture.Z_IMAGE:
+            config = z_image_config(header, prefix)
+            naming = z_image(config, prefix)
+        case Architecture.LUMINA2:
+            config = lumina2_config(header, prefix)
+            naming = lumina2(config, prefix)
         case Architecture.SD3:
             config = sd3_config(header, prefix)
             naming = sd3(config, prefix)
@@ -66,7 +73,11 @@ def denoiser(checkpoint: Checkpoint, prediction: str) -> Component:
             size = V_SIZE if large else UNET_SIZES[architecture]
             config = unet_config(header, prefix, sample_size=size, upcast=large)
             naming = ldm_unet(config, prefix)
-    ignored = _is_marker if prefix else _is_elsewhere
+
+    def ignored(name: str) -> bool:
+        unused = name.startswith(prefix + UNUSED) or _is_marker(name)
+        return unused or (not prefix and _is_elsewhere(name))
+
     return Component(str(config["_class_name"]), config, ComponentWeights((header.path,), naming, prefix, ignored))
 
 
@@ -124,7 +135,7 @@ def _is_marker(name: str) -> bool:
 
 def _is_elsewhere(name: str) -> bool:
     """Return whether a tensor of a file without a prefix for its denoiser is part of something else."""
-    return name.startswith(ELSEWHERE) or name in MARKERS or _is_marker(name)
+    return name.startswith(ELSEWHERE) or name in MARKERS
 
 
 _Encoder = tuple[dict[str, Any], "Naming", tuple[str, ...]]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import ModelFileError, label, read_json
 from ..templates.filling import Component
+from ..templates.keys import CLASSES
 from ..weights.pieces import ComponentWeights
 from ..weights.published_files import weight_files
 from .components import has_half, vae
@@ -34,9 +35,15 @@ def find_encoder(folder: Path, component: str, class_name: str) -> str | None:
     """
     for place in dict.fromkeys((component, *PLACES)):
         classes = read_json(folder / place / CONFIG, optional=True).get("architectures")
-        if isinstance(classes, list) and class_name in classes:
+        if isinstance(classes, list) and any(_equal(class_name, name) for name in classes):
             return place
     return None
+
+
+def _equal(class_name: str, other: object) -> bool:
+    """Return whether two classes have the same graph: a language model may have a head that continues texts."""
+    kind = CLASSES.get(class_name, class_name)
+    return isinstance(other, str) and CLASSES.get(other, other) == kind
 
 
 def tokenizer_folder(encoder: str) -> str:

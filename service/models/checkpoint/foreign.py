@@ -1,4 +1,4 @@
-"""Files that are not Stable Diffusion, SDXL, SD3, FLUX.1 or FLUX.2 models: what each one is, and what to do with it.
+"""Files that are not models of a supported architecture: what each one is, and what to do with it.
 
 The rows are tried in order on every name, and the first row that any name fits decides. So the rows that leave no
 doubt come first.
@@ -68,13 +68,14 @@ KINDS = (
         _UNET + r"(?:txt_in\.individual_token|byt5_in\.)",
         decides=True,
     ),
+    ForeignKind("Z-Image-Omni", UNSUPPORTED, _UNET + r"siglip_(?:embedder|refiner)\.", decides=True),
+    ForeignKind("a transformer of Z-Image", DIFFUSERS, _UNET + r"all_(?:x_embedder|final_layer)\."),
+    ForeignKind("a transformer of Lumina-Image 2", DIFFUSERS, _UNET + r"time_caption_embed\."),
     ForeignKind(
-        "a Z-Image model",
-        EXPORT,
-        _UNET + r"(?:all_x_embedder\.|all_final_layer\.|(?:layers|noise_refiner)\.\d+\.adaLN_modulation\.0\.)",
+        "a part of a Z-Image or Lumina-Image 2 model",
+        "the whole transformer must be in the file",
+        _UNET + r"(?:cap_embedder\.|(?:layers|noise_refiner)\.\d+\.adaLN_modulation\.)",
     ),
-    ForeignKind("a Lumina-Image 2 model", EXPORT, _UNET + r"noise_refiner\.\d+\.adaLN_modulation\.1\."),
-    ForeignKind("a Lumina-Image 2 or Z-Image model", EXPORT, _UNET + r"cap_embedder\."),
     ForeignKind("an AuraFlow model", EXPORT, _UNET + r"double_layers\.\d+\."),
     ForeignKind("a Wan model", UNSUPPORTED, _UNET + r"(?:head\.modulation$|blocks\.\d+\.self_attn\.norm_q)"),
     ForeignKind("an LTX-Video model", UNSUPPORTED, _UNET + r"patchify_proj\."),

@@ -57,6 +57,11 @@ _FLUX_SHIFTS = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256,
 _FLUX_DEV = {**_FLOW, **_FLUX_SHIFTS, "shift": 3.0, "use_dynamic_shifting": True}
 _FLUX_SCHNELL = {**_FLOW, **_FLUX_SHIFTS, "shift": 1.0, "use_dynamic_shifting": False}
 _SD3 = {**_FLOW, "shift": 3.0}
+_Z_IMAGE_TURBO = {**_FLOW, "shift": 3.0}
+_Z_IMAGE = {**_FLOW, "shift": 6.0}
+# Z-Image itself, as its publishers name its file; files of other names are made of Z-Image-Turbo, as diffusers takes
+# all of them.
+_Z_IMAGE_NAME = re.compile(r"z[_-]?image(?!.*turbo)", re.IGNORECASE)
 # Qwen-Image, and all of its kind
 _QWEN_SHIFTS = {**_FLUX_DEV, "shift": 1.0, "max_shift": 0.9, "max_image_seq_len": 8192, "shift_terminal": 0.02}
 # Of architectures whose models all have one.
@@ -64,21 +69,25 @@ _SCHEDULERS: dict[Architecture, dict[str, Any]] = {
     Architecture.FLUX2_KLEIN: _FLUX_DEV,
     Architecture.FLUX2: _FLUX_DEV,
     Architecture.SD3: _SD3,
+    Architecture.LUMINA2: {**_FLOW, "shift": 6.0},
     **dict.fromkeys(QWEN_ARCHITECTURES, _QWEN_SHIFTS),
 }
 # FLUX.2-klein-base-4B and others that are not distilled; distilled ones and dev have no such word.
 _BASE_NAME = re.compile(r"(?:^|[^a-z])base(?![a-z])", re.IGNORECASE)
 
+_FLUX_VAE = {"scaling_factor": 0.3611, "shift_factor": 0.1159, "sample_size": 1024, "force_upcast": True}
 VAE_VALUES: dict[Architecture, dict[str, Any]] = {
     Architecture.SD1: {"scaling_factor": 0.18215, "sample_size": 512},
     Architecture.SD2: {"scaling_factor": 0.18215, "sample_size": 768},
     Architecture.SDXL: {"scaling_factor": 0.13025, "sample_size": 1024, "force_upcast": True},
     Architecture.REFINER: {"scaling_factor": 0.13025, "sample_size": 1024, "force_upcast": True},
-    Architecture.FLUX: {"scaling_factor": 0.3611, "shift_factor": 0.1159, "sample_size": 1024, "force_upcast": True},
+    Architecture.FLUX: _FLUX_VAE,
     Architecture.FLUX2_KLEIN: {"sample_size": 1024, "force_upcast": True},
     Architecture.FLUX2: {"sample_size": 1024, "force_upcast": True},
     **{architecture: {} for architecture in QWEN_ARCHITECTURES},
     Architecture.SD3: {"scaling_factor": 1.5305, "shift_factor": 0.0609, "sample_size": 1024, "force_upcast": True},
+    Architecture.Z_IMAGE: _FLUX_VAE,
+    Architecture.LUMINA2: _FLUX_VAE,
 }
 
 _CLIP, _CLIP_TOKENIZER = ["transformers", "CLIPTextModel"], ["transformers", "CLIPTokenizer"]
@@ -147,6 +156,20 @@ _INDEXES: dict[Architecture, dict[str, Any]] = {
         "transformer": ["diffusers", "SD3Transformer2DModel"],
         "vae": _VAE,
     },
+    Architecture.Z_IMAGE: {
+        "_class_name": "ZImagePipeline",
+        "text_encoder": ["transformers", "Qwen3ForCausalLM"],
+        "tokenizer": ["transformers", "Qwen2Tokenizer"],
+        "transformer": ["diffusers", "ZImageTransformer2DModel"],
+        "vae": _VAE,
+    },
+    Architecture.LUMINA2: {
+        "_class_name": "Lumina2Pipeline",
+        "text_encoder": ["transformers", "Gemma2Model"],
+        "tokenizer": ["transformers", "GemmaTokenizerFast"],
+        "transformer": ["diffusers", "Lumina2Transformer2DModel"],
+        "vae": _VAE,
+    },
 }
 _INPAINTING = {
     "StableDiffusionPipeline": "StableDiffusionInpaintPipeline",
@@ -178,6 +201,8 @@ def scheduler_config(checkpoint: Checkpoint, prediction: str, *, guided: bool) -
     match checkpoint.architecture:
         case Architecture.FLUX:
             return dict(_FLUX_DEV if guided else _FLUX_SCHNELL)
+        case Architecture.Z_IMAGE:
+            return dict(_Z_IMAGE if _Z_IMAGE_NAME.match(checkpoint.path.stem) else _Z_IMAGE_TURBO)
         case Architecture.SDXL | Architecture.REFINER:
             zero_snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
             marked = ZERO_SNR in checkpoint.header and prediction != "epsilon"

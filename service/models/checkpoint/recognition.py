@@ -11,7 +11,7 @@ from .foreign import foreign_kinds
 from .text_names import T5_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from .header import Header
@@ -42,6 +42,8 @@ class Architecture(StrEnum):
     QWEN_IMAGE = "Qwen-Image"
     QWEN_IMAGE_EDIT = "Qwen-Image-Edit"
     QWEN_IMAGE_EDIT_PLUS = "Qwen-Image-Edit-2509 or -2511"
+    Z_IMAGE = "Z-Image"
+    LUMINA2 = "Lumina-Image 2"
 
 
 class Scheme(StrEnum):
@@ -109,7 +111,21 @@ ENCODERS: dict[Architecture, dict[str, tuple[EncoderPlace, ...]]] = {
         "text_encoder_2": (EncoderPlace(Scheme.TRANSFORMERS, "text_encoders.clip_g.transformer."),),
         "text_encoder_3": (_T5,),
     },
+    # Language models come from a folder, with their tokenizers, also if a file holds them.
+    Architecture.Z_IMAGE: {},
+    Architecture.LUMINA2: {},
 }
+
+
+# Architectures without a model that takes a mask.
+UNMASKED = (
+    Architecture.SD3,
+    Architecture.FLUX2_KLEIN,
+    Architecture.FLUX2,
+    Architecture.Z_IMAGE,
+    Architecture.LUMINA2,
+    *QWEN_ARCHITECTURES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +163,7 @@ def recognize(header: Header) -> Checkpoint:
     if not found:
         raise header.fault(
             "its architecture is unknown: single files of Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3, FLUX.1, "
-            "FLUX.2 and Qwen-Image are served; others may be exported with `tintype export`"
+            "FLUX.2, Qwen-Image, Z-Image and Lumina-Image 2 are served; others may be exported with `tintype export`"
         )
     architecture, prefix = found
     return Checkpoint(
@@ -167,20 +183,10 @@ def recognize(header: Header) -> Checkpoint:
 def _denoiser(header: Header) -> tuple[Architecture, str] | None:
     """Return the architecture and the prefix of the file's denoiser; None if it has none that is supported."""
     for prefix in PREFIXES:
-        if all(
-            f"{prefix}{name}" in header for name in ("input_blocks.0.0.weight", "time_embed.0.weight", "out.2.weight")
-        ):
-            return _unet_architecture(header, prefix), prefix
-        if f"{prefix}transformer_blocks.0.img_mod.1.weight" in header and f"{prefix}img_in.weight" in header:
-            return _qwen_architecture(header, prefix), prefix
-        if f"{prefix}final_layer.linear.weight" not in header:
-            continue
-        if f"{prefix}double_stream_modulation_img.lin.weight" in header:
-            return _flux2_architecture(header, prefix), prefix
-        if f"{prefix}double_blocks.0.img_attn.norm.key_norm.scale" in header:
-            return Architecture.FLUX, prefix
-        if f"{prefix}joint_blocks.0.context_block.adaLN_modulation.1.weight" in header:
-            return Architecture.SD3, prefix
+        for names, architecture in DENOISERS:
+            if all(f"{prefix}{name}" in header for name in names):
+                found = architecture if isinstance(architecture, Architecture) else architecture(header, prefix)
+                return found, prefix
     return None
 
 
@@ -232,7 +238,7 @@ def _inpaints(header: Header, architecture: Architecture, prefix: str) -> bool:
     Raises:
         ModelFileError: it takes another image that tintype does not feed.
     """
-    if architecture in (Architecture.SD3, Architecture.FLUX2_KLEIN, Architecture.FLUX2, *QWEN_ARCHITECTURES):
+    if architecture in UNMASKED:
         return False
     flux = architecture is Architecture.FLUX
     name = f"{prefix}{'img_in' if flux else 'input_blocks.0.0'}.weight"
@@ -241,3 +247,16 @@ def _inpaints(header: Header, architecture: Architecture, prefix: str) -> bool:
     if channels in others:
         raise header.fault(f"it is {others[channels]}, which takes {channels} channels; tintype does not serve it")
     return not flux and channels == 9
+
+
+_LAST = "final_layer.linear.weight"
+# Tensors that identify a denoiser, and its architecture or the function that tells it. The first row that fits counts.
+DENOISERS: tuple[tuple[tuple[str, ...], Architecture | Callable[[Header, str], Architecture]], ...] = (
+    (("input_blocks.0.0.weight", "time_embed.0.weight", "out.2.weight"), _unet_architecture),
+    (("transformer_blocks.0.img_mod.1.weight", "img_in.weight"), _qwen_architecture),
+    ((_LAST, "double_stream_modulation_img.lin.weight"), _flux2_architecture),
+    ((_LAST, "double_blocks.0.img_attn.norm.key_norm.scale"), Architecture.FLUX),
+    ((_LAST, "joint_blocks.0.context_block.adaLN_modulation.1.weight"), Architecture.SD3),
+    ((_LAST, "layers.0.attention.qkv.weight", "layers.0.adaLN_modulation.0.weight"), Architecture.Z_IMAGE),
+    ((_LAST, "layers.0.attention.qkv.weight", "layers.0.adaLN_modulation.1.weight"), Architecture.LUMINA2),
+)

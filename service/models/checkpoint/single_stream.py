@@ -23,13 +23,21 @@ LUMINA2_AXES = (32, 32, 32)
 PATCH = 2
 MLP_MULTIPLE = 256
 
-_Z_IMAGE_ENDS = {"all_x_embedder.2-1.": "x_embedder.", "all_final_layer.2-1.": "final_layer."}
+_NORMS = ("attention_norm1", "attention_norm2", "ffn_norm1", "ffn_norm2")
+# Beginnings of names outside blocks, and layers of a block, in diffusers -> in the file.
+_Z_IMAGE_ENDS = {
+    "all_x_embedder.2-1.": "x_embedder.",
+    "all_final_layer.2-1.": "final_layer.",
+    **{name: name for name in ("cap_embedder.", "t_embedder.mlp.", "x_pad_token", "cap_pad_token")},
+}
 _Z_IMAGE_LAYERS = {
     "attention.to_out.0": "attention.out",
     "attention.norm_q": "attention.q_norm",
     "attention.norm_k": "attention.k_norm",
+    **{name: name for name in (*_NORMS, "adaLN_modulation.0", *(f"feed_forward.w{n}" for n in (1, 2, 3)))},
 }
 _LUMINA2_ENDS = {
+    "x_embedder.": "x_embedder.",
     "time_caption_embed.caption_embedder.": "cap_embedder.",
     "time_caption_embed.timestep_embedder.linear_1.": "t_embedder.mlp.0.",
     "time_caption_embed.timestep_embedder.linear_2.": "t_embedder.mlp.2.",
@@ -40,13 +48,13 @@ _LUMINA2_LAYERS = {
     "attn.to_out.0": "attention.out",
     "attn.norm_q": "attention.q_norm",
     "attn.norm_k": "attention.k_norm",
-    "feed_forward.linear_1": "feed_forward.w1",
-    "feed_forward.linear_2": "feed_forward.w2",
-    "feed_forward.linear_3": "feed_forward.w3",
     "norm1.linear": "adaLN_modulation.1",
     "norm1.norm": "attention_norm1",
     "norm1": "attention_norm1",  # of text, which no time modulates
     "norm2": "attention_norm2",
+    "ffn_norm1": "ffn_norm1",
+    "ffn_norm2": "ffn_norm2",
+    **{f"feed_forward.linear_{n}": f"feed_forward.w{n}" for n in (1, 2, 3)},
 }
 _BLOCK = re.compile(r"((?:layers|noise_refiner|context_refiner)\.\d+\.)(.+)\.(weight|bias)")
 _JOINED = re.compile(r"attn\.to_([qkv])|attention\.to_([qkv])")
@@ -65,20 +73,19 @@ def lumina2(config: Mapping[str, Any], prefix: str) -> Naming:
 
 
 def _single_stream(prefix: str, ends: Mapping[str, str], layers: Mapping[str, str], widths: tuple[int, int]) -> Naming:
-    """Return original names: `ends` begin those outside blocks; `widths` are the rows of a query, and of a key."""
+    """Return original names below `prefix`; `widths` are the rows of a query, and of a key."""
     query, key = widths
     rows = {"q": (0, query), "k": (query, query + key), "v": (query + key, query + 2 * key)}
 
     def naming(name: str) -> tuple[Piece, ...]:
-        if not (found := _BLOCK.fullmatch(name)):
-            end = next((end for end in ends if name.startswith(end)), "")
-            return (Piece(f"{prefix}{ends.get(end, '')}{name.removeprefix(end)}"),)
-        block, layer, kind = found.groups()
+        if end := next((end for end in ends if name.startswith(end)), ""):
+            return (Piece(prefix + ends[end] + name.removeprefix(end)),)
+        block, layer, kind = found.groups() if (found := _BLOCK.fullmatch(name)) else ("", "", "")
         if joined := _JOINED.fullmatch(layer):
             return (Piece(f"{prefix}{block}attention.qkv.{kind}", *rows[joined[1] or joined[2]]),)
-        if layer.startswith("attn"):
+        if layer not in layers:
             raise unknown_parameter(name)
-        return (Piece(f"{prefix}{block}{layers.get(layer, layer)}.{kind}"),)
+        return (Piece(f"{prefix}{block}{layers[layer]}.{kind}"),)
 
     return naming
 

@@ -142,6 +142,20 @@ def flux2(*, guided: bool = False, prefix: str = "") -> Shapes:
     return below(prefix, own)
 
 
+def single_stream(width: int, head: int, joined: int, modulation: str, text: int) -> Shapes:
+    """Return a transformer of Z-Image or Lumina-Image 2; `joined` are the rows of query, key and value."""
+    return {
+        "x_embedder.weight": (width, 64),
+        "cap_embedder.1.weight": (width, text),
+        "layers.0.attention.q_norm.weight": (head,),
+        "layers.0.attention.qkv.weight": (joined, width),
+        f"layers.0.{modulation}.weight": (4 * width, 256),
+        "noise_refiner.0.attention.qkv.weight": (joined, width),
+        "final_layer.linear.weight": (64, width),
+        "norm_final.weight": (width,),
+    }
+
+
 def sd3() -> Shapes:
     return {
         "x_embedder.proj.weight": (1536, 16, 2, 2),
@@ -185,6 +199,10 @@ FILES: dict[str, Shapes] = {
     "flux2": flux2(guided=True, prefix=DENOISER),
     "qwen_image": qwen_image(),
     "qwen_edit": qwen_image(marked=True, prefix=DENOISER),
+    "z_image": below(DENOISER, single_stream(3840, 128, 3 * 3840, "adaLN_modulation.0", 2560)),
+    "lumina2 whole": below(DENOISER, single_stream(2304, 96, 2304 + 2 * 768, "adaLN_modulation.1", 2304))
+    | below("vae.", vae(16))
+    | {"text_encoders.gemma2_2b.transformer.model.embed_tokens.weight": (256000, 2304)},
     "sd3": _SD3,
     "sd3 with clips": _SD3 | _CLIPS | below("text_encoders.clip_g.transformer.", clip(1280)),
     "sd3 whole": _SD3 | _CLIPS | below("text_encoders.clip_g.transformer.", clip(1280)) | _T5,

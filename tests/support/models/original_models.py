@@ -80,6 +80,8 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "flux_dev": ("FluxTransformer2DModel", {"guidance_embeds": True}),
     "flux_schnell": ("FluxTransformer2DModel", {}),
+    "z_image": ("ZImageTransformer2DModel", {}),
+    "lumina2": ("Lumina2Transformer2DModel", {"cap_feat_dim": 2304}),
     "flux2_klein": ("Flux2Transformer2DModel", {"guidance_embeds": False}),
     "flux2": ("Flux2Transformer2DModel", {}),
 }

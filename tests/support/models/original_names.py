@@ -220,6 +220,45 @@ def flux2_state(transformer: Any) -> State:
     return move.finished()
 
 
+def single_stream_state(transformer: Any) -> State:
+    """Return the tensors of Z-Image's or Lumina-Image 2's transformer in the names of Lumina's authors."""
+    move = Joiner(transformer.state_dict())
+    lumina = "time_caption_embed.caption_embedder.1.weight" in move.state
+    embedder = "time_caption_embed.caption_embedder" if lumina else "cap_embedder"
+    times = [f"time_caption_embed.timestep_embedder.linear_{n}" for n in (1, 2)] if lumina else ["", ""]
+    ends = ["norm_out.linear_2", "norm_out.linear_1"] if lumina else [f"all_final_layer.2-1.{x}" for x in _LAST]
+    for name in () if lumina else ("x_pad_token", "cap_pad_token"):
+        move.made[name] = move.state.pop(name)
+    move.put("x_embedder", "x_embedder" if lumina else "all_x_embedder.2-1")
+    for number in (0, 1):
+        move.put(f"cap_embedder.{number}", f"{embedder}.{number}")
+        move.put(f"t_embedder.mlp.{2 * number}", times[number] or f"t_embedder.mlp.{2 * number}")
+        move.put(f"final_layer.{_LAST[number]}", ends[number])
+    for kind, blocks in (("layers", "layers"), ("noise_refiner",) * 2, ("context_refiner",) * 2):
+        for number in range(len(getattr(transformer, blocks))):
+            _put_single_stream_block(move, f"{kind}.{number}", lumina=lumina, modulated=kind != "context_refiner")
+    return move.finished()
+
+
+_LAST = ("linear", "adaLN_modulation.1")
+
+
+def _put_single_stream_block(move: Joiner, block: str, *, lumina: bool, modulated: bool) -> None:
+    attention, number = ("attn", 1) if lumina else ("attention", 0)
+    move.put(f"{block}.attention.qkv", *(f"{block}.{attention}.to_{x}" for x in "qkv"))
+    move.put(f"{block}.attention.out", f"{block}.{attention}.to_out.0")
+    for x in "qk":
+        move.put(f"{block}.attention.{x}_norm", f"{block}.{attention}.norm_{x}")
+    for n in (1, 2, 3):
+        move.put(f"{block}.feed_forward.w{n}", f"{block}.feed_forward.{'linear_' if lumina else 'w'}{n}")
+    for n in (1, 2):
+        own = f"norm{n}.norm" if modulated and n == 1 else f"norm{n}"
+        move.put(f"{block}.attention_norm{n}", f"{block}.{own if lumina else f'attention_norm{n}'}")
+        move.put(f"{block}.ffn_norm{n}", f"{block}.ffn_norm{n}")
+    if modulated:
+        move.put(f"{block}.adaLN_modulation.{number}", f"{block}.{'norm1.linear' if lumina else 'adaLN_modulation.0'}")
+
+
 def sd3_state(transformer: Any) -> State:
     """Return a Stable Diffusion 3 transformer's tensors in Stability AI's names."""
     move, layers = Joiner(transformer.state_dict()), transformer.config.num_layers

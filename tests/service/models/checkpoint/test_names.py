@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
-from tintype.service.models.checkpoint import text_names, transformer_names, unet_names, wan_names
+from tintype.service.models.checkpoint import single_stream, text_names, transformer_names, unet_names, wan_names
 from tintype.service.models.files import ModelFileError
 
 if TYPE_CHECKING:
@@ -129,14 +129,9 @@ def test_flux_against_diffusers() -> None:
     width, parts = 3072, {"num_layers": 2, "num_single_layers": 2}
     with torch.device("meta"):
         module = models.transformer("flux_dev", **parts)
-    # One number for each row, since the rows alone show what is taken.
-    shapes = {name: tensor.shape for name, tensor in originals.flux_state(module).items()}
-    stored = {name: torch.arange(shape[0]) + 10**6 * number for number, (name, shape) in enumerate(shapes.items())}
     naming = transformer_names.bfl_flux(module.config, "")
-    theirs = single_file_utils.convert_flux_transformer_checkpoint_to_diffusers(dict(stored))
-    assert theirs.keys() == module.state_dict().keys()
-    for name, rows in theirs.items():
-        assert torch.equal(read(naming, stored, name, tuple(rows.shape)), rows), name
+    convert = single_file_utils.convert_flux_transformer_checkpoint_to_diffusers
+    assert_same_rows(module, originals.flux_state(module), naming, convert)
     assert module.config.num_attention_heads * module.config.attention_head_dim == width
 
 
@@ -150,6 +145,49 @@ def test_flux2(name: str, prefix: str) -> None:
     theirs = single_file_utils.convert_flux2_transformer_checkpoint_to_diffusers(originals.flux2_state(module))
     assert theirs.keys() == module.state_dict().keys()
     assert_same(theirs, module)
+
+
+SMALL_SINGLE_STREAMS: dict[str, dict[str, Any]] = {
+    "z_image": {"dim": 256, "n_heads": 2, "n_layers": 2, "n_refiner_layers": 1, "cap_feat_dim": 24},
+    "lumina2": {"hidden_size": 192, "num_attention_heads": 4, "num_kv_heads": 1, "cap_feat_dim": 24, "num_layers": 1},
+}
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+@pytest.mark.parametrize("name", SMALL_SINGLE_STREAMS)
+def test_single_streams(name: str, prefix: str) -> None:
+    """Z-Image and Lumina-Image 2 join query, key and value; the query of the second has more rows."""
+    module = models.randomize(models.transformer(name, **SMALL_SINGLE_STREAMS[name]))
+    stored = originals.prefixed_state(prefix, originals.single_stream_state(module))
+    naming, convert = SINGLE_STREAMS[name]
+    assert_equal(naming(module.config, prefix), stored, module)
+    if name == "z_image":  # for Lumina-Image 2, diffusers knows the published width only
+        theirs = convert({**stored, f"{prefix}norm_final.weight": torch.ones(2)})
+        assert theirs.keys() == module.state_dict().keys()
+        assert_same(theirs, module)
+
+
+def test_lumina2_against_diffusers() -> None:
+    """Diffusers' conversion of Lumina-Image 2, which knows the published width only, takes the same rows."""
+    with torch.device("meta"):
+        module = models.transformer("lumina2", num_layers=1, num_refiner_layers=2)
+    naming, convert = SINGLE_STREAMS["lumina2"]
+    assert_same_rows(module, originals.single_stream_state(module), naming(module.config, ""), convert)
+
+
+def assert_same_rows(module: Any, state: State, naming: Naming, convert: Callable[..., State]) -> None:
+    """Check that diffusers' conversion takes the same rows: each has a number of its own, instead of its width."""
+    stored = {name: torch.arange(len(tensor)) + 10**6 * number for number, (name, tensor) in enumerate(state.items())}
+    theirs = convert(dict(stored))
+    assert theirs.keys() == module.state_dict().keys()
+    for name, rows in theirs.items():
+        assert torch.equal(read(naming, stored, name, tuple(rows.shape)), rows), name
+
+
+SINGLE_STREAMS: dict[str, tuple[Callable[..., Naming], Callable[..., Any]]] = {
+    "z_image": (single_stream.z_image, single_file_utils.convert_z_image_transformer_checkpoint_to_diffusers),
+    "lumina2": (single_stream.lumina2, single_file_utils.convert_lumina2_to_diffusers),
+}
 
 
 @pytest.mark.parametrize("nested", [True, False])
@@ -198,6 +236,7 @@ SCHEMES: dict[str, Callable[[], Naming]] = {
     "open_clip": lambda: text_names.open_clip({"hidden_size": 64}, ""),
     "flux": lambda: transformer_names.bfl_flux({"num_attention_heads": 1, "attention_head_dim": 8}, ""),
     "flux2": lambda: transformer_names.bfl_flux2({"num_attention_heads": 1, "attention_head_dim": 8}, ""),
+    "z_image": lambda: single_stream.z_image({"dim": 8}, ""),
     "sd3": lambda: transformer_names.sd3({"num_attention_heads": 1, "attention_head_dim": 8, "num_layers": 1}, ""),
 }
 STRANGE = [

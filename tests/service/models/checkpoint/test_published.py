@@ -123,6 +123,19 @@ def test_flux2(name: str) -> None:
     assert_found(checkpoint, component, module)
 
 
+@pytest.mark.parametrize("name", ["z-image", "lumina-image-2"])
+def test_single_streams(name: str) -> None:
+    """A file has the configuration of its template, and all parameters; a norm that is not read is left out."""
+    kind, config = configurations.TEMPLATES[name]
+    model = {"z_image": diffusers.ZImageTransformer2DModel, "lumina2": diffusers.Lumina2Transformer2DModel}[kind]
+    module = models.without_memory(lambda: model(**config))
+    state = originals.single_stream_state(module) | {"norm_final.weight": module.layers[0].ffn_norm1.weight}
+    checkpoint = recognize(files.header_of(originals.prefixed_state("model.diffusion_model.", state)))
+    component = denoiser(checkpoint, "epsilon")
+    assert template_of(kind_of(component.class_name, "transformer"), component.config) == name
+    assert_found(checkpoint, component, module)
+
+
 @pytest.mark.parametrize(
     ("decoder", "changes"),
     [("kl-flux2-decoder", {}), ("kl-flux2-small-decoder", {"decoder_block_out_channels": [96, 192, 384, 384]})],

@@ -40,7 +40,18 @@ def test_noise_levels() -> None:
     """The service reads each configuration: samplers, predictions and shifts are those of the published folders."""
     read = {
         name: diffusion(name)
-        for name in ("sd1", "sdxl", "refiner", "flux", "flux schnell", "flux2", "qwen_image", "sd3")
+        for name in (
+            "sd1",
+            "sdxl",
+            "refiner",
+            "flux",
+            "flux schnell",
+            "flux2",
+            "qwen_image",
+            "sd3",
+            "z_image",
+            "lumina2 whole",
+        )
     }
     assert {name: (each.sampler, each.prediction) for name, each in read.items()} == {
         "sd1": ("plms", Prediction.EPSILON),
@@ -51,6 +62,8 @@ def test_noise_levels() -> None:
         "flux2": ("euler", Prediction.FLOW),
         "qwen_image": ("euler", Prediction.FLOW),
         "sd3": ("euler", Prediction.FLOW),
+        "z_image": ("euler", Prediction.FLOW),
+        "lumina2 whole": ("euler", Prediction.FLOW),
     }
     assert read["sdxl"].spacing == "leading"
     assert read["flux"].shift != read["flux schnell"].shift
@@ -98,6 +111,22 @@ def test_klein(stem: str, distilled: bool) -> None:  # noqa: FBT001
     """FLUX.2 klein is distilled unless the file's name has the word base."""
     found = recognize(shapes.header(shapes.FILES["flux2_klein"], Path(f"models/{stem}.safetensors")))
     assert model_index(found)["is_distilled"] is distilled
+
+
+@pytest.mark.parametrize(
+    ("stem", "shift"),
+    [
+        ("z_image_bf16", 6),
+        ("Z-Image-fp8", 6),
+        ("z_image_turbo_bf16", 3),
+        ("ZImageTurbo", 3),
+        ("someones-own-style", 3),
+    ],
+)
+def test_z_image(stem: str, shift: float) -> None:
+    """A file is of Z-Image-Turbo unless it has the name of Z-Image, as its publishers write it."""
+    found = recognize(shapes.header(shapes.FILES["z_image"], Path(f"models/{stem}.safetensors")))
+    assert scheduler_config(found, "epsilon", guided=False)["shift"] == shift
 
 
 @pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl"])

@@ -52,6 +52,8 @@ EXPECTED = {
     "flux2": (Architecture.FLUX2, {}),
     "qwen_image": (Architecture.QWEN_IMAGE, {}),
     "qwen_edit": (Architecture.QWEN_IMAGE_EDIT_PLUS, {}),
+    "z_image": (Architecture.Z_IMAGE, {}),
+    "lumina2 whole": (Architecture.LUMINA2, {}),
     "sd3": (Architecture.SD3, {}),
     "sd3 with clips": (
         Architecture.SD3,
@@ -68,7 +70,7 @@ EXPECTED = {
 }
 
 
-WITHOUT_VAE = ("flux", "flux schnell", "flux2", "flux2_klein", "qwen_image", "qwen_edit")
+WITHOUT_VAE = ("flux", "flux schnell", "flux2", "flux2_klein", "qwen_image", "qwen_edit", "z_image")
 
 
 @pytest.mark.parametrize("name", shapes.FILES)
@@ -137,11 +139,11 @@ FOREIGN = {
     "model.1.sub.0.RDB1.conv1.0.weight": "an upscaler",
     "body.0.rdb1.conv1.weight": "an upscaler",
     "decoder.layers.0.weight": "a TAESD",
-    f"{UNET}cap_embedder.0.weight": "a Lumina-Image 2 or Z-Image",
-    f"{UNET}noise_refiner.0.adaLN_modulation.1.weight": "a Lumina-Image 2 model",
-    "layers.0.adaLN_modulation.0.weight": "a Z-Image",
-    "noise_refiner.0.adaLN_modulation.0.weight": "a Z-Image",
-    "all_x_embedder.2-1.weight": "a Z-Image",
+    f"{UNET}cap_embedder.0.weight": "a part of a Z-Image or Lumina-Image 2 model; the whole transformer must be",
+    "noise_refiner.0.adaLN_modulation.1.weight": "a part of a Z-Image or Lumina-Image 2",
+    "all_x_embedder.2-1.weight": "a transformer of Z-Image; it has diffusers' names",
+    "time_caption_embed.caption_embedder.0.weight": "a transformer of Lumina-Image 2; it has diffusers' names",
+    "siglip_embedder.0.weight": "Z-Image-Omni",
     f"{UNET}distilled_guidance_layer.in_proj.weight": "a Chroma",
     "double_layers.0.attn.w1q.weight": "an AuraFlow",
     "blocks.0.cross_attn.q_linear.weight": "a PixArt or Sana",
