@@ -11,7 +11,7 @@ import transformers
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
-from tintype.service.models.templates.qwen_fields import LANGUAGE, VISION
+from tintype.service.models.templates.language_fields import LANGUAGE, VISION
 
 from ..components import (
     autoencoders,
@@ -24,6 +24,7 @@ from ..components import (
     text_encoders,
     z_image,
 )
+from ..components.language_models import language_model
 from ..components.newer import qwen_image, qwen_vae
 from ..components.tensor_specs import ExampleSize
 
@@ -58,6 +59,9 @@ class GraphKind:
 
 def _text_encoder(model: Any, config: Any) -> Callable[..., torch.nn.Module]:
     return lambda **fields: model(config(**fields))
+
+
+_QWEN3 = _text_encoder(transformers.Qwen3Model, transformers.Qwen3Config)
 
 
 def _qwen_language(image_token_id: int, rope_theta: float, mrope_section: list[int], **fields: Any) -> torch.nn.Module:
@@ -156,6 +160,19 @@ KINDS: dict[str, GraphKind] = {
     ),
     "qwen_image": GraphKind(
         part="transformer", build=diffusers.QwenImageTransformer2DModel, components=qwen_image.transformer
+    ),
+    "gemma_penultimate": GraphKind(
+        part="text_encoder",
+        build=_text_encoder(transformers.Gemma2Model, transformers.Gemma2Config),
+        components=text_encoders.penultimate_gemma,
+    ),
+    "qwen3": GraphKind(part="text_encoder", build=_QWEN3, components=language_model(-1)),
+    "qwen3_penultimate": GraphKind(part="text_encoder", build=_QWEN3, components=language_model(-2)),
+    "qwen3_layers": GraphKind(part="text_encoder", build=_QWEN3, components=language_model(9, 18, 27)),
+    "mistral_layers": GraphKind(
+        part="text_encoder",
+        build=_text_encoder(transformers.MistralModel, transformers.MistralConfig),
+        components=language_model(10, 20, 30),
     ),
     LANGUAGE: GraphKind(part="text_encoder", build=_qwen_language, components=qwen_language.language),
     VISION: GraphKind(

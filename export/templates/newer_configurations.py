@@ -29,6 +29,26 @@ LUMINA2 = {"cap_feat_dim": 2304}
 QWEN_IMAGE: dict[str, Any] = {}
 QWEN_EDIT_2511 = {"zero_cond_t": True}
 QWEN_VAE: dict[str, Any] = {}
+# Qwen3-4B in Z-Image and FLUX.2 klein 4B, and Qwen3-8B in klein 9B.
+QWEN3_4B = {
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_key_value_heads": 8,
+    "rope_theta": 1000000,
+}
+QWEN3_8B = QWEN3_4B | {"hidden_size": 4096, "intermediate_size": 12288}
+# Mistral-Small-3.1 and 3.2-24B-Instruct, in FLUX.2 dev.
+MISTRAL_SMALL_3 = {
+    "vocab_size": 131072,
+    "hidden_size": 5120,
+    "intermediate_size": 32768,
+    "num_hidden_layers": 40,
+    "head_dim": 128,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1000000000.0,
+    "sliding_window": None,
+}
 # Qwen2.5-VL-7B.
 QWEN25_VL = {
     "hidden_size": 3584,
@@ -109,6 +129,11 @@ NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "lumina-image-2": ("lumina2", LUMINA2),
     "qwen-image": ("qwen_image", QWEN_IMAGE),
     "qwen-image-edit-2511": ("qwen_image", QWEN_EDIT_2511),
+    "gemma2-2b-penultimate": ("gemma_penultimate", {}),
+    "qwen3-4b-penultimate": ("qwen3_penultimate", QWEN3_4B),
+    "qwen3-4b-layers": ("qwen3_layers", QWEN3_4B),
+    "qwen3-8b-layers": ("qwen3_layers", QWEN3_8B),
+    "mistral-small-3-layers": ("mistral_layers", MISTRAL_SMALL_3),
     "qwen25-vl-7b": ("qwen25_vl", QWEN25_VL),
     "qwen25-vl-7b-vision": ("qwen25_vision", QWEN25_VISION),
     "qwen-vae-encoder": ("qwen_vae_encoder", QWEN_VAE),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.service.models.files import ModelFileError, read_json
 from tintype.service.models.templates.keys import PAIRS, kind_of, shaping
-from tintype.service.models.templates.qwen_fields import VISION
+from tintype.service.models.templates.language_fields import VISION
 
 from ..errors import ExportRefusal
 from ..families import family_of, has_part
@@ -55,17 +55,17 @@ def graph_configs(folder: Path) -> dict[str, tuple[str, GraphConfig]]:
 def _configs(folder: Path, index: Mapping[str, Any]) -> Iterator[tuple[str, GraphConfig]]:
     family = family_of(index)
     second = read_json(folder / "text_encoder_2" / "config.json", optional=True)
+    variants = {encoder.encoder: encoder.variant for encoder in family.served.text_encoders}
     width = {"pooled_width": second["projection_dim"]} if "projection_dim" in second else {}
     for part in (part for part in family.parts if has_part(index, part)):
         class_name = str(index[part][1])
         config = read_json(folder / part / "config.json")
         row = family.classes.get(class_name, "")
-        masked = row.endswith("with a mask")
         if row.endswith("with vision"):
             fields = _fields(VISION, part, config["vision_config"])
             yield VISION_ENCODER, GraphConfig(kind=VISION, fields=fields)
         for component in VAE_COMPONENTS if class_name in PAIRS else (part,):
-            kind = kind_of(class_name, component, masked=masked)
+            kind = kind_of(class_name, component, variants.get(part, ""))
             yield component, GraphConfig(kind=kind, fields=_fields(kind, part, config), **width)
 
 

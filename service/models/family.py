@@ -62,6 +62,7 @@ class TextEncoderSpec:
     - `pieces` splits a prompt into texts that share no token with each other or with the template.
     - `bare`: all tokens of the template are left out of the result, and do not count in `max_tokens`.
     - `empty_negative` replaces an empty negative prompt.
+    - `graph` chooses among the graphs of an encoder's class: the layers that it returns, such as `penultimate`.
     - `vision` is the folder of the graph that reads images for the encoder; empty if it reads none.
     """
 
@@ -83,6 +84,12 @@ class TextEncoderSpec:
     padding: Padding = TO_LENGTH
     empty_negative: str = ""
     vision: str = ""
+    graph: str = ""
+
+    @property
+    def variant(self) -> str:
+        """What chooses among the templates of the encoder's class."""
+        return self.graph or ("masked" if self.masked else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

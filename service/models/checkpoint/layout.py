@@ -87,7 +87,8 @@ class CheckpointLayout:
         Raises:
             ModelFileError: components have no template, or their weights do not fit it; each is named.
         """
-        return fill_components(family.graphs, self._components.get, self._options, adapters=are_enabled(self.folder))
+        find, variants = self._components.get, {encoder.encoder: encoder.variant for encoder in family.text_encoders}
+        return fill_components(family.graphs, find, self._options, adapters=are_enabled(self.folder), variants=variants)
 
     def tokenizer(self, encoder: TextEncoderSpec) -> Path:
         """Return the folder of a text encoder's tokenizer."""

@@ -25,7 +25,12 @@ _KLEIN = Family(
     pipelines=("Flux2KleinPipeline", "Flux2KleinInpaintPipeline"),
     text_encoders=(
         TextEncoderSpec(
-            tokenizer_kind=QWEN, max_tokens=512, embeds="prompt_embeds", template=FLUX2_KLEIN, expands=False
+            tokenizer_kind=QWEN,
+            max_tokens=512,
+            embeds="prompt_embeds",
+            template=FLUX2_KLEIN,
+            expands=False,
+            graph="layers",
         ),
     ),
     denoiser=replace(TRANSFORMER, packed=True, timestep_scale=1e-3, position_ids=flux2_ids),
@@ -59,6 +64,7 @@ FAMILIES: tuple[Family, ...] = (
                 template=FLUX2_DEV,
                 padding=Padding(left=True),
                 expands=False,
+                graph="layers",
             ),
         ),
         references=ReferenceRule(most=6, fit=ReferenceFit.FLUX2, masked=True),

@@ -77,10 +77,10 @@ class PublishedFolder:
         Raises:
             ModelFileError: components have no template, or their weights do not fit it; each is named.
         """
-        masked = {encoder.encoder for encoder in family.text_encoders if encoder.masked}
+        variants = {encoder.encoder: encoder.variant for encoder in family.text_encoders}
         names = (component for component in family.graphs if self.has(family, component))
         find = partial(self._component, family)
-        return fill_components(names, find, self._options, adapters=are_enabled(self.folder), masked=masked)
+        return fill_components(names, find, self._options, adapters=are_enabled(self.folder), variants=variants)
 
     def tokenizer(self, encoder: TextEncoderSpec) -> Path:
         """Return the folder of a text encoder's tokenizer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .control_fields import CONTROL_IGNORED, CONTROL_SHAPING
-from .qwen_fields import QWEN_IGNORED, QWEN_SHAPING
+from .language_fields import LANGUAGE_IGNORED, LANGUAGE_SHAPING
 from .text_fields import TEXT_IGNORED, TEXT_SHAPING
 from .transformer_fields import TRANSFORMER_IGNORED, TRANSFORMER_SHAPING
 
@@ -68,7 +68,7 @@ _TINY_DECODER = {
 SHAPING: Mapping[str, Mapping[str, Any]] = {
     **TEXT_SHAPING,
     **CONTROL_SHAPING,
-    **QWEN_SHAPING,
+    **LANGUAGE_SHAPING,
     **TRANSFORMER_SHAPING,
     "unet": {
         "in_channels": 4,
@@ -198,7 +198,7 @@ SHAPING: Mapping[str, Mapping[str, Any]] = {
 IGNORED: Mapping[str, frozenset[str]] = {
     **TEXT_IGNORED,
     **CONTROL_IGNORED,
-    **QWEN_IGNORED,
+    **LANGUAGE_IGNORED,
     **TRANSFORMER_IGNORED,
     # torch's attention function does not read `upcast_attention`.
     "unet": frozenset({"sample_size", "dropout", "upcast_attention"}),

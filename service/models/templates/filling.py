@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..files import ModelFileError, label
@@ -17,21 +18,22 @@ from .archive import Variant
 from .catalogue import find
 from .filled_template import FilledTemplate
 from .keys import NoTemplate, kind_of, shown
+from .language_fields import LANGUAGE_MODELS, unread_tensors
 from .layout import WeightUses, external_weights
 from .onnx_pb2 import ModelProto
-from .qwen_fields import LANGUAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ..graph_source import GraphSource
     from ..loading_options import LoadingOptions
     from ..weights.pieces import ComponentWeights
     from .filled_template import Template
 
-FLOAT32_KINDS = ("dc_encoder", "dc_decoder", "gemma", LANGUAGE)
-"""Components that overflow in float16: linear attention that divides by sums, and language models that are published in
-bfloat16 and whose hidden states grow with each layer."""
+FLOAT32_KINDS = ("dc_encoder", "dc_decoder", "gemma", "gemma_penultimate")
+"""Components that overflow in float16: linear attention that divides by sums, and Gemma, which is published in bfloat16
+and whose hidden states grow with each layer. Graphs of other language models hold theirs in float32."""
+NO_VARIANTS: Mapping[str, str] = MappingProxyType({})
 ADVICE = "make a model folder with `tintype export`, or templates of your own for --templates (see docs/templates.md)"
 OTHER_HALVES = {"encoder": ("decoder.", "post_quant_conv."), "decoder": ("encoder.", "quant_conv.")}
 """Tensors of the other half of a VAE, which is in the same file, by the end of the kind."""
@@ -43,8 +45,6 @@ ENDING_IN_IMAGE = {
     "qwen_image": ("attn.to_add_out.", "txt_mlp."),
 }
 """Kinds whose last block changes the text too, which is then not read, and the layers for it."""
-OTHER_PARTS = {LANGUAGE: ("visual.", "model.visual.", "lm_head.")}
-"""Tensors in the same file that the graph of a kind does not read."""
 
 
 class Component(NamedTuple):
@@ -70,11 +70,12 @@ def fill_components(
     options: LoadingOptions,
     *,
     adapters: bool,
-    masked: Container[str] = (),
+    variants: Mapping[str, str] = NO_VARIANTS,
 ) -> dict[str, GraphSource]:
     """Return the graphs of components by name.
 
-    `find_one` returns a component, None if the model lacks it. `masked` are the text encoders whose padding is masked.
+    `find_one` returns a component, None if the model lacks it. `variants` choose among the graphs of text encoders of
+    one class (`kind_of`).
 
     Raises:
         ModelFileError: components have no template, or their weights do not fit it; each is named.
@@ -85,7 +86,7 @@ def fill_components(
     for name in names:
         try:
             if found := find_one(name):
-                kind = kind_of(found.class_name, name, masked=name in masked)
+                kind = kind_of(found.class_name, name, variants.get(name, ""))
                 graphs[name] = fill_component(name, kind, found.config, found.weights, options, adapters=adapters)
         except ModelFileError as error:
             faults.append(str(error))
@@ -122,12 +123,14 @@ def fill_component(
     return fill_template(template, component, weights, options, adapters=adapters, half=half)
 
 
-def _unread(template: Template) -> tuple[str, ...]:
-    """Return the beginnings of names of published tensors that a template's graph does not read."""
+def _unread(template: Template, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the beginnings of names of published tensors that a template's graph, with these `names`, lacks."""
+    if template.kind in LANGUAGE_MODELS:
+        return unread_tensors(names, int(template.config["num_hidden_layers"]))
     if template.kind in ENDING_IN_IMAGE:
         last = f"transformer_blocks.{int(template.config['num_layers']) - 1}."
         return tuple(last + layer for layer in ENDING_IN_IMAGE[template.kind])
-    return OTHER_PARTS.get(template.kind) or OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
+    return OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
 
 
 def fill_template(
@@ -149,7 +152,7 @@ def fill_template(
     model = ModelProto.FromString(data)
     shapes = {name: tuple(tensor.dims) for name, tensor in external_weights(model.graph).items()}
     tensors = TensorFiles(weights.files)
-    others = _unread(template)
+    others = _unread(template, shapes)
     try:
         links = link(shapes, tensors, weights, tuple(weights.scope + name for name in others))
     except ModelFileError as error:

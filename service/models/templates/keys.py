@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import ModelFileError
 from .fields import IGNORED, SHAPING
-from .qwen_fields import LANGUAGE, VISION, flat_language
+from .language_fields import LANGUAGE, LANGUAGE_MODELS, VISION, flat_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +27,9 @@ CLASSES = {
     "UMT5EncoderModel": "umt5",
     "Gemma2Model": "gemma",
     "Gemma2ForCausalLM": "gemma",
+    "Qwen3Model": "qwen3",
+    "Qwen3ForCausalLM": "qwen3",
+    "Mistral3ForConditionalGeneration": "mistral",
     "UNet2DConditionModel": "unet",
     "SD3Transformer2DModel": "sd3",
     "FluxTransformer2DModel": "flux",
@@ -53,8 +56,6 @@ PAIRS = {
     "AutoencoderTiny": "tiny",
     "AutoencoderKLQwenImage": "qwen_vae",
 }
-# Kinds with a version whose padding is masked.
-MASKED = {"t5": "masked_t5"}
 # Fields that hold a value for each level, or one value for all levels.
 SPREAD = frozenset(
     {
@@ -74,10 +75,10 @@ MAX_SHOWN = 120
 MAX_LEVELS = 100  # of a UNet; the largest published ones have 4
 
 
-def kind_of(class_name: str, component: str, *, masked: bool = False) -> str:
+def kind_of(class_name: str, component: str, variant: str = "") -> str:
     """Return the kind of graph of a component: `vae_decoder` of an `AutoencoderKL` is a `kl_decoder`.
 
-    `masked` chooses the graph whose padding is masked, for a text encoder that can have both.
+    `variant` chooses among the graphs of a text encoder, if there are several: `masked` or the layers that are read.
 
     Raises:
         NoTemplate: the class is not supported.
@@ -91,7 +92,10 @@ def kind_of(class_name: str, component: str, *, masked: bool = False) -> str:
     if class_name not in CLASSES:
         raise NoTemplate(f"{component} is a {shown(class_name)}, which has no template")
     kind = CLASSES[class_name]
-    return MASKED.get(kind, kind) if masked else kind
+    found = next((each for each in (f"{variant}_{kind}", f"{kind}_{variant}", kind) if each in SHAPING), None)
+    if found is None:
+        raise NoTemplate(f"{component} is a {class_name}, which has no template for this family")
+    return found
 
 
 def shaping(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +229,15 @@ def _gemma(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-_FLATTEN: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {LANGUAGE: flat_language}
+def _mistral(fields: dict[str, Any]) -> dict[str, Any]:
+    """Replace null by the width of a head that the class derives."""
+    heads = fields["num_attention_heads"]
+    return fields | {"head_dim": fields["head_dim"] or fields["hidden_size"] // heads}
+
+
+_FLATTEN: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = dict.fromkeys(
+    (*LANGUAGE_MODELS, "gemma"), flat_language
+)
 _NORMALISE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "unet": _unet,
     "controlnet": _controlnet,
@@ -235,4 +247,6 @@ _NORMALISE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "pixart": _pixart,
     "sana": _sana,
     "gemma": _gemma,
+    "gemma_penultimate": _gemma,
+    "mistral_layers": _mistral,
 }

@@ -31,6 +31,7 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^(embed_tokens|layers|norm)\.", r"model.\1."),
         # Language models that read images, and their vision towers, as transformers 4.52 and later save them.
         (r"^(embed_tokens|layers|norm)\.", r"model.language_model.\1."),
+        (r"^(embed_tokens|layers|norm)\.", r"language_model.model.\1."),
         (r"^visual\.", "model.visual."),
     )
 )

@@ -16,6 +16,7 @@ from tintype.export.components import autoencoders
 from tintype.export.components.component import Component
 from tintype.export.components.tensor_specs import TensorSpec
 from tintype.export.errors import VerificationError
+from tintype.export.families import family_of
 from tintype.export.graph.component_graph import ComponentGraph
 from tintype.export.graph.session import GraphSession
 from tintype.export.graph.tracing import float16_weights
@@ -43,6 +44,9 @@ COMPARED = {
     "sdxl": ("text_encoder_2", "unet"),
     "sd35": ("text_encoder_3", "transformer"),
     "flux_dev": ("transformer",),
+    "flux2_klein": ("text_encoder",),
+    "flux2_dev": ("text_encoder",),
+    "lumina2": ("text_encoder",),
     "pixart_sigma": ("text_encoder", "transformer"),
     "sana": ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
 }
@@ -63,14 +67,13 @@ def templates(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPat
     return out
 
 
-def components_of(folder: Path, part: str) -> tuple[Any, dict[str, Component]]:
-    """Return a part of a pipeline with its weights, and its components by name."""
+def components_of(folder: Path, part: str) -> dict[str, Component]:
+    """Return the components of a part of a pipeline, with its weights, by name."""
     from tintype.export.components import registry  # noqa: PLC0415
 
     source = find_source(str(folder))
     pipeline = PipelineReader(source).read_whole()
-    made = registry.components(pipeline, source.family, part)
-    return getattr(pipeline, part), {component.folder: component for component in made}
+    return {component.folder: component for component in registry.components(pipeline, source.family, part)}
 
 
 @pytest.mark.parametrize("family", COMPARED)
@@ -82,11 +85,12 @@ def test_filled_templates_equal_exports_exactly(
     index = json.loads((folder / "model_index.json").read_text())
     for name in COMPARED[family]:
         part = "vae" if name.startswith("vae") else name
-        module, components = components_of(folder, part)
+        components = components_of(folder, part)
         config = json.loads((folder / part / "config.json").read_text())
-        kind = kind_of(index[part][1], name, masked=family == "pixart_sigma")
+        variants = {encoder.encoder: encoder.variant for encoder in family_of(index).served.text_encoders}
+        kind = kind_of(index[part][1], name, variants.get(name, ""))
         template = find(kind, config, templates)
-        tensors = {key: value.numpy() for key, value in module.state_dict().items()}
+        tensors = {key: value.numpy() for key, value in components[name].module.state_dict().items()}
         graph = GraphSession(write_filled(template.read(PLAIN), tensors, tmp_path / f"{name}.onnx"))
         reference = GraphSession(exported(family) / name / "model.onnx")
         assert graph.inputs == reference.inputs
@@ -99,7 +103,7 @@ def test_filled_templates_equal_exports_exactly(
 def test_graphs_do_not_depend_on_how_they_are_traced(half: bool, pipelines: Callable[[str], Path]) -> None:  # noqa: FBT001
     """The nodes equal those of a trace with weights, products and the usual size: only equal weights stay apart."""
     folder = pipelines("sdxl")
-    _, components = components_of(folder, "unet")
+    components = components_of(folder, "unet")
     config = next(config for component, config in graph_configs(folder).values() if component == "unet")
     with float16_weights(components["unet"].module) if half else torch.no_grad(), torch.no_grad():
         for number, parameter in enumerate(components["unet"].module.parameters()):

@@ -54,8 +54,8 @@ def test_kinds(class_name: str, component: str, kind: str) -> None:
 
 def test_masked_kinds() -> None:
     """T5 has another graph where its padding is masked; other encoders have one graph."""
-    assert kind_of("T5EncoderModel", "text_encoder", masked=True) == "masked_t5"
-    assert kind_of("Gemma2Model", "text_encoder", masked=True) == "gemma"
+    assert kind_of("T5EncoderModel", "text_encoder", "masked") == "masked_t5"
+    assert kind_of("Gemma2Model", "text_encoder", "masked") == "gemma"
 
 
 def test_unknown_classes() -> None:
