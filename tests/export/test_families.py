@@ -20,6 +20,7 @@ pytestmark = pytest.mark.torch
 # Family -> its name in the manifest, its components, and steps, guidance_scale and max_tokens of its requests.
 CLIPS = ("text_encoder", "text_encoder_2")
 VAE = ("vae_encoder", "vae_decoder")
+QWEN25_VL = ("text_encoder", "vision_encoder")
 EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[int, float, int]]] = {
     "sd15": ("sd", ("text_encoder", *VAE, "unet"), (50, 7.5, 77)),
     "sd21": ("sd", ("text_encoder", *VAE, "unet"), (50, 7.5, 77)),
@@ -50,6 +51,9 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[int, float, int]]] = {
     "pixart_sigma": ("pixart_sigma", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
     "sana": ("sana", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
     "sana_sprint": ("sana_sprint", ("text_encoder", *VAE, "transformer"), (2, 4.5, 300)),
+    "qwen_image": ("qwen_image", ("text_encoder", *VAE, "transformer"), (50, 4, 512)),
+    "qwen_image_edit": ("qwen_image_edit", (*QWEN25_VL, *VAE, "transformer"), (50, 4, 1024)),
+    "qwen_image_edit_2511": ("qwen_image_edit_plus", (*QWEN25_VL, *VAE, "transformer"), (40, 4, 1024)),
 }
 # Relative to the largest value; float32 graphs have shown 6e-6 at most.
 FLOAT32 = 5e-5

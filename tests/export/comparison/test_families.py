@@ -61,7 +61,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sana_sprint": TEXT,
     "qwen_image": ALL,
     "qwen_image_edit": ("edit", "mask"),
-    "qwen_image_edit_plus": ("edit",),
     "qwen_image_edit_2511": ("edit",),
 }
 # Newer families, which share what other tests cover with those above: they are compared, and no more.
@@ -77,7 +76,7 @@ NEGLIGIBLE = {
     **dict.fromkeys(("flux_dev", "flux_kontext", "flux_fill", "flux2_dev", "lcm", "sana_sprint"), ("negative",)),
 }
 # Families whose graphs are those of another one.
-SAME_GRAPHS = ("flux_kontext", "flux_fill", "flux2_dev", "qwen_image_edit", "qwen_image_edit_plus")
+SAME_GRAPHS = ("flux_kontext", "flux_fill", "flux2_dev", "qwen_image_edit")
 # Tasks that do not start from an image.
 UNCHANGED = ("text", "edit")
 WIDE = (160, 96)
@@ -190,7 +189,7 @@ def test_a_family_gives_diffusers_images(
 
 
 @pytest.mark.parametrize("size", [(128, 128), WIDE])
-@pytest.mark.parametrize("family", ["flux2_klein", "flux2_dev", "qwen_image_edit_plus", "qwen_image_edit_2511"])
+@pytest.mark.parametrize("family", ["flux2_klein", "flux2_dev", "qwen_image_edit_2511"])
 def test_two_references_give_diffusers_images(
     family: str, size: tuple[int, int], ours: Callable[..., Any], theirs: Callable[..., Any], compare: Any
 ) -> None:

@@ -58,7 +58,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sana_sprint": ("text",),
     "qwen_image": ("text", "image"),
     "qwen_image_edit": ("edit",),
-    "qwen_image_edit_2511": ("edits",),
+    "qwen_image_edit_plus": ("edits",),
 }
 PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
 SIZE = (128, 96)
