@@ -129,6 +129,8 @@ TEMPLATES: dict[str, tuple[str, dict[str, Any]]] = {
     "sd35-large": ("sd3", SD35_LARGE),
     "flux1-dev": ("flux", {"guidance_embeds": True}),
     "flux1-schnell": ("flux", {}),
+    "flux1-fill-dev": ("flux", {"guidance_embeds": True, "in_channels": 384, "out_channels": 64}),
+    "pixart-alpha-1024": ("pixart", {"caption_channels": 4096, "sample_size": 128}),
     "pixart-sigma-256": ("pixart", PIXART_SIGMA | {"sample_size": 32, "interpolation_scale": 0.5}),
     "pixart-sigma-512": ("pixart", PIXART_SIGMA | {"sample_size": 64}),
     "pixart-sigma-1024": ("pixart", PIXART_SIGMA | {"sample_size": 128}),

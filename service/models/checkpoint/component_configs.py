@@ -193,6 +193,7 @@ def flux_config(header: Header, prefix: str) -> dict[str, Any]:
         "_class_name": "FluxTransformer2DModel",
         "patch_size": 1,
         "in_channels": channels,
+        "out_channels": header.dims(f"{prefix}final_layer.linear.weight", 2)[0],
         "num_layers": header.blocks(f"{prefix}double_blocks.{{}}.img_mod.lin.weight"),
         "num_single_layers": header.blocks(f"{prefix}single_blocks.{{}}.modulation.lin.weight"),
         "attention_head_dim": head,

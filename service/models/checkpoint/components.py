@@ -17,6 +17,7 @@ from .component_configs import (
     t5_config,
     vae_config,
 )
+from .flow_transformers import aura_flow, aura_flow_config, chroma, chroma_config
 from .recognition import TIME_ZERO_MARKER, Architecture, Scheme
 from .single_stream import UNUSED, lumina2, lumina2_config, z_image, z_image_config
 from .text_names import T5_TABLES, open_clip, prefixed
@@ -62,6 +63,12 @@ def denoiser(checkpoint: Checkpoint, prediction: str) -> Component:
         case Architecture.LUMINA2:
             config = lumina2_config(header, prefix)
             naming = lumina2(config, prefix)
+        case Architecture.CHROMA:
+            config = chroma_config(header, prefix)
+            naming = chroma(config, prefix)
+        case Architecture.AURA_FLOW:
+            config = aura_flow_config(header, prefix)
+            naming = aura_flow(config, prefix)
         case Architecture.SD3:
             config = sd3_config(header, prefix)
             naming = sd3(config, prefix)

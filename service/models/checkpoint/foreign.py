@@ -60,7 +60,7 @@ KINDS = (
     ForeignKind("an EDM model (CosXL)", EXPORT, r"edm_vpred\.", decides=True),
     ForeignKind("Stable Diffusion 2.1 unCLIP", EXPORT, r"(?:embedder\.model\.visual|noise_augmentor)\.", decides=True),
     ForeignKind("Stable Cascade", UNSUPPORTED, _UNET + r"(?:clip_txt_mapper|down_blocks\.\d+\.\d+\.channelwise)\."),
-    ForeignKind("a Chroma model", EXPORT, _UNET + r"distilled_guidance_layer\.", decides=True),
+    ForeignKind("a Chroma Radiance model", UNSUPPORTED, _UNET + r"(?:nerf_|img_in_patch\.)", decides=True),
     ForeignKind("a HiDream model", EXPORT, _UNET + r"double_stream_blocks\.", decides=True),
     ForeignKind(
         "a HunyuanVideo or HunyuanImage model",
@@ -76,7 +76,6 @@ KINDS = (
         "the whole transformer must be in the file",
         _UNET + r"(?:cap_embedder\.|(?:layers|noise_refiner)\.\d+\.adaLN_modulation\.)",
     ),
-    ForeignKind("an AuraFlow model", EXPORT, _UNET + r"double_layers\.\d+\."),
     ForeignKind("a Wan model", UNSUPPORTED, _UNET + r"(?:head\.modulation$|blocks\.\d+\.self_attn\.norm_q)"),
     ForeignKind("an LTX-Video model", UNSUPPORTED, _UNET + r"patchify_proj\."),
     ForeignKind("a Mochi model", UNSUPPORTED, _UNET + r"blocks\.\d+\.attn\.qkv_x\."),

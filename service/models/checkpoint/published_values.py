@@ -64,6 +64,8 @@ _Z_IMAGE = {**_FLOW, "shift": 6.0}
 _Z_IMAGE_NAME = re.compile(r"z[_-]?image(?!.*turbo)", re.IGNORECASE)
 # Qwen-Image, and all of its kind
 _QWEN_SHIFTS = {**_FLUX_DEV, "shift": 1.0, "max_shift": 0.9, "max_image_seq_len": 8192, "shift_terminal": 0.02}
+# Chroma: as other software that serves it samples; AuraFlow-v0.3
+_CHROMA, _AURA_FLOW = ({**_FLOW, "shift": shift} for shift in (1.0, 1.73))
 # Of architectures whose models all have one.
 _SCHEDULERS: dict[Architecture, dict[str, Any]] = {
     Architecture.FLUX2_KLEIN: _FLUX_DEV,
@@ -71,7 +73,11 @@ _SCHEDULERS: dict[Architecture, dict[str, Any]] = {
     Architecture.SD3: _SD3,
     Architecture.LUMINA2: {**_FLOW, "shift": 6.0},
     **dict.fromkeys(QWEN_ARCHITECTURES, _QWEN_SHIFTS),
+    Architecture.CHROMA: _CHROMA,
+    Architecture.AURA_FLOW: _AURA_FLOW,
 }
+# FLUX.1-Kontext-dev and fine-tunes of it: the architecture of dev.
+_KONTEXT_NAME = re.compile(r"kontext", re.IGNORECASE)
 # FLUX.2-klein-base-4B and others that are not distilled; distilled ones and dev have no such word.
 _BASE_NAME = re.compile(r"(?:^|[^a-z])base(?![a-z])", re.IGNORECASE)
 
@@ -82,6 +88,8 @@ VAE_VALUES: dict[Architecture, dict[str, Any]] = {
     Architecture.SDXL: {"scaling_factor": 0.13025, "sample_size": 1024, "force_upcast": True},
     Architecture.REFINER: {"scaling_factor": 0.13025, "sample_size": 1024, "force_upcast": True},
     Architecture.FLUX: _FLUX_VAE,
+    Architecture.CHROMA: _FLUX_VAE,
+    Architecture.AURA_FLOW: {"scaling_factor": 0.13025, "sample_size": 1024, "force_upcast": True},
     Architecture.FLUX2_KLEIN: {"sample_size": 1024, "force_upcast": True},
     Architecture.FLUX2: {"sample_size": 1024, "force_upcast": True},
     **{architecture: {} for architecture in QWEN_ARCHITECTURES},
@@ -131,6 +139,20 @@ _INDEXES: dict[Architecture, dict[str, Any]] = {
         "transformer": ["diffusers", "FluxTransformer2DModel"],
         "vae": _VAE,
     },
+    Architecture.CHROMA: {
+        "_class_name": "ChromaPipeline",
+        "text_encoder": _T5,
+        "tokenizer": _T5_TOKENIZER,
+        "transformer": ["diffusers", "ChromaTransformer2DModel"],
+        "vae": _VAE,
+    },
+    Architecture.AURA_FLOW: {
+        "_class_name": "AuraFlowPipeline",
+        "text_encoder": ["transformers", "UMT5EncoderModel"],
+        "tokenizer": ["transformers", "LlamaTokenizerFast"],
+        "transformer": ["diffusers", "AuraFlowTransformer2DModel"],
+        "vae": _VAE,
+    },
     Architecture.FLUX2_KLEIN: {
         "_class_name": "Flux2KleinPipeline",
         "text_encoder": ["transformers", "Qwen3ForCausalLM"],
@@ -172,6 +194,7 @@ _INDEXES: dict[Architecture, dict[str, Any]] = {
     },
 }
 _INPAINTING = {
+    "FluxPipeline": "FluxFillPipeline",
     "StableDiffusionPipeline": "StableDiffusionInpaintPipeline",
     "StableDiffusionXLPipeline": "StableDiffusionXLInpaintPipeline",
     "StableDiffusionXLImg2ImgPipeline": "StableDiffusionXLInpaintPipeline",
@@ -181,7 +204,7 @@ _INPAINTING = {
 def model_index(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return model_index.json: the pipeline's class, and the class of each component."""
     index = _INDEXES[checkpoint.architecture]
-    class_name = index["_class_name"]
+    class_name = "FluxKontextPipeline" if is_kontext(checkpoint) else index["_class_name"]
     own = {"is_distilled": is_distilled(checkpoint)} if checkpoint.architecture is Architecture.FLUX2_KLEIN else {}
     return {**index, **own, "_class_name": _INPAINTING[class_name] if checkpoint.inpaints else class_name}
 
@@ -210,6 +233,12 @@ def scheduler_config(checkpoint: Checkpoint, prediction: str, *, guided: bool) -
         case _:
             large = checkpoint.architecture is Architecture.SD2 and prediction != "epsilon"
             return {**(_DDIM if large else _PNDM), "prediction_type": prediction}
+
+
+def is_kontext(checkpoint: Checkpoint) -> bool:
+    """Return whether a file of FLUX.1 edits images: known by the file's name only."""
+    edits = checkpoint.architecture is Architecture.FLUX and not checkpoint.inpaints
+    return edits and bool(_KONTEXT_NAME.search(checkpoint.path.stem))
 
 
 def is_distilled(checkpoint: Checkpoint) -> bool:

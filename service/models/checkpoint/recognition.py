@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from .header import Header
 
-PREFIXES = ("model.diffusion_model.", "")
+PREFIXES = ("model.diffusion_model.", "model.model.", "")
 VAE_PREFIXES = ("first_stage_model.", "vae.")
 REFINER_NUMBERS = 5  # numbers in a refiner's `time_ids`; SDXL has 6
 NUMBER_WIDTH = 256
 FLUX_CHANNELS = {
     96: "FLUX.1 with an extra image (such as inpainting)",
     128: "FLUX.1 Depth or Canny",
-    384: "FLUX.1 Fill",
 }
+FILL_CHANNELS, INPAINTING_CHANNELS = 384, 9
 UNET_CHANNELS = {5: "a depth-to-image model", 7: "an upscaler (x4)", 8: "an editing model (InstructPix2Pix)"}
 
 
@@ -44,6 +44,8 @@ class Architecture(StrEnum):
     QWEN_IMAGE_EDIT_PLUS = "Qwen-Image-Edit-2509 or -2511"
     Z_IMAGE = "Z-Image"
     LUMINA2 = "Lumina-Image 2"
+    CHROMA = "Chroma"
+    AURA_FLOW = "AuraFlow"
 
 
 class Scheme(StrEnum):
@@ -103,6 +105,8 @@ ENCODERS: dict[Architecture, dict[str, tuple[EncoderPlace, ...]]] = {
         "text_encoder_2": (EncoderPlace(Scheme.OPEN_CLIP, "conditioner.embedders.0.model."),),
     },
     Architecture.FLUX: {"text_encoder": (_CLIP_L,), "text_encoder_2": (_T5,)},
+    Architecture.CHROMA: {"text_encoder": (_T5,)},
+    Architecture.AURA_FLOW: {"text_encoder": (EncoderPlace(Scheme.T5, "text_encoders.pile_t5xl.transformer."),)},
     Architecture.FLUX2_KLEIN: {},  # files of FLUX.2 hold the transformer alone
     Architecture.FLUX2: {},
     **{architecture: {} for architecture in QWEN_ARCHITECTURES},  # as of Qwen-Image
@@ -124,6 +128,7 @@ UNMASKED = (
     Architecture.FLUX2,
     Architecture.Z_IMAGE,
     Architecture.LUMINA2,
+    *(Architecture.CHROMA, Architecture.AURA_FLOW),
     *QWEN_ARCHITECTURES,
 )
 
@@ -163,7 +168,8 @@ def recognize(header: Header) -> Checkpoint:
     if not found:
         raise header.fault(
             "its architecture is unknown: single files of Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3, FLUX.1, "
-            "FLUX.2, Qwen-Image, Z-Image and Lumina-Image 2 are served; others may be exported with `tintype export`"
+            "FLUX.2, Qwen-Image, Z-Image, Lumina-Image 2, Chroma and AuraFlow are served; others may be exported with "
+            "`tintype export`"
         )
     architecture, prefix = found
     return Checkpoint(
@@ -246,16 +252,18 @@ def _inpaints(header: Header, architecture: Architecture, prefix: str) -> bool:
     others = FLUX_CHANNELS if flux else UNET_CHANNELS
     if channels in others:
         raise header.fault(f"it is {others[channels]}, which takes {channels} channels; tintype does not serve it")
-    return not flux and channels == 9
+    return channels == (FILL_CHANNELS if flux else INPAINTING_CHANNELS)
 
 
-_LAST = "final_layer.linear.weight"
+_LAST, _FLUX = "final_layer.linear.weight", "double_blocks.0.img_attn.norm.key_norm.scale"
 # Tensors that identify a denoiser, and its architecture or the function that tells it. The first row that fits counts.
 DENOISERS: tuple[tuple[tuple[str, ...], Architecture | Callable[[Header, str], Architecture]], ...] = (
     (("input_blocks.0.0.weight", "time_embed.0.weight", "out.2.weight"), _unet_architecture),
     (("transformer_blocks.0.img_mod.1.weight", "img_in.weight"), _qwen_architecture),
     ((_LAST, "double_stream_modulation_img.lin.weight"), _flux2_architecture),
-    ((_LAST, "double_blocks.0.img_attn.norm.key_norm.scale"), Architecture.FLUX),
+    (("double_layers.0.attn.w2q.weight", "positional_encoding"), Architecture.AURA_FLOW),
+    ((_LAST, _FLUX, "distilled_guidance_layer.in_proj.weight"), Architecture.CHROMA),
+    ((_LAST, _FLUX), Architecture.FLUX),
     ((_LAST, "joint_blocks.0.context_block.adaLN_modulation.1.weight"), Architecture.SD3),
     ((_LAST, "layers.0.attention.qkv.weight", "layers.0.adaLN_modulation.0.weight"), Architecture.Z_IMAGE),
     ((_LAST, "layers.0.attention.qkv.weight", "layers.0.adaLN_modulation.1.weight"), Architecture.LUMINA2),

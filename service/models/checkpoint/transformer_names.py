@@ -124,7 +124,7 @@ def _bfl(
         if layer in ends:
             return (Piece(f"{prefix}{ends[layer]}.{kind}"),)
         if layer == "norm_out.linear":
-            return _swapped(f"{prefix}final_layer.adaLN_modulation.1.{kind}", width)
+            return swapped(f"{prefix}final_layer.adaLN_modulation.1.{kind}", width)
         if found := _BLOCK.fullmatch(layer):
             list_, number, rest = found.groups()
             is_double = list_ == "transformer_blocks"
@@ -172,7 +172,7 @@ def sd3(config: Mapping[str, Any], prefix: str) -> Naming:
         if layer in _SD3_ENDS:
             return (Piece(f"{prefix}{_SD3_ENDS[layer]}.{kind}"),)
         if layer == "norm_out.linear":
-            return _swapped(f"{prefix}final_layer.adaLN_modulation.1.{kind}", width)
+            return swapped(f"{prefix}final_layer.adaLN_modulation.1.{kind}", width)
         if not (found := _BLOCK.fullmatch(layer)) or found[1] != "transformer_blocks":
             raise unknown_parameter(name)
         number, rest = found[2], found[3]
@@ -184,7 +184,7 @@ def sd3(config: Mapping[str, Any], prefix: str) -> Naming:
             raise unknown_parameter(name)
         stored = f"{block}{_SD3_BLOCK[rest]}.{kind}"
         # The last block leaves the text as it is, so it has one shift and one scale for it.
-        return _swapped(stored, width) if (rest, number) == ("norm1_context.linear", last) else (Piece(stored),)
+        return swapped(stored, width) if (rest, number) == ("norm1_context.linear", last) else (Piece(stored),)
 
     return naming
 
@@ -195,6 +195,6 @@ def _rows(name: str, part: str, width: int) -> Piece:
     return Piece(name, first, first + width)
 
 
-def _swapped(name: str, width: int) -> tuple[Piece, Piece]:
+def swapped(name: str, width: int) -> tuple[Piece, Piece]:
     """Return the second half of a tensor, then the first, of `width` rows each."""
     return Piece(name, width, 2 * width), Piece(name, 0, width)

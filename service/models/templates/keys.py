@@ -243,6 +243,7 @@ _NORMALISE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "controlnet": _controlnet,
     "dc_encoder": _dc_encoder,
     "flux": _out_as_in,
+    "chroma": _out_as_in,
     "lumina2": _out_as_in,
     "pixart": _pixart,
     "sana": _sana,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,10 @@ TASKS = {
     "refiner": "image",
     "flux_dev": "image",
     "flux_schnell": "text",
+    "flux_kontext": "edit",
+    "flux_fill": "mask",
+    "chroma": "image",
+    "aura_flow": "text",
     "sd3": "image",
     "sd35": "text",
 }
@@ -38,11 +43,17 @@ TASKS = {
 
 def job(task: str) -> Job:
     settings: dict[str, Any] = {"width": SIZE[0], "height": SIZE[1], "steps": 4, "seed": 7, "guidance_scale": 5.0}
-    if task == "image":
+    if task == "edit":
+        settings |= {"references": (png(photo(150, 100)),)}
+    elif task == "image":
         settings |= {"image": png(photo(*SIZE)), "strength": 0.6}
     elif task == "mask":  # whole, since diffusers' PNDM has other levels when steps are skipped
         settings |= {"image": png(photo(*SIZE)), "mask": png(disc(*SIZE)), "strength": 1.0}
     return Job(prompt="A serene lake, at sunset!", negative_prompt="fog", **settings)
+
+
+# Files that lack a tokenizer; some of them also lack text encoders.
+WITHOUT_TOKENIZER = ("flux", "chroma", "aura_flow", "sd35")
 
 
 class Served:
@@ -54,6 +65,9 @@ class Served:
     def service(self, name: str, single: single_files.SingleFile, dtype: torch.dtype = torch.float32) -> LocalService:
         folder = self._root / f"{name}-folder"
         single.pipeline.save_pretrained(folder)
+        for part, made in single.pipeline.components.items():  # transformers 5 saves no vocabulary files
+            if part.startswith("tokenizer") and made is not None and made.name_or_path:
+                copytree(made.name_or_path, folder / part, dirs_exist_ok=True)
         self._templates.add(folder)
         (self._root / name).mkdir(exist_ok=True)
         own = {"tintype": 1, "native_sizes": [list(SIZE)]}
@@ -61,8 +75,8 @@ class Served:
         options = LoadingOptions(
             templates=self._templates.path,
             cache=self._root / "cache",
-            text_encoders=folder if name in ("flux_dev", "flux_schnell", "sd35") else None,
-            vae=folder if name == "flux_schnell" else None,
+            text_encoders=folder if name.startswith(WITHOUT_TOKENIZER) else None,
+            vae=folder if name in ("flux_schnell", "chroma") else None,
         )
         return LocalService([single.write(self._root / f"{name}.safetensors", dtype)], options)
 

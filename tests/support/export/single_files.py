@@ -8,6 +8,7 @@ from __future__ import annotations
 import lzma
 from dataclasses import dataclass
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import diffusers
@@ -29,7 +30,6 @@ from tintype.service.models.templates.archive import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 WIDTH = 64  # of a text encoder: one head
 T5 = {"d_model": 160, "d_ff": 128, "num_layers": 2, "num_heads": 2, "d_kv": 16}
@@ -108,9 +108,11 @@ def _vae(name: str, architecture: Architecture) -> Any:
     return models.randomize(models.vae(name, **_VAE, **VAE_VALUES[architecture]))
 
 
-def _finished(state: Mapping[str, torch.Tensor], prediction: str = "epsilon", **parts: Any) -> SingleFile:
-    """Return the file of a state, with the pipeline that it is recognized as."""
-    found = recognize(files.header_of(state))
+def _finished(
+    state: Mapping[str, torch.Tensor], prediction: str = "epsilon", name: str = "a", **parts: Any
+) -> SingleFile:
+    """Return the file of a state and a name, with the pipeline that it is recognized as."""
+    found = recognize(files.header_of(state, Path(f"models/{name}.safetensors")))
     config = scheduler_config(found, prediction, guided=any("guidance_in." in name for name in state))
     parts["scheduler"] = getattr(diffusers, config["_class_name"]).from_config(config)
     index = model_index(found)
@@ -172,7 +174,7 @@ def refiner() -> SingleFile:
     return _finished(state, unet=unet, vae=vae, tokenizer_2=clip_tokenizer(pad="!"), **parts)
 
 
-def flux(name: str, *, whole: bool = True) -> SingleFile:
+def flux(name: str, *, whole: bool = True, file: str = "a") -> SingleFile:
     """Return FLUX.1 as ComfyUI saves it, or the transformer alone."""
     changes = {"num_layers": 2, "num_single_layers": 2, "num_attention_heads": 1, "pooled_projection_dim": WIDTH}
     transformer = models.randomize(models.transformer(name, **changes, **_TRANSFORMER))
@@ -181,6 +183,7 @@ def flux(name: str, *, whole: bool = True) -> SingleFile:
     state = files.flux_file_state(transformer, *parts, prefix=files.DENOISER if whole else "")
     return _finished(
         state,
+        name=file,
         transformer=transformer,
         vae=vae,
         text_encoder=clip,
@@ -188,6 +191,31 @@ def flux(name: str, *, whole: bool = True) -> SingleFile:
         tokenizer=clip_tokenizer(),
         tokenizer_2=tokenizers.t5(),
     )
+
+
+def chroma() -> SingleFile:
+    """Return Chroma's transformer alone."""
+    changes = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 1}
+    network = {"approximator_num_channels": 32, "approximator_hidden_dim": 24, "approximator_layers": 2}
+    transformer = models.randomize(models.transformer("chroma", **changes, **network, **_TRANSFORMER))
+    return _finished(
+        files.chroma_file_state(transformer),
+        transformer=transformer,
+        vae=_vae("flux", Architecture.CHROMA),
+        text_encoder=models.randomize(models.t5(**T5, vocab_size=512)),
+        tokenizer=tokenizers.t5(),
+    )
+
+
+def aura_flow() -> SingleFile:
+    """Return AuraFlow with all its parts, in which each head has 256 numbers."""
+    changes = {"num_mmdit_layers": 1, "num_single_dit_layers": 1, "num_attention_heads": 1, "pos_embed_max_size": 1024}
+    sizes = {"caption_projection_dim": 256, "joint_attention_dim": T5["d_model"]}
+    transformer = models.randomize(models.transformer("aura_flow", **changes, **sizes))
+    tokenizer = tokenizers.llama()
+    vae, encoder = _vae("sd", Architecture.AURA_FLOW), models.randomize(models.umt5(**T5, vocab_size=len(tokenizer)))
+    state = files.aura_flow_file_state(transformer, vae, encoder)
+    return _finished(state, transformer=transformer, vae=vae, text_encoder=encoder, tokenizer=tokenizer)
 
 
 def sd3(name: str, *, t5: bool = False) -> SingleFile:
@@ -224,6 +252,10 @@ FILES: dict[str, Callable[[], SingleFile]] = {
     "refiner": refiner,
     "flux_dev": lambda: flux("flux_dev"),
     "flux_schnell": lambda: flux("flux_schnell", whole=False),
+    "flux_kontext": lambda: flux("flux_dev", file="flux_kontext"),
+    "flux_fill": lambda: flux("flux_fill"),
+    "chroma": chroma,
+    "aura_flow": aura_flow,
     "sd3": lambda: sd3("sd3_medium"),
     "sd35": lambda: sd3("sd35_medium", t5=True),
 }

@@ -126,6 +126,30 @@ def qwen_image(*, marked: bool = False, prefix: str = "") -> Shapes:
     return below(prefix, own)
 
 
+def chroma() -> Shapes:
+    return {
+        "img_in.weight": (3072, 64),
+        "txt_in.weight": (3072, 4096),
+        "distilled_guidance_layer.in_proj.weight": (5120, 64),
+        "distilled_guidance_layer.layers.0.in_layer.weight": (5120, 5120),
+        "double_blocks.0.img_attn.norm.key_norm.scale": (128,),
+        "double_blocks.0.img_attn.qkv.weight": (9216, 3072),
+        "single_blocks.0.linear1.weight": (21504, 3072),
+        "final_layer.linear.weight": (64, 3072),
+    }
+
+
+def aura_flow() -> Shapes:
+    return {
+        "positional_encoding": (1, 9216, 3072),
+        "init_x_linear.weight": (3072, 16),
+        "cond_seq_linear.weight": (3072, 2048),
+        "final_linear.weight": (16, 3072),
+        "double_layers.0.attn.w2q.weight": (3072, 3072),
+        "single_layers.0.attn.w1q.weight": (3072, 3072),
+    }
+
+
 def flux2(*, guided: bool = False, prefix: str = "") -> Shapes:
     own = {
         "img_in.weight": (3072, 128),
@@ -195,6 +219,13 @@ FILES: dict[str, Shapes] = {
     "flux": flux(),
     "flux schnell": below(DENOISER, flux(guided=False)),
     "flux whole": below(DENOISER, flux()) | below("vae.", vae(16)) | _CLIPS | _T5,
+    "flux_fill inpainting": below(DENOISER, flux(channels=384)),
+    "chroma": chroma(),
+    "chroma whole": below(DENOISER, chroma()) | below("vae.", vae(16)) | _T5,
+    "aura_flow": aura_flow(),
+    "aura_flow whole": below("model.model.", aura_flow())
+    | below("vae.", vae())
+    | below("text_encoders.pile_t5xl.transformer.", t5()),
     "flux2_klein": flux2(),
     "flux2": flux2(guided=True, prefix=DENOISER),
     "qwen_image": qwen_image(),

@@ -9,6 +9,8 @@ import torch
 
 from tests.support.models import original_models as models
 from tests.support.models.original_names import (
+    aura_flow_state,
+    chroma_state,
     flux_state,
     open_clip_state,
     prefixed_state,
@@ -68,6 +70,24 @@ def flux_file_state(transformer: Any, vae: Any = None, clip: Any = None, t5: Any
         **prefixed_state("text_encoders.clip_l.transformer.", clip.state_dict() if clip else {}),
         **({"text_encoders.clip_l.logit_scale": torch.ones(())} if clip else {}),
         **prefixed_state("text_encoders.t5xxl.transformer.", t5.state_dict() if t5 else {}),
+    }
+
+
+def chroma_file_state(transformer: Any, vae: Any = None, t5: Any = None) -> State:
+    """Return the tensors of a Chroma file: the transformer alone, or with the other parts as ComfyUI saves them."""
+    return {
+        **prefixed_state(DENOISER if vae else "", chroma_state(transformer)),
+        **prefixed_state("vae.", vae_state(vae) if vae else {}),
+        **prefixed_state("text_encoders.t5xxl.transformer.", t5.state_dict() if t5 else {}),
+    }
+
+
+def aura_flow_file_state(transformer: Any, vae: Any, umt5: Any) -> State:
+    """Return the tensors of an AuraFlow file with all its parts, as published."""
+    return {
+        **prefixed_state("model.model.", aura_flow_state(transformer)),
+        **prefixed_state("vae.", vae_state(vae)),
+        **prefixed_state("text_encoders.pile_t5xl.transformer.", umt5.state_dict()),
     }
 
 

@@ -82,6 +82,9 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
     "flux_schnell": ("FluxTransformer2DModel", {}),
     "z_image": ("ZImageTransformer2DModel", {}),
     "lumina2": ("Lumina2Transformer2DModel", {"cap_feat_dim": 2304}),
+    "flux_fill": ("FluxTransformer2DModel", {"guidance_embeds": True, "in_channels": 384, "out_channels": 64}),
+    "chroma": ("ChromaTransformer2DModel", {}),
+    "aura_flow": ("AuraFlowTransformer2DModel", {"pos_embed_max_size": 9216}),
     "flux2_klein": ("Flux2Transformer2DModel", {"guidance_embeds": False}),
     "flux2": ("Flux2Transformer2DModel", {}),
 }
@@ -156,6 +159,11 @@ def t5(**changes: Any) -> Any:
     return transformers.T5EncoderModel(
         transformers.T5Config(**full | changes, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
     ).eval()
+
+
+def umt5(**config: Any) -> Any:
+    """Return a UMT5 encoder."""
+    return transformers.UMT5EncoderModel(transformers.UMT5Config(**config, feed_forward_proj="gated-gelu")).eval()
 
 
 def without_memory(make: Callable[[], Any]) -> Any:

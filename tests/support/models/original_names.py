@@ -156,13 +156,17 @@ class Joiner:
 
 def flux_state(transformer: Any) -> State:
     """Return a FLUX.1 transformer's tensors in the names of Black Forest Labs."""
-    move = Joiner(transformer.state_dict())
+    return _put_flux(Joiner(transformer.state_dict()), transformer.config).finished()
+
+
+def _put_flux(move: Joiner, config: Any) -> Joiner:
+    """Move the layers of a FLUX.1 transformer that are there; Chroma has no modulation in its blocks."""
     move.put("img_in", "x_embedder")
     move.put("txt_in", "context_embedder")
     for new, old in (("time_in", "timestep"), ("vector_in", "text"), ("guidance_in", "guidance")):
         move.put(f"{new}.in_layer", f"time_text_embed.{old}_embedder.linear_1")
         move.put(f"{new}.out_layer", f"time_text_embed.{old}_embedder.linear_2")
-    for number in range(transformer.config.num_layers):
+    for number in range(config.num_layers):
         new, old = f"double_blocks.{number}", f"transformer_blocks.{number}"
         for side, norm, names, out, mlp, added in (
             ("img", "norm1", [f"to_{x}" for x in "qkv"], "to_out.0", "ff", ""),
@@ -175,7 +179,7 @@ def flux_state(transformer: Any) -> State:
             move.put(f"{new}.{side}_attn.proj", f"{old}.attn.{out}")
             move.put(f"{new}.{side}_mlp.0", f"{old}.{mlp}.net.0.proj")
             move.put(f"{new}.{side}_mlp.2", f"{old}.{mlp}.net.2")
-    for number in range(transformer.config.num_single_layers):
+    for number in range(config.num_single_layers):
         new, old = f"single_blocks.{number}", f"single_transformer_blocks.{number}"
         move.put(f"{new}.modulation.lin", f"{old}.norm.linear")
         move.put(f"{new}.linear1", *(f"{old}.attn.to_{x}" for x in "qkv"), f"{old}.proj_mlp")
@@ -184,6 +188,53 @@ def flux_state(transformer: Any) -> State:
         move.put(f"{new}.norm.key_norm", f"{old}.attn.norm_k", ending="scale")
     move.put("final_layer.linear", "proj_out")
     move.put_swapped("final_layer.adaLN_modulation.1", "norm_out.linear")
+    return move
+
+
+def chroma_state(transformer: Any) -> State:
+    """Return a Chroma transformer's tensors in original names: those of FLUX.1, and of the network of modulation."""
+    move = Joiner(transformer.state_dict())
+    network = "distilled_guidance_layer"
+    for name in ("in_proj", "out_proj"):
+        move.put(f"{network}.{name}", f"{network}.{name}")
+    for number in range(transformer.config.approximator_layers):
+        layer = f"{network}.layers.{number}"
+        move.put(f"{layer}.in_layer", f"{layer}.linear_1")
+        move.put(f"{layer}.out_layer", f"{layer}.linear_2")
+        move.put(f"{network}.norms.{number}", f"{network}.norms.{number}", ending="scale")
+    return _put_flux(move, transformer.config).finished()
+
+
+def aura_flow_state(transformer: Any) -> State:
+    """Return an AuraFlow transformer's tensors in the names of fal."""
+    move = Joiner(transformer.state_dict())
+    tables = {"register_tokens": "register_tokens", "positional_encoding": "pos_embed.pos_embed"}
+    move.made = {new: move.state.pop(old) for new, old in tables.items()}
+    for new, old in (("cond_seq_linear", "context_embedder"), ("init_x_linear", "pos_embed.proj")):
+        move.put(new, old)
+    for number, kind in ((1, 0), (2, 2)):
+        move.put(f"t_embedder.mlp.{kind}", f"time_step_proj.linear_{number}")
+    move.put("final_linear", "proj_out")
+    move.put_swapped("modF.1", "norm_out.linear")
+    mlp = {"c_fc1": "linear_1", "c_fc2": "linear_2", "c_proj": "out_projection"}
+    for number in range(transformer.config.num_mmdit_layers):
+        new, old = f"double_layers.{number}", f"joint_transformer_blocks.{number}"
+        for side, ff, norm, place, names in (
+            ("X", "ff", "norm1", 2, ("to_q", "to_k", "to_v", "to_out.0")),
+            ("C", "ff_context", "norm1_context", 1, ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")),
+        ):
+            move.put(f"{new}.mod{side}.1", f"{old}.{norm}.linear")
+            for part, layer in mlp.items():
+                move.put(f"{new}.mlp{side}.{part}", f"{old}.{ff}.{layer}")
+            for letter, name in zip("qkvo", names, strict=True):
+                move.put(f"{new}.attn.w{place}{letter}", f"{old}.attn.{name}")
+    for number in range(transformer.config.num_single_dit_layers):
+        new, old = f"single_layers.{number}", f"single_transformer_blocks.{number}"
+        move.put(f"{new}.modCX.1", f"{old}.norm1.linear")
+        for part, layer in mlp.items():
+            move.put(f"{new}.mlp.{part}", f"{old}.ff.{layer}")
+        for letter, name in zip("qkvo", ("to_q", "to_k", "to_v", "to_out.0"), strict=True):
+            move.put(f"{new}.attn.w1{letter}", f"{old}.attn.{name}")
     return move.finished()
 
 

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
-from tintype.service.models.checkpoint import single_stream, text_names, transformer_names, unet_names, wan_names
+from tintype.service.models.checkpoint import (
+    flow_transformers,
+    single_stream,
+    text_names,
+    transformer_names,
+    unet_names,
+    wan_names,
+)
 from tintype.service.models.files import ModelFileError
 
 if TYPE_CHECKING:
@@ -135,6 +142,46 @@ def test_flux_against_diffusers() -> None:
     assert module.config.num_attention_heads * module.config.attention_head_dim == width
 
 
+OWN_WARNING = "ignore:`FluxPosEmbed` is deprecated"  # diffusers 0.42 imports it from its former place itself
+
+
+@pytest.mark.filterwarnings(OWN_WARNING)
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+def test_chroma(prefix: str) -> None:
+    """Chroma has FLUX.1's names, and those of one more network in place of all modulations."""
+    small = {"approximator_num_channels": 16, "approximator_hidden_dim": 24, "approximator_layers": 2}
+    module = models.randomize(models.transformer("chroma", **SMALL_FLUX, **small))
+    stored = originals.prefixed_state(prefix, originals.chroma_state(module))
+    assert_equal(flow_transformers.chroma(module.config, prefix), stored, module)
+
+
+@pytest.mark.filterwarnings(OWN_WARNING)
+def test_chroma_against_diffusers() -> None:
+    """Diffusers' conversion of Chroma, which knows the published width only, takes the same rows."""
+    with torch.device("meta"):
+        module = models.transformer("chroma", num_layers=2, num_single_layers=2)
+    shapes = {name: tensor.shape for name, tensor in originals.chroma_state(module).items()}
+    stored = {name: torch.arange(shape[0]) + 10**6 * number for number, (name, shape) in enumerate(shapes.items())}
+    naming = flow_transformers.chroma(module.config, "")
+    theirs = single_file_utils.convert_chroma_transformer_checkpoint_to_diffusers(dict(stored))
+    assert theirs.keys() == module.state_dict().keys()
+    for name, rows in theirs.items():
+        assert torch.equal(read(naming, stored, name, tuple(rows.shape)), rows), name
+
+
+@pytest.mark.parametrize("prefix", ["", "model.model."])
+def test_aura_flow(prefix: str) -> None:
+    """AuraFlow numbers image and text, and its last modulation has the halves the other way round."""
+    small = {"num_mmdit_layers": 2, "num_single_dit_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2}
+    sizes = {"caption_projection_dim": 16, "joint_attention_dim": 24, "pos_embed_max_size": 64}
+    module = models.randomize(models.transformer("aura_flow", **small | sizes))
+    stored = originals.prefixed_state(prefix, originals.aura_flow_state(module))
+    assert_equal(flow_transformers.aura_flow(module.config, prefix), stored, module)
+    theirs = single_file_utils.convert_auraflow_transformer_checkpoint_to_diffusers(originals.aura_flow_state(module))
+    assert theirs.keys() == module.state_dict().keys()
+    assert_same(theirs, module)
+
+
 @pytest.mark.parametrize("prefix", ["", PREFIX])
 @pytest.mark.parametrize("name", ["flux2", "flux2_klein"])
 def test_flux2(name: str, prefix: str) -> None:
@@ -235,6 +282,8 @@ SCHEMES: dict[str, Callable[[], Naming]] = {
     "vae": lambda: unet_names.ldm_vae({"block_out_channels": [32]}, ""),
     "open_clip": lambda: text_names.open_clip({"hidden_size": 64}, ""),
     "flux": lambda: transformer_names.bfl_flux({"num_attention_heads": 1, "attention_head_dim": 8}, ""),
+    "chroma": lambda: flow_transformers.chroma({"num_attention_heads": 1, "attention_head_dim": 8}, ""),
+    "aura_flow": lambda: flow_transformers.aura_flow({"num_attention_heads": 1, "attention_head_dim": 8}, ""),
     "flux2": lambda: transformer_names.bfl_flux2({"num_attention_heads": 1, "attention_head_dim": 8}, ""),
     "z_image": lambda: single_stream.z_image({"dim": 8}, ""),
     "sd3": lambda: transformer_names.sd3({"num_attention_heads": 1, "attention_head_dim": 8, "num_layers": 1}, ""),

@@ -27,7 +27,7 @@ def test_family(name: str) -> None:
     assert family is not None
     first = name.split(maxsplit=1)[0]
     assert family.name == FAMILIES.get(first, first)
-    assert ("Inpaint" in index["_class_name"]) == ("inpainting" in name)
+    assert any(word in index["_class_name"] for word in ("Inpaint", "Fill")) == ("inpainting" in name)
     assert {family.part_of(graph) for graph in family.required_graphs if "vae" not in graph} <= index.keys()
 
 
@@ -78,6 +78,25 @@ def test_markers_of_v_prediction() -> None:
     assert marked.alphas_cumprod[-1] == 0
     assert (plain.spacing, marked.spacing) == ("leading", "trailing")
     assert diffusion("sdxl", "ztsnr").prediction is Prediction.EPSILON  # undefined without signal
+
+
+@pytest.mark.parametrize(
+    ("stem", "name", "family"),
+    [
+        ("flux1-kontext-dev", "flux", "flux_kontext"),
+        ("FLUX.1-Kontext_fp8_scaled", "flux whole", "flux_kontext"),
+        ("flux1-dev", "flux", "flux"),
+        ("flux1-krea-dev", "flux", "flux"),
+        ("kontext-fill", "flux_fill inpainting", "flux_fill"),
+        ("kontext", "chroma", "chroma"),
+    ],
+)
+def test_kontext(stem: str, name: str, family: str) -> None:
+    """A FLUX.1 file whose name has the word edits images: its tensors are those of dev."""
+    found = recognize(shapes.header(shapes.FILES[name], Path(f"models/{stem}.safetensors")))
+    named = by_pipeline(model_index(found)["_class_name"])
+    assert named is not None
+    assert named.name == family
 
 
 @pytest.mark.parametrize(

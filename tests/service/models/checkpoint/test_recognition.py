@@ -48,6 +48,17 @@ EXPECTED = {
             "text_encoder_2": (Scheme.T5, "text_encoders.t5xxl.transformer."),
         },
     ),
+    "flux_fill inpainting": (Architecture.FLUX, {}),
+    "chroma": (Architecture.CHROMA, {}),
+    "chroma whole": (
+        Architecture.CHROMA,
+        {"text_encoder": (Scheme.T5, "text_encoders.t5xxl.transformer.")},
+    ),
+    "aura_flow": (Architecture.AURA_FLOW, {}),
+    "aura_flow whole": (
+        Architecture.AURA_FLOW,
+        {"text_encoder": (Scheme.T5, "text_encoders.pile_t5xl.transformer.")},
+    ),
     "flux2_klein": (Architecture.FLUX2_KLEIN, {}),
     "flux2": (Architecture.FLUX2, {}),
     "qwen_image": (Architecture.QWEN_IMAGE, {}),
@@ -70,7 +81,10 @@ EXPECTED = {
 }
 
 
-WITHOUT_VAE = ("flux", "flux schnell", "flux2", "flux2_klein", "qwen_image", "qwen_edit", "z_image")
+WITHOUT_VAE = (
+    *("flux", "flux schnell", "flux_fill inpainting", "chroma", "aura_flow"),
+    *("flux2", "flux2_klein", "qwen_image", "qwen_edit", "z_image"),
+)
 
 
 @pytest.mark.parametrize("name", shapes.FILES)
@@ -144,8 +158,6 @@ FOREIGN = {
     "all_x_embedder.2-1.weight": "a transformer of Z-Image; it has diffusers' names",
     "time_caption_embed.caption_embedder.0.weight": "a transformer of Lumina-Image 2; it has diffusers' names",
     "siglip_embedder.0.weight": "Z-Image-Omni",
-    f"{UNET}distilled_guidance_layer.in_proj.weight": "a Chroma",
-    "double_layers.0.attn.w1q.weight": "an AuraFlow",
     "blocks.0.cross_attn.q_linear.weight": "a PixArt or Sana",
     "single_transformer_blocks.0.attn.to_q.weight": "a transformer of FLUX.1; it has diffusers' names",
     "transformer_blocks.0.attn.to_q.weight": "a transformer; it has diffusers' names",
@@ -204,7 +216,13 @@ def test_channels_of_other_tasks(channels: int) -> None:
         recognize(shapes.header(shapes.unet(channels=channels)))
 
 
-@pytest.mark.parametrize("channels", [96, 128, 384])
+def test_chroma_radiance() -> None:
+    """A relative of Chroma that draws pixels is not taken for it."""
+    with pytest.raises(ModelFileError, match="it is a Chroma Radiance model"):
+        recognize(shapes.header({**shapes.FILES["chroma"], "nerf_blocks.0.norm.scale": (64,)}))
+
+
+@pytest.mark.parametrize("channels", [96, 128])
 def test_channels_of_flux_tools(channels: int) -> None:
     """So are FLUX.1's tools."""
     with pytest.raises(ModelFileError, match=f"FLUX.1.*takes {channels} channels"):
