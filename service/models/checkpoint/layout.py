@@ -11,9 +11,8 @@ from ..folder.layout import ABSENT, INDEX, SCHEDULER
 from ..folder.tintype_json import read_tintype_json
 from ..templates.filling import fill_components
 from .components import VAE_HALVES, denoiser, has_half, has_projection, text_encoder, vae
-from .elsewhere import TOKENIZERS, find_encoder, folder_component, tokenizer_folder, vae_component
+from .elsewhere import TOKENIZERS, find_encoder, folder_component, tokenizer_folder, vae_component, with_projection
 from .header import read_header
-from .identity import with_projection
 from .published_values import VAE_VALUES, model_index, prediction_type, scheduler_config
 from .recognition import Architecture, recognize
 
