@@ -19,8 +19,8 @@ from tintype.v1.limits import RANGES
 from . import interrupt
 from .available import same_name
 from .errors import UserError
-from .image_files import mime_type, numbered_path, prepare_folder, save
-from .image_inputs import check_total, read_controls, read_image, read_image_prompts, read_references
+from .images.files import mime_type, numbered_path, prepare_folder, save
+from .images.inputs import check_total, read_controls, read_image, read_image_prompts, read_references
 from .service_client import connect
 from .settings.sources import Sources, warn_of_unknown_variables
 from .settings.values import INTEGER, NUMBER, parse_path

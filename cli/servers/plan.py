@@ -13,7 +13,7 @@ from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
 from ..errors import UserError
-from ..image_files import mime_type, prepare_folder
+from ..images.files import mime_type, prepare_folder
 from ..settings.checks import local_service
 from ..settings.sources import Sources
 from ..settings.values import parse_path, split_address

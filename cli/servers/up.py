@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import USER_ERROR
-from ..image_files import save
+from ..images.files import save
 from ..settings.definitions import SECTIONS
 from ..settings.sources import Sources, warn_of_unknown_variables
 from . import rest_client

@@ -19,7 +19,7 @@ from litestar.exceptions import HTTPException
 from tests.support.complexity import LONG, NOISE, check_linear, cpu
 from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
-from tintype.cli.image_inputs import parse_image_spec
+from tintype.cli.images.inputs import parse_image_spec
 from tintype.cli.settings.values import parse_address, parse_size
 from tintype.gateway import access_record
 from tintype.gateway.access import rejections

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..adapters.adapters import CONTROLNETS
+from ..adapters.adapters import CONTROLNETS, IMAGE_ADAPTERS
 from ..files import ModelFileError, label, read_json
 from ..graph_source import OnnxFile
 from ..templates.filling import fill_component
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..loading_options import LoadingOptions
 
 FOLDER = CONTROLNETS
+ENCODER = "image_encoder"  # the folder of an IP-Adapter's CLIP
 KEPT = 2  # ControlNets of a model that stay in memory
 
 
@@ -89,6 +90,12 @@ class ControlFile:
 def names(folder: Path) -> tuple[str, ...]:
     """Return the names of the ControlNets in a model's folder, sorted."""
     return tuple(sorted(path.parent.name for path in (folder / FOLDER).glob("*/config.json")))
+
+
+def image_adapter_names(folder: Path) -> tuple[str, ...]:
+    """Return the names of the IP-Adapters in a model's folder, sorted."""
+    found = (folder / IMAGE_ADAPTERS).glob(f"*/{ENCODER}/config.json")
+    return tuple(sorted(path.parents[1].name for path in found))
 
 
 def find(folder: Path, name: str) -> ControlFile:

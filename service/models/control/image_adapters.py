@@ -21,6 +21,7 @@ from ..safetensors import TensorFile
 from ..templates.filling import fill_component
 from ..weights.pieces import ComponentWeights
 from ..weights.published_files import weight_files
+from .files import ENCODER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -32,15 +33,10 @@ if TYPE_CHECKING:
     from ..runtime.session import Session
 
 PREFIX, KEY = "image.", ".K"
-ENCODER, PIXELS, EMBEDS = "image_encoder", "pixel_values", "image_embeds"
+PIXELS, EMBEDS = "pixel_values", "image_embeds"
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP's pixels
 CACHED_IMAGES = 8
 EPSILON = 1e-5  # of the layer norm
-
-
-def names(folder: Path) -> tuple[str, ...]:
-    """Return the names of the IP-Adapters in a model's folder, sorted."""
-    return tuple(sorted(path.parents[1].name for path in (folder / IMAGE_ADAPTERS).glob(f"*/{ENCODER}/config.json")))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapters import adapters, embeddings
 from ..control import files as control_files
-from ..control import image_adapters
 from ..loading_options import DEFAULTS
 from ..templates.filled_template import with_adapters
 
@@ -78,6 +77,6 @@ def list_additions(folder: Path) -> dict[str, Any]:
         "loras": adapters.names(folder),
         "embeddings": embeddings.names(folder),
         "controls": control_files.names(folder),
-        "image_adapters": image_adapters.names(folder),
+        "image_adapters": control_files.image_adapter_names(folder),
         "pickled": embeddings.pickled_files(folder),
     }

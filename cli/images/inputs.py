@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.limits import MAX_CONTROLS, MAX_FILES, MAX_IMAGE_PROMPTS, MAX_REFERENCES
 
-from .errors import UserError
-from .settings.values import parse_path
+from ..errors import UserError
+from ..settings.values import parse_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import pytest
 from tintype.cli import main
 from tintype.cli.commands import build_parser
 from tintype.cli.generate import build_request
-from tintype.cli.image_inputs import ImageSpec, parse_image_spec
+from tintype.cli.images.inputs import ImageSpec, parse_image_spec
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:

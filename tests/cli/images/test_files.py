@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.cli.errors import UserError
-from tintype.cli.image_files import prepare_folder, save
+from tintype.cli.images.files import prepare_folder, save
 
 if TYPE_CHECKING:
     from pathlib import Path
