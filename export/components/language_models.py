@@ -4,7 +4,8 @@ A graph has the layers up to the last one that is read. The others, the head tha
 images are not in it, and their weights are neither read nor loaded.
 
 The layers are traced here instead of in transformers' code, which gives seven times the nodes. In float16 graphs the
-sum that passes through all layers is float32, as the output: in some layers it is too large for float16.
+sum that passes through all layers is float32, as the output, and products before it are scaled: Qwen's models, which
+are trained in bfloat16, overflow float16 there (QwenLM/Qwen3, issues 826 and 868).
 """
 
 from __future__ import annotations

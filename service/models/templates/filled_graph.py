@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..weights.number_formats import itemsize
-from ..weights.quantizing import FAST, quantized_bytes
+from ..weights.quantizing import FAST, is_halved, quantized_bytes
 from .layout import Layout, WeightUses, external_weights
 from .onnx_pb2 import ModelProto, TensorProto
 
@@ -62,7 +62,10 @@ class FillSettings:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One weight: its tensor in the graph, and what becomes of it. `place` is None for a weight that is written."""
+    """One weight: its tensor in the graph, and what becomes of it. `place` is None for a weight that is written.
+
+    `kind` is the type of its numbers, unless they are quantized.
+    """
 
     link: Link
     tensor: TensorProto
@@ -70,11 +73,12 @@ class Step:
     fused: bool
     transposed: bool
     quantized: bool
+    kind: int
 
     @property
     def bytes(self) -> int:
         """Bytes of the weight that is not quantized."""
-        return self.link.size * np.dtype(TYPES[self.tensor.data_type]).itemsize
+        return self.link.size * np.dtype(TYPES[self.kind]).itemsize
 
 
 class GraphFilling:
@@ -119,13 +123,16 @@ class GraphFilling:
         settings, name = self._settings, link.name
         transposed = self._uses.is_transposed(name) and settings.layout is not Layout.KEPT
         fused = transposed and settings.layout is Layout.FUSED and self._uses.can_fuse(name)
-        place = None
-        rounds = settings.rounded and tensor.data_type == TensorProto.FLOAT
-        if settings.base and (fused or not transposed) and not rounds:
-            place = stored_place(link, self._files, STORED[tensor.data_type])
-        quantizer = settings.quantizer
-        quantized = bool(quantizer and quantizer.wants(name, link.shape, self._uses.operators(name)))
-        return Step(link, tensor, place, fused, transposed and not fused, quantized)
+        quantizer, place = settings.quantizer, None
+        halved = bool(quantizer) and tensor.data_type == TensorProto.FLOAT and self._is_halved(link)
+        kind = TensorProto.FLOAT16 if halved else tensor.data_type
+        if settings.base and (fused or not transposed) and not (settings.rounded and kind == TensorProto.FLOAT):
+            place = stored_place(link, self._files, STORED[kind])
+        quantized = bool(quantizer and quantizer.wants(name, link.shape, self._uses.operators(name), halved=halved))
+        return Step(link, tensor, place, fused, transposed and not fused, quantized, kind)
+
+    def _is_halved(self, link: Link) -> bool:
+        return is_halved(link.shape) and self._uses.is_table(link.name)
 
     def _written(self, step: Step) -> int:
         quantizer = self._settings.quantizer
@@ -148,8 +155,10 @@ class GraphFilling:
 
     def _place(self, step: Step, ends: _Ends) -> None:
         """Point at a weight, or write it."""
-        link, kind = step.link, step.tensor.data_type
-        if step.fused:
+        link, kind = step.link, step.kind
+        if kind != step.tensor.data_type:
+            self._uses.widen(link.name)
+        elif step.fused:
             self._uses.fuse(link.name)
         elif step.transposed:
             self._uses.turn(link.name)

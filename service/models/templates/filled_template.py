@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOGGED_BYTES = 10**8  # writing fewer takes less than a second
-FORMAT = 1  # of kept entries; with another number all of them are made anew
+FORMAT = 2  # of kept entries; with another number all of them are made anew
 GRAPH, WEIGHTS = "model.onnx", "weights"  # the files of an entry
 FLOAT32_PROVIDERS = ("cpu", "openvino")
 BITS = {Precision.INT8: 8, Precision.INT4: 4}
@@ -70,7 +70,7 @@ class FilledTemplate:
     """The graph of a component: a template whose weights are linked to published files.
 
     `digest` is that of the template. `may_be_half` allows float16 on a GPU. `linear` are the weights that int8 and int4
-    try to quantize.
+    try to quantize, and `tables` the embedding tables that are then float16.
     """
 
     component: str
@@ -82,6 +82,7 @@ class FilledTemplate:
     adapters: bool
     may_be_half: bool
     linear: frozenset[str]
+    tables: frozenset[str] = frozenset()
 
     @property
     def label(self) -> str:
@@ -106,7 +107,8 @@ class FilledTemplate:
             return total
         matrices = [each for each in self.links if each.name in self.linear]
         blocks = sum(quantized_bytes(each.shape, bits, Quantizer(bits).block, number) for each in matrices)
-        return total - number * sum(each.size for each in matrices) + blocks
+        halved = (number - 2) * sum(each.size for each in self.links if each.name in self.tables)
+        return total - number * sum(each.size for each in matrices) + blocks - halved
 
     def card(self, provider: str) -> dict[str, Any] | None:
         """Return the description of converted weights that were kept, None before the first session.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..files import ModelFileError, label
 from ..weights.linking import link
-from ..weights.quantizing import reason_to_keep
+from ..weights.quantizing import is_halved, reason_to_keep
 from ..weights.tensor_files import TensorFiles
 from .archive import Variant
 from .catalogue import find
@@ -169,4 +169,5 @@ def fill_template(
         adapters=adapters,
         may_be_half=half,
         linear=frozenset(name for name in shapes if not reason_to_keep(name, shapes[name], uses.operators(name))),
+        tables=frozenset(name for name in shapes if is_halved(shapes[name]) and uses.is_table(name)),
     )

@@ -90,6 +90,10 @@ class WeightUses:
         uses = self._uses[name]
         return {"MatMul" if use.is_product else "Gemm" if use.is_gemm else "other" for use in uses}
 
+    def is_table(self, name: str) -> bool:
+        """Return whether rows of a weight are read by number, and nothing else of it."""
+        return all(use.node.op_type == "Gather" and use.position == 0 and not use.through for use in self._uses[name])
+
     def is_transposed(self, name: str) -> bool:
         """Return whether the graph reads a weight only through Transpose."""
         return any(use.through for use in self._uses[name])
@@ -124,6 +128,15 @@ class WeightUses:
             node.op_type, node.domain = "MatMulNBits", MICROSOFT
             node.input[:] = [node.input[0], codes, scales]
             _add_ints(node, K=columns, N=rows, **attributes)
+
+    def widen(self, name: str) -> None:
+        """Let the rows of a table become float32 after they are read."""
+        for use in self._uses[name]:
+            row = use.node.output[0]
+            use.node.output[0] = f"{row}.half"
+            cast = NodeProto(name=f"{row}.cast", op_type="Cast", input=[f"{row}.half"], output=[row])
+            _add_ints(cast, to=TensorProto.FLOAT)
+            self._added[f"{row}.half"] = cast
 
     def finish(self) -> None:
         """Drop the nodes that nothing reads any more, and import the operators that were added."""

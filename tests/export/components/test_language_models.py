@@ -164,7 +164,7 @@ def test_float16_graphs_are_near(name: str, layers: tuple[int, ...], tmp_path: P
 
 
 def test_states_may_exceed_float16(tmp_path: Path) -> None:
-    """Published Qwen models have states beyond 65,504, which float16 graphs hold."""
+    """Float16 graphs hold states beyond 65,504, which models that are trained in bfloat16 may have."""
     import torch  # noqa: PLC0415
 
     model = random_model("qwen3")
