@@ -32,7 +32,7 @@ LoraConfig, LoHaConfig, LoKrConfig = peft.LoraConfig, peft.LoHaConfig, peft.LoKr
 inject_adapter_in_model, get_peft_model_state_dict = peft.inject_adapter_in_model, peft.get_peft_model_state_dict
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
-FAMILIES = ("sd15", "sdxl", "sd3", "flux_dev", "sana")
+FAMILIES = ("sd15", "sdxl", "sd3", "flux_dev", "z_image", "sana")
 ROUNDED = ("sd15", "flux_dev")
 JOB = Job(prompt="A serene lake", steps=3, seed=7, guidance_scale=4.0, width=128, height=128)
 CHOICES = {

@@ -20,8 +20,10 @@ from tests.support.export.link_model import link_model
 from tests.support.export.rounded_weights import MEAN_LIMITS
 from tintype.export.console import quiet
 from tintype.export.image_comparison import LocalService
+from tintype.service.engine.events import Finished
 from tintype.service.engine.sizes import native_size
 from tintype.service.job import Job
+from tintype.service.models.pipeline.denoiser import Denoiser
 from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ SIZED = ("sd15", "sdxl", "sd3", "flux_dev", "pixart_sigma", "sana", "flux2_klein
 # Tasks that do not start from an image.
 UNCHANGED = ("text", "edit")
 WIDE = (160, 96)
+# Prompts of different length, in as many blocks of tokens.
+LENGTHS = ("a lake", "a lake at sunset, 4k")
 
 # Cases -> settings that differ from the default.
 CASES: dict[str, dict[str, Any]] = {
@@ -281,6 +285,31 @@ def test_z_image_without_guidance_gives_diffusers_image(
     slightly = replace(example, guidance_scale=1.0)
     away = np.abs(ours("z_image", slightly) - ours("z_image", replace(slightly, negative_prompt="mud"))).max()
     assert away * 255 > 1
+
+
+@pytest.mark.parametrize("family", ["z_image", "lumina2"])
+def test_prompts_of_different_length_share_calls(
+    family: str, service: Callable[..., LocalService], theirs: Any, compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts with equal numbers of blocks are rows of one call, and each image is the one of its request alone."""
+    here, widths = service(family), []
+    call = Denoiser.__call__
+
+    def counted(denoiser: Denoiser, latents: Any, *rest: Any) -> Any:
+        widths.append(len(latents))
+        return call(denoiser, latents, *rest)
+
+    monkeypatch.setattr(Denoiser, "__call__", counted)
+    jobs = [job("text", guidance_scale=0.0, prompt=prompt, seed=seed) for seed, prompt in enumerate(LENGTHS)]
+    tasks = [here._engine.admit(prepare_job(each, here.spec)) for each in jobs]
+    pixels = {}
+    while here._engine.busy:
+        here._engine.step()
+    for task, event in here._engine.collect():
+        if isinstance(event, Finished):
+            pixels[task] = event.pixels
+    assert widths.count(2) > 1  # the second row joins once its prompt is encoded
+    compare(np.stack([pixels[task] for task in tasks]), np.concatenate([theirs(family, each) for each in jobs]))
 
 
 def test_flux_with_classifier_free_guidance_gives_diffusers_image(
