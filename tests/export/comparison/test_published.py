@@ -51,6 +51,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flux_kontext": ("edit",),
     "flux_fill": ("mask",),
     "chroma": ("text", "image"),
+    "z_image": ("text", "mask"),
+    "lumina2": ("text",),
     "pixart_alpha": ("text",),
     "aura_flow": ("text",),
     "pixart_sigma": ("text",),
