@@ -126,6 +126,25 @@ FAMILIES = (
         classes={"Qwen3Model": "Qwen3 last layer"},
     ),
     Family(
+        name="ernie_image",
+        parts=("text_encoder", "vae", "transformer"),
+        classes={"Mistral3Model": "Ministral3 penultimate"},
+        call={"use_pe": False},
+    ),
+    Family(
+        name="krea2",
+        parts=("text_encoder", "vae", "transformer"),
+        classes={"Qwen3VLModel": "Qwen3-VL layers of Krea 2"},
+    ),
+    *(
+        Family(
+            name=name,
+            parts=("text_encoder", "vae", "unet"),
+            classes={"Qwen3VLForConditionalGeneration": "Qwen3-VL last layer"},
+        )
+        for name in ("dreamlite", "dreamlite_mobile")
+    ),
+    Family(
         name="longcat_image",
         parts=("text_encoder", "vae", "transformer"),
         call={"enable_prompt_rewrite": False},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ExportRefusal
 from . import autoencoders, denoisers, flux, flux2, qwen_language, text_encoders, z_image
 from .language_models import language_model
-from .newer import chatglm, flux_like, qwen_image, qwen_vae
+from .newer import chatglm, dreamlite, ernie_image, flux_like, krea2, qwen_image, qwen_vae
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,8 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "ChatGLMModel": chatglm.chatglm,
     "Qwen3 last layer": language_model(-1),
     "Gemma2 penultimate": text_encoders.penultimate_gemma,
+    "Qwen3-VL last layer": language_model(-1),
+    "Qwen3-VL layers of Krea 2": language_model(*krea2.LAYERS),
     "Qwen3 penultimate": language_model(-2),
     "Qwen3 layers 9, 18, 27": language_model(9, 18, 27),
     "Mistral layers 10, 20, 30": language_model(10, 20, 30),
@@ -39,6 +41,9 @@ MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]]
     "SanaTransformer2DModel": denoisers.sana,
     "OvisImageTransformer2DModel": flux_like.ovis_image,
     "LongCatImageTransformer2DModel": flux_like.longcat_image,
+    "ErnieImageTransformer2DModel": ernie_image.transformer,
+    "Krea2Transformer2DModel": krea2.transformer,
+    "DreamLiteUNetModel": dreamlite.unet,
     "ZImageTransformer2DModel": z_image.z_image,
     "Lumina2Transformer2DModel": z_image.lumina2,
     "AutoencoderKL": autoencoders.kl,

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from diffusers.models.normalization import RMSNorm
+from diffusers.models.transformers.transformer_krea2 import Krea2RMSNorm
 from diffusers.pipelines.kolors.text_encoder import RMSNorm as ChatGlmNorm
 from torch.nn import functional
 from torch.onnx import symbolic_helper
@@ -66,6 +67,7 @@ LANGUAGE_NORMS = (
 NORMS: dict[type[torch.nn.Module], Norm] = {
     RMSNorm: lambda norm: (norm.weight, norm.eps, norm.bias),
     ChatGlmNorm: lambda norm: (norm.weight, norm.eps, None),
+    Krea2RMSNorm: lambda norm: (1 + norm.weight, norm.eps, None),
     Gemma2RMSNorm: lambda norm: (1 + norm.weight, norm.eps, None),
     **dict.fromkeys(LANGUAGE_NORMS, lambda norm: (norm.weight, norm.variance_epsilon, None)),
 }

@@ -18,7 +18,7 @@ def flux2_klein() -> diffusers.Flux2KleinPipeline:
     tokenizer = tokenizers.qwen()
     return diffusers.Flux2KleinPipeline(
         scheduler=shifted_by_size(),
-        vae=_autoencoder(),
+        vae=autoencoder(),
         text_encoder=qwen3_text_encoder(len(tokenizer)),
         tokenizer=tokenizer,
         transformer=_transformer(guidance=False),
@@ -30,7 +30,7 @@ def flux2_dev() -> diffusers.Flux2Pipeline:
     tokenizer = tokenizers.mistral()
     return diffusers.Flux2Pipeline(
         scheduler=shifted_by_size(),
-        vae=_autoencoder(),
+        vae=autoencoder(),
         text_encoder=mistral3_text_encoder(len(tokenizer)),
         tokenizer=tokenizer,
         transformer=_transformer(guidance=True),
@@ -54,7 +54,7 @@ def _transformer(*, guidance: bool) -> diffusers.Flux2Transformer2DModel:
     return transformer.eval()
 
 
-def _autoencoder() -> diffusers.AutoencoderKLFlux2:
+def autoencoder() -> diffusers.AutoencoderKLFlux2:
     """Return an autoencoder whose latents are not of mean 0 and deviation 1, which its statistics correct."""
     vae = diffusers.AutoencoderKLFlux2(
         block_out_channels=(8, 8, 16, 16),

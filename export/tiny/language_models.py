@@ -31,6 +31,33 @@ def mistral3_text_encoder(tokens: int, *, layers: int = 31) -> transformers.Mist
     return transformers.Mistral3ForConditionalGeneration(config).eval()
 
 
+def ministral3_model(tokens: int) -> transformers.Mistral3Model:
+    """Ministral 3 with an image encoder that no pipeline calls; ERNIE-Image reads the layer before the last."""
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.Mistral3Config(
+        text_config=transformers.Ministral3Config(**_narrow(tokens, 3)),
+        vision_config=transformers.PixtralVisionConfig(**vision, image_size=64, patch_size=16),
+    )
+    return transformers.Mistral3Model(config).eval()
+
+
+def qwen3_vl(tokens: int, *, layers: int) -> transformers.Qwen3VLForConditionalGeneration:
+    """Qwen3-VL with an image encoder that is not called; Krea 2 reads twelve of 36 layers, DreamLite the last one."""
+    rope = {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True, "rope_theta": 5e6}
+    config = transformers.Qwen3VLConfig(
+        text_config={**_narrow(tokens, layers), "rope_scaling": rope},
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "depth": 1,
+            "num_heads": 1,
+            "out_hidden_size": WIDTH,
+            "deepstack_visual_indexes": [0],
+        },
+    )
+    return transformers.Qwen3VLForConditionalGeneration(config).eval()
+
+
 def chatglm_text_encoder(tokens: int, *, width: int) -> ChatGLMModel:
     """ChatGLM3 with two layers, two queries per key, and half of each head rotated."""
     config = ChatGLMConfig(

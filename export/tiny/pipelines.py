@@ -25,8 +25,22 @@ from .flux2 import flux2_dev, flux2_klein
 from .flux_like import longcat_image, ovis_image
 from .parts import enlarge
 from .qwen_image import qwen_image, qwen_image_edit, qwen_image_edit_2511, qwen_image_edit_plus
+from .single_stream import ernie_image, krea2
 from .transformers import aura_flow, pixart_alpha, pixart_sigma, sana, sana_sprint, sd3, sd35
-from .unets import cosxl, kolors, lcm, playground, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
+from .unets import (
+    cosxl,
+    dreamlite,
+    kolors,
+    lcm,
+    playground,
+    sd15,
+    sd21,
+    sd_inpaint,
+    sdxl,
+    sdxl_inpaint,
+    sdxl_refiner,
+    sdxl_turbo,
+)
 from .z_image import lumina2, z_image
 
 if TYPE_CHECKING:
@@ -62,6 +76,9 @@ FAMILIES: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
         longcat_image,
         z_image,
         lumina2,
+        ernie_image,
+        krea2,
+        dreamlite,
         pixart_sigma,
         pixart_alpha,
         aura_flow,

@@ -56,7 +56,7 @@ def _parts(**options: Any) -> dict[str, Any]:
             max_image_seq_len=8192,
             shift_terminal=0.02,
         ),
-        "vae": _autoencoder(),
+        "vae": autoencoder(),
         "text_encoder": qwen25_vl(tokenizer),
         "tokenizer": tokenizer,
         "transformer": _transformer(**options),
@@ -113,7 +113,7 @@ def _transformer(**options: Any) -> diffusers.QwenImageTransformer2DModel:
     return module
 
 
-def _autoencoder() -> diffusers.AutoencoderKLQwenImage:
+def autoencoder() -> diffusers.AutoencoderKLQwenImage:
     """Levels as published: latents have an eighth of the image's size."""
     vae = diffusers.AutoencoderKLQwenImage(base_dim=6).eval()
     stir(vae)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import diffusers
+import torch
 
 from . import tokenizers
-from .language_models import chatglm_text_encoder
-from .parts import WIDTH, autoencoder, clip_text_encoder, unet
+from .flux import shifted_by_size
+from .language_models import chatglm_text_encoder, qwen3_vl
+from .parts import WIDTH, autoencoder, clip_text_encoder, enlarge, unet
 
 # As in the published scheduler_config.json; each pipeline's scheduler adds its own settings.
 TRAINING_NOISE = {
@@ -113,6 +115,41 @@ def kolors() -> diffusers.KolorsPipeline:
         tokenizer=tokenizer,
         unet=denoiser,
         scheduler=noise,
+    )
+
+
+def dreamlite() -> diffusers.DreamLitePipeline:
+    """DreamLite: one key for all queries, depthwise convolutions, flow matching, AutoencoderTiny."""
+    tokenizer = tokenizers.qwen()
+    denoiser = diffusers.DreamLiteUNetModel(
+        sample_size=16,
+        block_out_channels=(16, 32, 48),
+        layers_per_block=1,
+        cross_attention_dim=40,
+        encoder_hid_dim=WIDTH,
+        encoder_hid_dim_type="text_proj_rms",
+        attention_head_dim=(2, 4, 4),
+        addition_embed_type="time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=16,
+        norm_num_groups=8,
+        use_linear_projection=True,
+        ff_mult=3,
+    )
+    enlarge(denoiser, {"encoder_hid_proj": 3.0, "to_v": 4.0, "to_out": 3.0})
+    autoencoder = diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(16,) * 4, decoder_block_out_channels=(16,) * 4, latent_channels=4
+    )
+    enlarge(autoencoder, {"decoder.layers.18": 0.9, "decoder": 1.5})
+    last = autoencoder.decoder.layers[-1]
+    torch.nn.init.constant_(last.bias, 0.5)  # the middle of 0..1
+    return diffusers.DreamLitePipeline(
+        text_encoder=qwen3_vl(len(tokenizer), layers=2),
+        tokenizer=tokenizer,
+        processor=None,
+        vae=autoencoder.eval(),
+        unet=denoiser.eval(),
+        scheduler=shifted_by_size(),
     )
 
 

@@ -37,12 +37,13 @@ class Padding(NamedTuple):
     """How the ids of a prompt are padded: to a multiple of `block`, 0 for the full length, on one side.
 
     With a block of 1 there is no padding. A tokenizer's folder that names a side overrides `left` at full length. With
-    `inner`, padding stands before `ChatTemplate.after`, which is then never cut off.
+    `whole`, `ChatTemplate.after` is never cut off; with `inner`, which implies it, padding stands before that.
     """
 
     block: int = 0
     left: bool = False
     inner: bool = False
+    whole: bool = False
 
 
 TO_LENGTH = Padding()
@@ -132,7 +133,8 @@ class VaeSpec:
 class Distilled(NamedTuple):
     """How few-step models are recognised, and their defaults.
 
-    `max_tokens` 0 and `guidance` None keep the family's.
+    `max_tokens` 0 and `guidance` None keep the family's. `shift` is the middle of a flow's dynamic shift at any size;
+    None keeps that of the scheduler.
     """
 
     when: Callable[[ModelFacts], bool]
@@ -140,6 +142,7 @@ class Distilled(NamedTuple):
     guidance_scale: float
     max_tokens: int = 0
     guidance: Guidance | None = None
+    shift: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import aura_flow, flux, flux2, flux_like, pixart, qwen_image, sana, stable_diffusion, z_image
+from . import (
+    aura_flow,
+    dreamlite,
+    flux,
+    flux2,
+    flux_like,
+    pixart,
+    qwen_image,
+    sana,
+    single_stream,
+    stable_diffusion,
+    z_image,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,7 +30,19 @@ if TYPE_CHECKING:
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for module in (stable_diffusion, flux, flux2, flux_like, pixart, aura_flow, sana, qwen_image, z_image)
+    for module in (
+        stable_diffusion,
+        flux,
+        flux2,
+        flux_like,
+        pixart,
+        aura_flow,
+        sana,
+        qwen_image,
+        single_stream,
+        dreamlite,
+        z_image,
+    )
     for family in module.FAMILIES
 }
 

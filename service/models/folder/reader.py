@@ -169,7 +169,10 @@ class _ModelReader:
             config["prediction_type"] = self.own["prediction"]
         try:
             diffusion = Diffusion.from_config(config)
-            return replace(diffusion, shift=replace(diffusion.shift, by_steps=family.shift_by_steps))
+            shift, distilled = replace(diffusion.shift, by_steps=family.shift_by_steps), self._distilled(family)
+            if distilled and distilled.shift is not None:
+                shift = replace(shift, mu=(distilled.shift, distilled.shift))
+            return replace(diffusion, shift=shift)
         except (InvalidChoice, TypeError, ValueError) as error:
             self.faults.append(f"{SCHEDULER}: {error}")
             return None

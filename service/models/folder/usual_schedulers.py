@@ -60,6 +60,10 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
     "pixart_alpha": _PIXART,
     "pixart_sigma": _PIXART,
     "ovis_image": _SHIFTED_BY_SIZE,
+    "ernie_image": {**_FLOW, "shift": 3.0},
+    "krea2": {**_SHIFTED_BY_SIZE, "shift": 1.0, "max_image_seq_len": 6400},
+    "dreamlite": _SHIFTED_BY_SIZE,
+    "dreamlite_mobile": _SHIFTED_BY_SIZE,
     "longcat_image": _SHIFTED_BY_SIZE,
     "sana": {
         "_class_name": "DPMSolverMultistepScheduler",

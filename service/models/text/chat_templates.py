@@ -59,6 +59,7 @@ QWEN_IMAGE = ChatTemplate(
     _ANSWER,
 )
 QWEN_IMAGE_DROP = 34
+# Krea2Pipeline and DreamLitePipeline frame prompts so as well; the first never cuts off the end.
 # From QwenImageEditPipeline, which reads one image, and QwenImageEditPlusPipeline. They cut nothing off.
 _EDIT = (
     "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, "
@@ -109,13 +110,14 @@ def frame_prompt(
     own_before, own_after = ((), ()) if before and isinstance(before[0], int) else tokenizer.own_controls
     sections, inner = _apart(spec.pieces, sections), spec.padding.inner
     skipped, behind = len(list(_ids(tokenizer, before))), list(_ids(tokenizer, after))
-    tail = behind if inner else []
+    whole = inner or spec.padding.whole
+    tail = behind if whole else []
     frame = len(own_before) + len(own_after) + len(tail)
     limit = tokenizer.max_tokens + (frame + skipped if spec.bare else spec.drop) + images.count(IMAGE_PAD)
     room = limit - frame
     # The prompt's own count is known only if the template's end is read as well, although it may be cut off.
     more = len(behind) - len(tail)
-    read = list(islice(_weighted_ids(tokenizer, before, sections, () if inner else after), room + more))
+    read = list(islice(_weighted_ids(tokenizer, before, sections, () if whole else after), room + more))
     body = [number for number, _ in read[:room]]
     ids = [*own_before, *body, *tail, *own_after]
     length = _length(spec.padding, len(ids), spec.drop, limit)

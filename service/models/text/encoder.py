@@ -219,6 +219,8 @@ class TextEncoder:
     def _framed_chunk(self, prompt: Prompt) -> Chunk:
         """Return a chunk of the prompt in its chat template."""
         images, segments = images_text(self._spec, grids_of(prompt.images)), self._segments(prompt)
+        if self._spec.instruction and not prompt.negative:
+            segments[0] = [(self._spec.instruction, 1.0), *segments[0]]
         framed = frame_prompt(self._spec, self._tokenizer, segments, negative=prompt.negative, images=images)
         return replace(self._made_chunk(*framed), images=prompt.images)
 

@@ -5,6 +5,7 @@ docs/models.md has the table of largest differences from the end of the run.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,9 @@ NEWER: dict[str, tuple[str, ...]] = {
     "kolors": ("text", "image"),
     "ovis_image": TEXT,
     "longcat_image": TEXT,
+    "ernie_image": TEXT,
+    "krea2": TEXT,
+    "dreamlite": TEXT,
 }
 PAIRS = [(family, task) for family, tasks in (FAMILIES | NEWER).items() for task in tasks]
 # Family -> settings without an effect.
@@ -323,6 +327,35 @@ def test_flux_with_classifier_free_guidance_gives_diffusers_image(
         tokens = service.spec.max_tokens
     settings = {"max_sequence_length": tokens, "true_cfg_scale": 3.0}
     compare(ours, images_of_task(source("flux_schnell"), example, (128, 128), **settings))
+
+
+def test_krea2_turbo_gives_diffusers_image(
+    exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
+) -> None:
+    """A distilled Krea 2 has levels that do not depend on the size, and a guidance of 0."""
+    turbo, pipeline = link_model(exported("krea2"), tmp_path / "turbo"), source("krea2")
+    index = json.loads((turbo / "model_index.json").read_text("utf-8"))
+    (turbo / "model_index.json").unlink()
+    (turbo / "model_index.json").write_text(json.dumps(index | {"is_distilled": True}))
+    example = job("text", guidance_scale=0.0, size=WIDE)
+    with LocalService([turbo]) as service:
+        ours = service.generate(example)
+    pipeline.register_to_config(is_distilled=True)
+    try:
+        compare(ours, images_of_task(pipeline, example, WIDE))
+    finally:
+        pipeline.register_to_config(is_distilled=False)
+
+
+def test_dreamlite_mobile_gives_diffusers_image(
+    exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
+) -> None:
+    """The distilled form has the same graphs, and no guidance."""
+    mobile = link_model(exported("dreamlite"), tmp_path / "mobile", family="dreamlite_mobile")
+    with LocalService([mobile]) as service:
+        ours = service.generate(job("text"))
+    pipeline = diffusers.DreamLiteMobilePipeline(**source("dreamlite").components)
+    compare(ours, images_of_task(pipeline, job("text"), (128, 128)))
 
 
 def test_base_and_refiner_give_diffusers_image(

@@ -45,6 +45,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "pixart_alpha": SIDE | SHORT | UNBINNED,
     "aura_flow": SIDE | SHORT,
     "ovis_image": SIDE | SHORT,
+    "ernie_image": SIDE | {"use_pe": False},
     "longcat_image": SIDE | {"enable_prompt_rewrite": False},
     "z_image": SIDE | SHORT,
     "lumina2": SIDE,  # the system message is long
@@ -89,6 +90,9 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "flux2_dev": ("prompt", "guidance", "image"),
     "kolors": (*GUIDED, "size", "crop"),
     "ovis_image": GUIDED,
+    "ernie_image": GUIDED,
+    "krea2": GUIDED,
+    "dreamlite": GUIDED,
     "longcat_image": GUIDED,
     "z_image": GUIDED,
     "lumina2": GUIDED,

@@ -26,6 +26,7 @@ SERVICE_SETTINGS = {
     "use_resolution_binning": False,
     "clean_caption": False,
     "enable_prompt_rewrite": False,
+    "use_pe": False,
     "add_watermarker": False,
     "requires_safety_checker": False,
 }

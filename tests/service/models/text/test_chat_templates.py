@@ -144,6 +144,27 @@ def test_inner_padding_keeps_the_templates_end(qwen: Path) -> None:
     assert read.count == 8 - 2 - len(spelled(ids, "<|im_start|>", "user\n"))
 
 
+def test_the_templates_end_is_kept_before_padding(qwen: Path) -> None:
+    """A long prompt is cut off before the end of a template that is kept whole; padding follows it."""
+    ids = read_byte_level(qwen, 512)
+    padding = Padding(block=8, whole=True)
+    cut = chunk(encoder(qwen, 8, template=USER, padding=padding), "cat " * 30).tokens
+    assert cut.ids[-2:] == spelled(ids, "<|im_end|>", "\n")
+    whole = spelled(ids, "<|im_start|>", "user\na cat", "<|im_end|>", "\n")
+    read = chunk(encoder(qwen, 512, template=USER, padding=padding), "a cat").tokens
+    assert (read.ids[: len(whole)], len(read.ids) % 8) == (whole, 0)
+    assert read.mask.tolist() == [1] * len(whole) + [0] * (len(read.ids) - len(whole))
+
+
+def test_an_instruction_precedes_the_prompt(qwen: Path) -> None:
+    """It stands between the template and the prompt, and not in negative prompts."""
+    ids = read_byte_level(qwen, 512)
+    encode = encoder(qwen, template=USER, instruction="[Generate]: ")
+    read, negative = (chunk(encode, "a cat", negative=negative).tokens.ids for negative in (False, True))
+    assert read == spelled(ids, "<|im_start|>", "user\n[Generate]: a cat", "<|im_end|>", "\n")
+    assert negative == spelled(ids, "<|im_start|>", "user\na cat", "<|im_end|>", "\n")
+
+
 def test_a_bare_prompt_is_tokenized_apart_from_its_template(qwen: Path) -> None:
     """The template neither counts nor comes out; pieces of the prompt share no token."""
     spec: dict[str, Any] = {"template": chat_templates.LONGCAT_IMAGE, "bare": True, "padding": Padding(inner=True)}
@@ -312,6 +333,12 @@ def test_templates_are_those_of_the_pipelines() -> None:
     ovis = diffusers.OvisImagePipeline(*[None] * 5)
     assert chat_templates.OVIS_IMAGE.before == f"<|im_start|>user\n{ovis.system_prompt}"
     assert ovis.user_prompt_begin_id == chat_templates.OVIS_IMAGE_DROP
+    krea = diffusers.Krea2Pipeline(*[None] * 5)
+    assert krea.prompt_template_encode_prefix == chat_templates.QWEN_IMAGE.before
+    assert krea.prompt_template_encode_suffix == chat_templates.QWEN_IMAGE.after
+    dream = diffusers.DreamLitePipeline(*[None] * 6)
+    whole = f"{chat_templates.QWEN_IMAGE.before}{{}}{chat_templates.QWEN_IMAGE.after}"
+    assert dream.prompt_template_encode_generate == whole
     longcat = diffusers.LongCatImagePipeline(*[None] * 6)
     assert longcat.prompt_template_encode_prefix == chat_templates.LONGCAT_IMAGE.before
     assert longcat.prompt_template_encode_suffix == chat_templates.LONGCAT_IMAGE.after
