@@ -31,7 +31,7 @@ ONNX_COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "tex
 CONFIGURATIONS = {
     *("config.json", "scheduler_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "merges.txt", "spiece.model", "tokenizer.model", "tokenizer.json", "chat_template.jinja"),
-    "generation_config.json",
+    *("tekken.json", "generation_config.json"),
 }
 DOCUMENTS = re.compile(r"README\.md|LICENSE(\.md|\.txt)?|" + "|".join(map(re.escape, (INDEX, OWN_INDEX))))
 LARGEST_DOCUMENT = 4 << 20  # bytes
