@@ -53,6 +53,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "chroma": ("text", "image"),
     "z_image": ("text", "mask"),
     "lumina2": ("text",),
+    "flux2_klein": ("text", "edits", "mask"),
+    "flux2_dev": ("edit",),
     "pixart_alpha": ("text",),
     "aura_flow": ("text",),
     "pixart_sigma": ("text",),
@@ -143,7 +145,7 @@ def test_rounded_and_sharded_weights_give_diffusers_images(
     compare(ours, images_of_task(theirs, example, SIZE, max_sequence_length=tokens))
 
 
-@pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux_dev"])
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux_dev", "flux2_klein"])
 def test_adapters_and_embeddings_apply_to_published_weights(
     family: str, published: Published, tmp_path: Path, compare: Any
 ) -> None:

@@ -36,6 +36,7 @@ TASKS = {
     "flux_fill": "mask",
     "chroma": "image",
     "aura_flow": "text",
+    "flux2_klein": "edit",
     "sd3": "image",
     "sd35": "text",
 }
@@ -76,7 +77,8 @@ class Served:
             templates=self._templates.path,
             cache=self._root / "cache",
             text_encoders=folder if name.startswith(WITHOUT_TOKENIZER) else None,
-            vae=folder if name in ("flux_schnell", "chroma") else None,
+            vae=single.write_vae(self._root / f"{name}-vae.safetensors")
+            or (folder if name in ("flux_schnell", "chroma") else None),
         )
         return LocalService([single.write(self._root / f"{name}.safetensors", dtype)], options)
 

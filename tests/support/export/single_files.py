@@ -6,7 +6,7 @@ Widths and depths are reduced. Text encoders have CLIP's whole vocabulary, since
 from __future__ import annotations
 
 import lzma
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,12 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from tests.support.models import original_files as files
 from tests.support.models import original_models as models
+from tests.support.models.original_names import flux2_state, vae_state
 from tintype.export.templates import kinds, making
 from tintype.export.templates.folder import write
 from tintype.export.templates.pipelines import graph_configs
 from tintype.export.tiny import tokenizers
+from tintype.export.tiny.language_models import qwen3_text_encoder
 from tintype.service.models.checkpoint.elsewhere import TOKENIZERS
 from tintype.service.models.checkpoint.published_values import VAE_VALUES, model_index, scheduler_config
 from tintype.service.models.checkpoint.recognition import Architecture, recognize
@@ -52,15 +54,24 @@ class SingleFile:
 
     pipeline: Any
     state: Mapping[str, torch.Tensor]
+    vae_state: Mapping[str, torch.Tensor] | None = None
 
     def write(self, path: Path, dtype: torch.dtype = torch.float32) -> Path:
         """Write the file."""
-        tensors = {
-            name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().clone()
-            for name, tensor in self.state.items()
-        }
-        save_file(tensors, path)
-        return path
+        return _write(self.state, path, dtype)
+
+    def write_vae(self, path: Path) -> Path | None:
+        """Write the VAE's own file, if it has one, in its original names."""
+        return _write(self.vae_state, path, torch.float32) if self.vae_state else None
+
+
+def _write(state: Mapping[str, torch.Tensor], path: Path, dtype: torch.dtype) -> Path:
+    tensors = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().clone()
+        for name, tensor in state.items()
+    }
+    save_file(tensors, path)
+    return path
 
 
 class TemplateFolder:
@@ -120,6 +131,7 @@ def _finished(
         parts.setdefault(unused, None)
     class_ = getattr(diffusers, index["_class_name"])
     settings = {"requires_safety_checker": False, "add_watermarker": False, "requires_aesthetics_score": False}
+    settings |= {"is_distilled": False}
     settings |= {key: index[key] for key in settings if key in index}
     settings["force_zeros_for_empty_prompt"] = index.get("force_zeros_for_empty_prompt", True)
     known = signature(class_.__init__).parameters
@@ -218,6 +230,20 @@ def aura_flow() -> SingleFile:
     return _finished(state, transformer=transformer, vae=vae, text_encoder=encoder, tokenizer=tokenizer)
 
 
+def flux2_klein() -> SingleFile:
+    """Return FLUX.2 klein as it is published: the transformer alone, and the VAE in a file of its own."""
+    tokenizer = tokenizers.qwen()
+    text_encoder = qwen3_text_encoder(len(tokenizer))
+    changes = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 1, "in_channels": 32}
+    changes |= {"joint_attention_dim": 3 * text_encoder.config.hidden_size, "timestep_guidance_channels": 32}
+    transformer = models.randomize(models.transformer("flux2_klein", **changes))
+    vae = models.flux2_vae(**_VAE, layers_per_block=1, latent_channels=8)
+    made = _finished(
+        flux2_state(transformer), transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer
+    )
+    return replace(made, vae_state=vae_state(vae))
+
+
 def sd3(name: str, *, t5: bool = False) -> SingleFile:
     """Return Stable Diffusion 3, whose first CLIP has the identity as its projection, with or without T5."""
     dual = {"dual_attention_layers": [0, 1]} if name == "sd35_medium" else {}
@@ -256,6 +282,7 @@ FILES: dict[str, Callable[[], SingleFile]] = {
     "flux_fill": lambda: flux("flux_fill"),
     "chroma": chroma,
     "aura_flow": aura_flow,
+    "flux2_klein": flux2_klein,
     "sd3": lambda: sd3("sd3_medium"),
     "sd35": lambda: sd3("sd35_medium", t5=True),
 }
