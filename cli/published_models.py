@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .published_parameters import PARAMETERS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,47 +19,6 @@ HALF, FULL = 2, 4  # bytes of a parameter in float16 or bfloat16, and in float32
 # onnxruntime 1.31.1 on a CPU: 1,045 MiB for 512 x 512 pixels, 4,213 MiB for 1024 x 1024.
 WORKING_BYTES = 4 * 256 * FULL
 
-# Parameters of each component in millions, by the name of its template.
-PARAMETERS = {
-    "sd1-unet": 860,
-    "lcm-unet": 860,
-    "sd2-unet": 866,
-    "sdxl-unet": 2567,
-    "sdxl-refiner-unet": 2260,
-    "ssd-1b-unet": 1331,
-    "segmind-vega-unet": 745,
-    "sd3-medium": 2085,
-    "sd35-medium": 2470,
-    "sd35-large": 8146,
-    "flux1-dev": 11_901,
-    "flux1-schnell": 11_891,
-    "z-image": 6155,
-    "lumina-image-2": 2610,
-    "pixart-sigma-1024": 611,
-    "sana-600m": 592,
-    "sana-1600m": 1604,
-    "sana-sprint-600m": 594,
-    "sana-sprint-1600m": 1610,
-    "clip-l": 123,
-    "clip-l-projected": 124,
-    "clip-h": 340,
-    "clip-g": 695,
-    "t5-xxl": 4762,
-    "t5-xxl-masked": 4762,
-    "gemma2-2b": 2614,
-    "gemma2-2b-penultimate": 2536,
-    "qwen3-4b-penultimate": 3922,
-    "kl-encoder": 34.2,
-    "kl-decoder": 49.5,
-    "kl-16-encoder": 34.3,
-    "kl-16-decoder": 49.5,
-    "dc-f32c32-encoder": 153,
-    "dc-f32c32-decoder": 159,
-    "taesd-encoder": 1.22,
-    "taesd-decoder": 1.22,
-    "taesd-16-encoder": 1.23,
-    "taesd-16-decoder": 1.23,
-}
 KL, KL_16, DC = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("kl", "kl-16", "dc-f32c32"))
 TAESD, TAESD_16 = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("taesd", "taesd-16"))
 SD3_ENCODERS = ("clip-l-projected", "clip-g", "t5-xxl")
@@ -154,6 +115,15 @@ PUBLISHED = (
         steps=4,
         side=1024,
         gated=True,
+    ),
+    PublishedModel(
+        id="black-forest-labs/FLUX.2-klein-4B",
+        license="Apache-2.0",
+        purpose="four steps, edits of up to 4 images",
+        templates=("flux2-klein-4b", "qwen3-4b-layers", "kl-flux2-encoder", "kl-flux2-decoder"),
+        steps=4,
+        side=1024,
+        note="1.8 GB more are downloaded: layers of the text encoder that are not used",
     ),
     PublishedModel(
         id="stable-diffusion-v1-5/stable-diffusion-v1-5",

@@ -8,7 +8,8 @@ from tintype.cli import main
 from tintype.cli.available import describe, overview
 from tintype.cli.commands import build_parser
 from tintype.cli.errors import UserError
-from tintype.cli.published_models import FULL, HALF, PARAMETERS, PUBLISHED, PublishedModel
+from tintype.cli.published_models import FULL, HALF, PUBLISHED, PublishedModel
+from tintype.cli.published_parameters import PARAMETERS
 from tintype.cli.settings.values import HUB_MODEL
 from tintype.service.models.templates.catalogue import installed
 
@@ -63,7 +64,7 @@ def test_unknown_name_is_an_error() -> None:
     """A name that is not in the list is an error that suggests similar ones, and those that contain it."""
     with pytest.raises(UserError, match=r"did you mean sd-turbo\? Other models"):
         describe("sd-turbos")
-    with pytest.raises(UserError, match=r"did you mean FLUX\.1-schnell or FLUX\.1-dev\?"):
+    with pytest.raises(UserError, match=r"did you mean FLUX\.1-schnell or FLUX\.2-klein-4B or FLUX\.1-dev\?"):
         describe("flux")
     with pytest.raises(UserError, match="lists all"):
         describe("zzzz")
