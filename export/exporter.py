@@ -282,7 +282,7 @@ def _fit_preview(decoder: Component, scale: Any = 1, shift: Any = 0) -> PreviewF
         return np.clip(pixels.numpy() / 2 + 0.5, 0, 1)
 
     size = max(PREVIEW_PIXELS // decoder.downscale, PREVIEW_CELLS)
-    return preview.fit(decode, latents.axes[1], size=size)
+    return preview.fit(decode, int(latents.axes[1]), size=size)
 
 
 def _size_on_disk(folder: Path) -> int:

@@ -33,14 +33,16 @@ def controlnet(pipeline: Any, folder: str) -> Component:
     module = getattr(pipeline, folder)
     config = module.config
     if config.global_pool_conditions or config.controlnet_conditioning_channel_order != "rgb":
-        raise ExportRefusal(f"{folder}/config.json: global_pool_conditions and another order of channels than rgb")
+        raise ExportRefusal(
+            f"{folder}/config.json: global_pool_conditions must be false, and the order of channels rgb"
+        )
     outputs = unet_residuals(config)
     hint = TensorSpec((*ROWS, config.conditioning_channels, "sample_height", "sample_width"), positive)
     return Component(
         folder=folder,
         module=module,
         call=_call_unet,
-        inputs=_inputs_of(unet, pipeline, module) | {HINT: hint, SCALE: WEIGHT},
+        inputs={**_inputs_of(unet, pipeline, module), HINT: hint, SCALE: WEIGHT},
         outputs=outputs,
         downscale=8,  # of a hint, in pixels of a latent
     )

@@ -211,7 +211,7 @@ class _Attention(torch.autograd.Function):
 
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     """Return x [n, tokens, heads * width] as [n, tokens, heads, width], by one node in place of nine."""
-    split: torch.Tensor = _SplitHeads.apply(x, heads)  # type: ignore[no-untyped-call]
+    split: torch.Tensor = _SplitHeads.apply(x, heads)
     return split
 
 
@@ -229,7 +229,7 @@ class _SplitHeads(torch.autograd.Function):
 
 def join_heads(x: torch.Tensor) -> torch.Tensor:
     """Return x [n, tokens, heads, width] as [n, tokens, heads * width], by one node in place of five."""
-    joined: torch.Tensor = _JoinHeads.apply(x)  # type: ignore[no-untyped-call]
+    joined: torch.Tensor = _JoinHeads.apply(x)
     return joined
 
 

@@ -85,8 +85,7 @@ def sdxl_turbo() -> diffusers.StableDiffusionXLPipeline:
 
 def playground() -> diffusers.StableDiffusionXLPipeline:
     """Playground v2.5: EDM, with a mean and a deviation of each channel of the latents."""
-    statistics = {"latents_mean": [-1.6, 1.4, 0.2, -0.3], "latents_std": [8.4, 5.9, 7.5, 6.1]}
-    vae = autoencoder(scaling=0.5, **statistics)
+    vae = autoencoder(scaling=0.5, latents_mean=[-1.6, 1.4, 0.2, -0.3], latents_std=[8.4, 5.9, 7.5, 6.1])
     return _sdxl(xl_unet(), diffusers.EDMDPMSolverMultistepScheduler(), vae=vae, force_zeros_for_empty_prompt=True)
 
 

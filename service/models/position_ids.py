@@ -49,7 +49,7 @@ def longcat_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:
 
 def _diagonal(text: int) -> Ids:
     """Return [text, 3]: 0, then the number of the word twice."""
-    return np.arange(text)[:, None] * np.array((0, 1, 1))
+    return np.asarray(np.arange(text)[:, None] * np.array((0, 1, 1)), np.int64)
 
 
 def flux2_ids(grids: Sequence[Grid], text: int) -> tuple[Ids, Ids]:

@@ -206,10 +206,10 @@ def _scaled(x: torch.Tensor, factor: float) -> torch.Tensor:
 def _linear(layer: Any, x: torch.Tensor, scale: float) -> torch.Tensor:
     """Call a linear layer on inputs that are scaled, and scale its bias; adapters see a call of the layer."""
     if scale == 1:
-        return layer(x)  # type: ignore[no-any-return]
+        return layer(x)
     layer.forward = lambda x: functional.linear(x, layer.weight, layer.bias * scale)
     try:
-        return layer(x)  # type: ignore[no-any-return]
+        return layer(x)
     finally:
         del layer.forward
 
@@ -227,7 +227,7 @@ def _normalise(norm: Any, x: torch.Tensor, scale: float) -> torch.Tensor:
     eps = norm.eps
     norm.eps = eps * scale**2
     try:
-        return norm(x)  # type: ignore[no-any-return]
+        return norm(x)
     finally:
         norm.eps = eps
 

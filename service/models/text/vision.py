@@ -168,5 +168,5 @@ def _window_order(grid: Grid) -> tuple[Integers, Integers]:
 def _patch_places(grid: Grid, order: Integers) -> Integers:
     """Return row and column [p, 2] of the patches of the tokens `order`."""
     tokens = np.stack(np.unravel_index(order, grid), axis=-1)
-    inner = np.stack(np.mgrid[:MERGED, :MERGED].reshape(2, -1), axis=-1)
-    return (tokens[:, None] * MERGED + inner).reshape(-1, 2)
+    inner = np.mgrid[:MERGED, :MERGED].reshape(2, -1).T
+    return np.asarray((tokens[:, None] * MERGED + inner).reshape(-1, 2), np.int64)
