@@ -21,9 +21,10 @@ from tests.support.export.link_model import link_model
 from tests.support.export.rounded_weights import MEAN_LIMITS
 from tintype.export.console import quiet
 from tintype.export.image_comparison import LocalService
-from tintype.service.engine.events import Finished
+from tintype.service.engine.batch_width import BatchLimit, BatchWidths
+from tintype.service.engine.events import Failed, Finished, Preview
 from tintype.service.engine.sizes import native_size
-from tintype.service.job import Job
+from tintype.service.job import Job, Previews
 from tintype.service.models.pipeline.denoiser import Denoiser
 from tintype.service.prepare import prepare_job
 
@@ -84,7 +85,22 @@ NEGLIGIBLE = {
 # Families whose graphs are those of another one.
 SAME_GRAPHS = ("flux_kontext", "flux_fill", "flux2_dev", "qwen_image_edit")
 # Families that differ in how sizes are made: by halvings, patches, deeper autoencoders and positions of their own.
-SIZED = ("sd15", "sdxl", "sd3", "flux_dev", "pixart_sigma", "sana", "flux2_klein", "z_image", "qwen_image")
+SIZED = ("sd15", "sdxl", "sd3", "flux_dev", "pixart_sigma", "sana", "flux2_klein", "z_image", "qwen_image", "aura_flow")
+# Family -> the task with most inputs, of each kind of denoiser.
+SHARING = {
+    "sdxl": "mask",
+    "sd3": "image",
+    "flux_kontext": "edit",
+    "flux_fill": "mask",
+    "chroma": "text",
+    "pixart_alpha": "text",
+    "aura_flow": "text",
+    "flux2_klein": "edit",
+    "z_image": "text",
+    "lumina2": "text",
+    "sana_sprint": "text",
+    "qwen_image_edit": "edit",
+}
 # Tasks that do not start from an image.
 UNCHANGED = ("text", "edit")
 WIDE = (160, 96)
@@ -314,6 +330,41 @@ def test_prompts_of_different_length_share_calls(
             pixels[task] = event.pixels
     assert widths.count(2) > 1  # the second row joins once its prompt is encoded
     compare(np.stack([pixels[task] for task in tasks]), np.concatenate([theirs(family, each) for each in jobs]))
+
+
+@pytest.mark.parametrize(("family", "task"), SHARING.items())
+def test_requests_share_calls(
+    family: str, task: str, service: Callable[..., LocalService], ours: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of two requests in one call are those made alone; one may be cancelled, and previews come on the way."""
+    here, widths = service(family), set[int]()
+    call = Denoiser.__call__
+
+    def recorded(self: Denoiser, latents: Any, *rest: Any) -> Any:
+        widths.add(len(latents))
+        return call(self, latents, *rest)
+
+    monkeypatch.setattr(BatchWidths, "limit", lambda *_: BatchLimit(8, 8))
+    monkeypatch.setattr(BatchWidths, "choose", lambda _self, _key, rows: rows)
+    monkeypatch.setattr(Denoiser, "__call__", recorded)
+    first = job(task, previews=Previews(every=2))
+    second, third = (job(task, seed=seed, prompt="A serene city at dusk") for seed in (8, 9))
+    engine = here._engine
+    here._repository.wait()
+    tickets = [engine.admit(prepare_job(each, here.spec)) for each in (first, second, third)]
+    while not widths:
+        engine.step()
+    engine.cancel(tickets[2])
+    while engine.busy:
+        engine.step()
+    events = list(engine.collect())
+    assert max(widths) >= 3
+    assert [ticket for ticket, event in events if isinstance(event, Failed)] == tickets[2:]
+    shown = [event for ticket, event in events if isinstance(event, Preview) and ticket is tickets[0]]
+    assert len(shown) >= 1
+    made = {ticket: event.pixels for ticket, event in events if isinstance(event, Finished)}
+    for ticket, each in zip(tickets, (job(task), second), strict=False):
+        assert np.abs(made[ticket][np.newaxis] - ours(family, each)).max() * 255 < 0.05
 
 
 def test_flux_with_classifier_free_guidance_gives_diffusers_image(
