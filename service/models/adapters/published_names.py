@@ -65,6 +65,7 @@ FLUX_SINGLE_LAYER: LayerTable = {
     "processor_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
     "processor_proj": ("proj_out",),
 }
+AURA_MLP = (("c_fc1", "linear_1"), ("c_fc2", "linear_2"), ("c_proj", "out_projection"))
 # FLUX.2: https://github.com/black-forest-labs/flux2; single blocks join attention and MLP in diffusers too.
 FLUX2_LAYER: LayerTable = {
     "img_attn_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
@@ -77,6 +78,25 @@ FLUX2_LAYER: LayerTable = {
     "txt_mlp_2": ("ff_context_linear_out",),
 }
 FLUX2_SINGLE_LAYER: LayerTable = {"linear1": ("attn_to_qkv_mlp_proj",), "linear2": ("attn_to_out",)}
+# Chroma: https://github.com/lodestone-rock/flow; AuraFlow: https://github.com/cloneofsimo/minRF. In blocks for both,
+# AuraFlow numbers text 1 and image 2.
+CHROMA_LAYER: LayerTable = {"in_layer": ("linear_1",), "out_layer": ("linear_2",)}
+AURA_LAYER: LayerTable = {
+    **{f"attn_w2{letter}": (f"attn_to_{letter}",) for letter in "qkv"},
+    **{f"attn_w1{letter}": (f"attn_add_{letter}_proj",) for letter in "qkv"},
+    "attn_w2o": ("attn_to_out_0",),
+    "attn_w1o": ("attn_to_add_out",),
+    "modX_1": ("norm1_linear",),
+    "modC_1": ("norm1_context_linear",),
+    **{f"mlpX_{own}": (f"ff_{name}",) for own, name in AURA_MLP},
+    **{f"mlpC_{own}": (f"ff_context_{name}",) for own, name in AURA_MLP},
+}
+AURA_SINGLE_LAYER: LayerTable = {
+    **{f"attn_w1{letter}": (f"attn_to_{letter}",) for letter in "qkv"},
+    "attn_w1o": ("attn_to_out_0",),
+    "modCX_1": ("norm1_linear",),
+    **{f"mlp_{own}": (f"ff_{name}",) for own, name in AURA_MLP},
+}
 # Layers that diffusers joins on demand, as for LoKr.
 JOINED_LAYER: LayerTable = {
     "attn_to_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
@@ -129,6 +149,9 @@ LUMINA2_LAYER: LayerTable = {
 BLOCKS: dict[str, tuple[str, tuple[LayerTable, ...]]] = {
     "double_blocks": ("transformer_blocks", (FLUX_LAYER, FLUX2_LAYER)),
     "single_blocks": ("single_transformer_blocks", (FLUX_SINGLE_LAYER, FLUX2_SINGLE_LAYER)),
+    "double_layers": ("joint_transformer_blocks", (AURA_LAYER,)),
+    "single_layers": ("single_transformer_blocks", (AURA_SINGLE_LAYER,)),
+    "distilled_guidance_layer_layers": ("distilled_guidance_layer_layers", (CHROMA_LAYER,)),
     "joint_blocks": ("transformer_blocks", (SD3_LAYER,)),
     "transformer_blocks": ("transformer_blocks", (JOINED_LAYER,)),
     "sformer_blocks": ("transformer_blocks", (JOINED_LAYER,)),  # as some trainers of FLUX.2 cut the name

@@ -97,6 +97,30 @@ def test_flux_layers_are_found_by_published_names() -> None:
     assert t5.part == "text_encoder_2"
 
 
+CHROMA = {
+    "lora_unet_double_blocks_0_txt_attn_qkv": tuple(f"transformer_blocks.0.attn.add_{x}_proj" for x in "qkv"),
+    "diffusion_model.single_blocks.1.linear2": ("single_transformer_blocks.1.proj_out",),
+    "diffusion_model.distilled_guidance_layer.layers.3.in_layer": ("distilled_guidance_layer.layers.3.linear_1",),
+    "transformer.distilled_guidance_layer.in_proj": ("distilled_guidance_layer.in_proj",),
+}
+AURA_FLOW = {
+    "lora_unet_double_layers_0_attn_w2q": ("joint_transformer_blocks.0.attn.to_q",),
+    "model.diffusion_model.double_layers.0.attn.w1o": ("joint_transformer_blocks.0.attn.to_add_out",),
+    "lora_unet_double_layers_1_mlpC_c_proj": ("joint_transformer_blocks.1.ff_context.out_projection",),
+    "lora_unet_single_layers_2_attn_w1k": ("single_transformer_blocks.2.attn.to_k",),
+    "lora_unet_single_layers_2_modCX_1": ("single_transformer_blocks.2.norm1.linear",),
+}
+
+
+@pytest.mark.parametrize(("name", "modules"), [*CHROMA.items(), *AURA_FLOW.items()])
+def test_layers_of_chroma_and_aura_flow_are_found(name: str, modules: tuple[str, ...]) -> None:
+    """By the names of their authors and of diffusers."""
+    layers = [layer for found in (CHROMA | AURA_FLOW).values() for layer in found]
+    place = LayerIndex({"transformer": layers}).find(name)
+    assert place is not None
+    assert (place.modules, place.swapped) == (modules, False)
+
+
 def test_the_last_context_norm_of_sd3_is_swapped() -> None:
     """Only that of the last block: it has a shift and a scale, and no gates."""
     names = [
