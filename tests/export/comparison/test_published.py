@@ -145,11 +145,7 @@ def test_rounded_and_sharded_weights_give_diffusers_images(
     compare(ours, images_of_task(theirs, example, SIZE, max_sequence_length=tokens))
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux_dev", "flux2_klein"])
-=======
-@pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux_dev", "chroma", "aura_flow"])
->>>>>>> 701f8745 (Read adapters of Chroma and AuraFlow in published names)
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux_dev", "flux2_klein", "chroma", "aura_flow"])
 def test_adapters_and_embeddings_apply_to_published_weights(
     family: str, published: Published, tmp_path: Path, compare: Any
 ) -> None:
