@@ -10,6 +10,8 @@ import torch
 import transformers
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 
 from tintype.service.models.templates.language_fields import LANGUAGE, VISION
 
@@ -25,7 +27,7 @@ from ..components import (
     z_image,
 )
 from ..components.language_models import language_model
-from ..components.newer import qwen_image, qwen_vae
+from ..components.newer import krea2, qwen_image, qwen_vae
 from ..components.tensor_specs import ExampleSize
 
 if TYPE_CHECKING:
@@ -61,6 +63,18 @@ def _text_encoder(model: Any, config: Any) -> Callable[..., torch.nn.Module]:
     return lambda **fields: model(config(**fields))
 
 
+def _rotary_model(model: Any, config: Any) -> Callable[..., torch.nn.Module]:
+    """Return a function that builds a language model, whose rotary places have a kind and perhaps a scale."""
+
+    def build(rope_theta: float, rope_scaling: dict[str, Any] | None, **fields: Any) -> torch.nn.Module:
+        rope = {"rope_type": "default", **(rope_scaling or {}), "rope_theta": rope_theta}
+        module: torch.nn.Module = model(config(**fields, rope_parameters=rope))
+        return module
+
+    return build
+
+
+_QWEN3_VL = _rotary_model(Qwen3VLTextModel, Qwen3VLTextConfig)
 _QWEN3 = _text_encoder(transformers.Qwen3Model, transformers.Qwen3Config)
 
 
@@ -174,6 +188,13 @@ KINDS: dict[str, GraphKind] = {
         build=_text_encoder(transformers.MistralModel, transformers.MistralConfig),
         components=language_model(10, 20, 30),
     ),
+    "ministral3_penultimate": GraphKind(
+        part="text_encoder",
+        build=_rotary_model(transformers.Ministral3Model, transformers.Ministral3Config),
+        components=language_model(-2),
+    ),
+    "qwen3_vl": GraphKind(part="text_encoder", build=_QWEN3_VL, components=language_model(-1)),
+    "qwen3_vl_layers": GraphKind(part="text_encoder", build=_QWEN3_VL, components=language_model(*krea2.LAYERS)),
     LANGUAGE: GraphKind(part="text_encoder", build=_qwen_language, components=qwen_language.language),
     VISION: GraphKind(
         part="text_encoder",

@@ -49,6 +49,16 @@ MISTRAL_SMALL_3 = {
     "rope_theta": 1000000000.0,
     "sliding_window": None,
 }
+# Ministral-3-3B, in ERNIE-Image.
+MINISTRAL_3_3B = {"hidden_size": 3072, "intermediate_size": 9216, "num_hidden_layers": 26}
+# Qwen3-VL-4B in Krea 2, and 2B in DreamLite.
+QWEN3_VL_4B = QWEN3_4B | {"rope_theta": 5000000}
+QWEN3_VL_2B = QWEN3_VL_4B | {
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+}
 # Qwen2.5-VL-7B.
 QWEN25_VL = {
     "hidden_size": 3584,
@@ -133,6 +143,9 @@ NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3-4b-penultimate": ("qwen3_penultimate", QWEN3_4B),
     "qwen3-4b-layers": ("qwen3_layers", QWEN3_4B),
     "qwen3-8b-layers": ("qwen3_layers", QWEN3_8B),
+    "ministral-3-3b-penultimate": ("ministral3_penultimate", MINISTRAL_3_3B),
+    "qwen3-vl-4b-layers": ("qwen3_vl_layers", QWEN3_VL_4B),
+    "qwen3-vl-2b": ("qwen3_vl", QWEN3_VL_2B),
     "mistral-small-3-layers": ("mistral_layers", MISTRAL_SMALL_3),
     "qwen25-vl-7b": ("qwen25_vl", QWEN25_VL),
     "qwen25-vl-7b-vision": ("qwen25_vision", QWEN25_VISION),

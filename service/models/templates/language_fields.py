@@ -46,6 +46,45 @@ _MISTRAL = {
     "rope_scaling": None,
     "sliding_window": 4096,
 }
+# Ministral 3, whose rotary places are scaled.
+_MINISTRAL3 = {
+    "vocab_size": 131072,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 34,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1000000.0,
+    "rope_scaling": {
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "factor": 16.0,
+        "llama_4_scaling_beta": 0.1,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 16384,
+        "rope_type": "yarn",
+    },
+    "sliding_window": None,
+}
+# Of prompts without images.
+_QWEN3_VL = {
+    "vocab_size": 151936,
+    "hidden_size": 4096,
+    "intermediate_size": 22016,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 500000.0,
+    "rope_scaling": None,
+    "attention_bias": False,
+}
 # Values of training and generation, of image encoders, and of rotary places, which have no end.
 _UNREAD = EVERY | frozenset(
     {
@@ -68,11 +107,16 @@ _UNREAD = EVERY | frozenset(
     }
 )
 
+_VIDEO = frozenset({"video_token_id", "vision_start_token_id", "vision_end_token_id", "vision_token_id"})
+
 LANGUAGE_SHAPING: Mapping[str, Mapping[str, Any]] = {
     "qwen3": _QWEN3,
     "qwen3_penultimate": _QWEN3,
     "qwen3_layers": _QWEN3,
+    "qwen3_vl": _QWEN3_VL,
+    "qwen3_vl_layers": _QWEN3_VL,
     "mistral_layers": _MISTRAL,
+    "ministral3_penultimate": _MINISTRAL3,
     "gemma_penultimate": TEXT_SHAPING["gemma"],
     LANGUAGE: {
         "vocab_size": 152064,
@@ -105,10 +149,10 @@ LANGUAGE_SHAPING: Mapping[str, Mapping[str, Any]] = {
 }
 LANGUAGE_IGNORED: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("qwen3", "qwen3_penultimate", "qwen3_layers"), _UNREAD),
-    "mistral_layers": _UNREAD - {"sliding_window"},
+    **dict.fromkeys(("qwen3_vl", "qwen3_vl_layers"), _UNREAD | _VIDEO | {"mrope_section"}),
+    **dict.fromkeys(("mistral_layers", "ministral3_penultimate"), _UNREAD - {"sliding_window"}),
     "gemma_penultimate": TEXT_IGNORED["gemma"],
-    LANGUAGE: _UNREAD - {"image_token_id"}
-    | {"video_token_id", "vision_start_token_id", "vision_end_token_id", "vision_token_id"},
+    LANGUAGE: _UNREAD - {"image_token_id"} | _VIDEO,
     # The times of videos; early files spell some fields otherwise as well, with the values of the class.
     VISION: EVERY | frozenset({"initializer_range", "tokens_per_second", "in_chans", "spatial_patch_size", *_ROPE}),
 }
@@ -139,10 +183,11 @@ def flat_language(config: Mapping[str, Any]) -> dict[str, Any]:
 def _rotary(rope: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of rotary places; `rope_scaling` only if they are scaled."""
     fields = {name: rope[name] for name in ("mrope_section", "rope_theta") if name in rope}
-    if rope.get("rope_type", rope.get("type", "default")) in ("default", "mrope"):
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind in ("default", "mrope"):
         return fields
-    own = {name: value for name, value in rope.items() if name not in fields and name != "type"}
-    return fields | {"rope_scaling": dict(sorted(own.items()))}
+    own = {name: value for name, value in rope.items() if name not in (*fields, "type", "max_position_embeddings")}
+    return fields | {"rope_scaling": dict(sorted((own | {"rope_type": kind}).items()))}
 
 
 def unread_tensors(names: Iterable[str], layers: int) -> tuple[str, ...]:

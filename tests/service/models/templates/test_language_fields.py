@@ -44,6 +44,49 @@ MISTRAL: dict[str, Any] = {
     "sliding_window": None,
     "vocab_size": 131072,
 }
+# As the repository of Qwen3-VL-4B-Instruct has them, without its image encoder.
+QWEN3_VL: dict[str, Any] = {
+    "image_token_id": 151655,
+    "text_config": {
+        "attention_bias": False,
+        "head_dim": 128,
+        "hidden_size": 2560,
+        "intermediate_size": 9728,
+        "model_type": "qwen3_vl_text",
+        "num_attention_heads": 32,
+        "num_hidden_layers": 36,
+        "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-06,
+        "rope_scaling": {"mrope_interleaved": True, "mrope_section": [24, 20, 20], "rope_type": "default"},
+        "rope_theta": 5000000,
+        "vocab_size": 151936,
+    },
+    "video_token_id": 151656,
+    "vision_config": {"depth": 24},
+    "vision_start_token_id": 151652,
+}
+MINISTRAL3: dict[str, Any] = {
+    "text_config": {
+        "hidden_size": 3072,
+        "intermediate_size": 9216,
+        "model_type": "ministral3",
+        "num_hidden_layers": 26,
+        "rope_parameters": {
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "factor": 16.0,
+            "llama_4_scaling_beta": 0.1,
+            "max_position_embeddings": 262144,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "original_max_position_embeddings": 16384,
+            "rope_theta": 1000000.0,
+            "type": "yarn",
+        },
+    },
+    "spatial_merge_size": 2,
+    "vision_config": {"hidden_size": 1024},
+}
 
 
 def names_of(kind: str, config: dict[str, Any]) -> list[str]:
@@ -58,6 +101,8 @@ def names_of(kind: str, config: dict[str, Any]) -> list[str]:
         ("qwen3_layers", QWEN3, "qwen3-4b-layers"),
         ("qwen3_layers", QWEN3 | {"hidden_size": 4096, "intermediate_size": 12288}, "qwen3-8b-layers"),
         ("mistral_layers", {"text_config": MISTRAL, "vision_config": {"depth": 3}}, "mistral-small-3-layers"),
+        ("qwen3_vl_layers", QWEN3_VL, "qwen3-vl-4b-layers"),
+        ("ministral3_penultimate", MINISTRAL3, "ministral-3-3b-penultimate"),
     ],
 )
 def test_published_configurations_have_templates(kind: str, config: dict[str, Any], name: str) -> None:
@@ -94,6 +139,9 @@ def test_layers_with_a_window_are_refused() -> None:
         ("Qwen3Model", "layers", "qwen3_layers"),
         ("Qwen3Model", "", "qwen3"),
         ("Mistral3ForConditionalGeneration", "layers", "mistral_layers"),
+        ("Mistral3Model", "penultimate", "ministral3_penultimate"),
+        ("Qwen3VLModel", "layers", "qwen3_vl_layers"),
+        ("Qwen3VLForConditionalGeneration", "", "qwen3_vl"),
         ("Gemma2Model", "penultimate", "gemma_penultimate"),
         ("Gemma2Model", "", "gemma"),
         ("CLIPTextModel", "penultimate", "clip"),
