@@ -39,6 +39,12 @@ REFINER_UNET = SDXL_UNET | {
     "attention_head_dim": [6, 12, 24, 24],
     "projection_class_embeddings_input_dim": 2560,
 }
+# Kolors: with ChatGLM3's states projected, and its pooled text.
+KOLORS_UNET = SDXL_UNET | {
+    "encoder_hid_dim": 4096,
+    "encoder_hid_dim_type": "text_proj",
+    "projection_class_embeddings_input_dim": 5632,
+}
 # SSD-1B and Segmind-Vega: depths as ComfyUI's comfy/model_detection.py states them; their middle has one layer.
 SSD_1B_UNET = SDXL_UNET | {
     "mid_block_type": "UNetMidBlock2D",
@@ -122,6 +128,7 @@ TEMPLATES: dict[str, tuple[str, dict[str, Any]]] = {
     "sdxl-unet": ("unet", SDXL_UNET),
     "sdxl-inpainting-unet": ("unet", SDXL_UNET | INPAINTING),
     "sdxl-refiner-unet": ("unet", REFINER_UNET),
+    "kolors-unet": ("unet", KOLORS_UNET),
     "ssd-1b-unet": ("unet", SSD_1B_UNET),
     "segmind-vega-unet": ("unet", VEGA_UNET),
     "sd3-medium": ("sd3", SD3_MEDIUM),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import diffusers
 import torch
 import transformers
+from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
@@ -27,7 +28,7 @@ from ..components import (
     z_image,
 )
 from ..components.language_models import language_model
-from ..components.newer import krea2, qwen_image, qwen_vae
+from ..components.newer import chatglm, dreamlite, ernie_image, flux_like, krea2, qwen_image, qwen_vae
 from ..components.tensor_specs import ExampleSize
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ def _qwen_language(image_token_id: int, rope_theta: float, mrope_section: list[i
         text_config={**fields, "rope_parameters": rope}, vision_config={"depth": 1}, image_token_id=image_token_id
     )
     return transformers.Qwen2_5_VLForConditionalGeneration(config)
+
+
+def _chatglm(**fields: Any) -> torch.nn.Module:
+    return ChatGLMModel(ChatGLMConfig(**fields, original_rope=True), empty_init=False)
 
 
 def _without_buffers(model: Any) -> Callable[..., torch.nn.Module]:
@@ -152,6 +157,18 @@ KINDS: dict[str, GraphKind] = {
     "sana": GraphKind(part="transformer", build=diffusers.SanaTransformer2DModel, components=denoisers.sana),
     "z_image": GraphKind(part="transformer", build=diffusers.ZImageTransformer2DModel, components=z_image.z_image),
     "lumina2": GraphKind(part="transformer", build=diffusers.Lumina2Transformer2DModel, components=z_image.lumina2),
+    "ovis_image": GraphKind(
+        part="transformer", build=diffusers.OvisImageTransformer2DModel, components=flux_like.ovis_image
+    ),
+    "longcat_image": GraphKind(
+        part="transformer", build=diffusers.LongCatImageTransformer2DModel, components=flux_like.longcat_image
+    ),
+    "ernie_image": GraphKind(
+        part="transformer", build=diffusers.ErnieImageTransformer2DModel, components=ernie_image.transformer
+    ),
+    "krea2": GraphKind(part="transformer", build=diffusers.Krea2Transformer2DModel, components=krea2.transformer),
+    "dreamlite": GraphKind(part="unet", build=diffusers.DreamLiteUNetModel, components=dreamlite.unet, size=FOR_UNETS),
+    "chatglm": GraphKind(part="text_encoder", build=_chatglm, components=chatglm.chatglm),
     **_pair("kl", diffusers.AutoencoderKL, autoencoders.kl),
     **_pair("kl_flux2", diffusers.AutoencoderKLFlux2, flux2.autoencoder, halves=False),
     **_pair("dc", diffusers.AutoencoderDC, autoencoders.dc, size=FOR_DC, halves=False),

@@ -115,11 +115,54 @@ CLIP_VISION_G = CLIP_VISION_H | {
     "num_hidden_layers": 48,
 }
 
+# Ovis-Image: the defaults of the class. Its text encoder is that of Ovis 2.5-2B, Qwen3-1.7B, as that is published.
+OVIS_IMAGE: dict[str, Any] = {}
+QWEN3_17B = QWEN3_4B | {
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+}
+# LongCat-Image, ERNIE-Image (also Turbo) and DreamLite (also mobile): as the configurations of their repositories are
+# quoted by other software that builds these models. With what is quoted, DreamLite's UNet has its 0.39 B parameters.
+LONGCAT_IMAGE = {"num_layers": 10, "num_single_layers": 20}
+ERNIE_IMAGE = {
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_layers": 36,
+    "ffn_hidden_size": 12288,
+    "text_in_dim": 3072,
+}
+DREAMLITE = {
+    "block_out_channels": [256, 512, 896],
+    "attention_head_dim": [4, 8, 14],
+    "transformer_layers_per_block": [1, 2, 4],
+    "cross_attention_dim": 2304,
+    "encoder_hid_dim": 2048,
+    "encoder_hid_dim_type": "text_proj_rms",
+    "use_linear_projection": True,
+    "addition_embed_type": "time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 512,
+    "ff_mult": 3,
+}
+# Krea 2, Raw and Turbo: the defaults of the class.
+KREA2: dict[str, Any] = {}
+# In Kolors.
+CHATGLM3_6B = {"add_qkv_bias": True, "multi_query_attention": True, "multi_query_group_num": 2}
+
 # Name of a template -> its kind and configuration.
 NEWER: dict[str, tuple[str, dict[str, Any]]] = {
     "flux2-klein-4b": ("flux2", FLUX2_KLEIN_4B),
     "flux2-klein-9b": ("flux2", FLUX2_KLEIN_9B),
     "flux2-dev": ("flux2", {}),
+    "ovis-image": ("ovis_image", OVIS_IMAGE),
+    "longcat-image": ("longcat_image", LONGCAT_IMAGE),
+    "ernie-image": ("ernie_image", ERNIE_IMAGE),
+    "krea-2": ("krea2", KREA2),
+    "dreamlite-unet": ("dreamlite", DREAMLITE),
+    "qwen3-1.7b": ("qwen3", QWEN3_17B),
+    "chatglm3-6b": ("chatglm", CHATGLM3_6B),
     "kl-flux2-encoder": ("kl_flux2_encoder", KL_FLUX2),
     "kl-flux2-decoder": ("kl_flux2_decoder", KL_FLUX2),
     "kl-flux2-small-decoder": ("kl_flux2_decoder", KL_FLUX2_SMALL),

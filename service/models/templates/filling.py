@@ -47,6 +47,10 @@ ENDING_IN_IMAGE = {
 """Kinds whose last block changes the text too, which is then not read, and the layers for it."""
 
 
+UNREAD = {"chatglm": ("output_layer.", "encoder.final_layernorm.", "rotary_pos_emb.")}
+"""Kinds whose graphs lack layers that published files have, by the beginnings of their names."""
+
+
 class Component(NamedTuple):
     """A component: its class in diffusers or transformers, its config.json, and its weights."""
 
@@ -130,7 +134,7 @@ def _unread(template: Template, names: Iterable[str]) -> tuple[str, ...]:
     if template.kind in ENDING_IN_IMAGE:
         last = f"transformer_blocks.{int(template.config['num_layers']) - 1}."
         return tuple(last + layer for layer in ENDING_IN_IMAGE[template.kind])
-    return OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
+    return UNREAD.get(template.kind) or OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
 
 
 def fill_template(

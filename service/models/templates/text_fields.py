@@ -114,7 +114,46 @@ _T5_IGNORED = frozenset(
         "output_past",
     }
 )
+_CHATGLM = {
+    "num_layers": 28,
+    "padded_vocab_size": 65024,
+    "hidden_size": 4096,
+    "ffn_hidden_size": 13696,
+    "kv_channels": 128,
+    "num_attention_heads": 32,
+    "layernorm_epsilon": 1e-5,
+    "rmsnorm": True,
+    "apply_residual_connection_post_layernorm": False,
+    "add_bias_linear": False,
+    "add_qkv_bias": False,
+    "multi_query_attention": False,
+    "multi_query_group_num": 1,
+    "fp32_residual_connection": False,
+    "pre_seq_len": None,
+}
+# Of the cache, training and the norm after the last layer; torch's attention scales and rounds on its own.
+_CHATGLM_IGNORED = frozenset(
+    {
+        "apply_query_key_layer_scaling",
+        "attention_dropout",
+        "attention_softmax_in_fp32",
+        "auto_map",
+        "bias_dropout_fusion",
+        "classifier_dropout",
+        "eos_token_id",
+        "hidden_dropout",
+        "original_rope",
+        "pad_token_id",
+        "post_layer_norm",
+        "prefix_projection",
+        "quantization_bit",
+        "seq_length",
+        "use_cache",
+        "vocab_size",
+    }
+)
 TEXT_SHAPING: Mapping[str, Mapping[str, Any]] = {
+    "chatglm": _CHATGLM,
     "clip": _CLIP,
     "clip_projected": _CLIP | {"projection_dim": 512},
     "t5": _T5,
@@ -143,6 +182,7 @@ TEXT_SHAPING: Mapping[str, Mapping[str, Any]] = {
 }
 
 TEXT_IGNORED: Mapping[str, frozenset[str]] = {
+    "chatglm": EVERY | _CHATGLM_IGNORED,
     "clip": EVERY | _CLIP_IGNORED | {"projection_dim"},
     "clip_projected": EVERY | _CLIP_IGNORED,
     "t5": EVERY | _T5_IGNORED,

@@ -45,6 +45,14 @@ _QWEN_VAE = {
 # Frames are halved by layers that one frame does not reach.
 _QWEN_VAE_IGNORED = frozenset({"temperal_downsample", "dropout"})
 
+_FLUX_LIKE = {
+    "patch_size": 1,
+    "in_channels": 64,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "axes_dims_rope": [16, 56, 56],
+}
+
 # Kind of graph -> the fields that shape it, with the defaults of the class.
 TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
     "flux2": {
@@ -120,6 +128,42 @@ TRANSFORMER_SHAPING: Mapping[str, Mapping[str, Any]] = {
         "axes_dim_rope": [32, 32, 32],
         "cap_feat_dim": 1024,
     },
+    "ovis_image": _FLUX_LIKE
+    | {"out_channels": 64, "num_layers": 6, "num_single_layers": 27, "joint_attention_dim": 2048},
+    "longcat_image": _FLUX_LIKE | {"num_layers": 19, "num_single_layers": 38, "joint_attention_dim": 3584},
+    "ernie_image": {
+        "hidden_size": 3072,
+        "num_attention_heads": 24,
+        "num_layers": 24,
+        "ffn_hidden_size": 8192,
+        "in_channels": 128,
+        "out_channels": 128,
+        "patch_size": 1,
+        "text_in_dim": 2560,
+        "rope_theta": 256,
+        "rope_axes_dim": [32, 48, 48],
+        "eps": 1e-6,
+        "qk_layernorm": True,
+    },
+    "krea2": {
+        "in_channels": 64,
+        "num_layers": 28,
+        "attention_head_dim": 128,
+        "num_attention_heads": 48,
+        "num_key_value_heads": 12,
+        "intermediate_size": 16384,
+        "timestep_embed_dim": 256,
+        "text_hidden_dim": 2560,
+        "num_text_layers": 12,
+        "text_num_attention_heads": 20,
+        "text_num_key_value_heads": 20,
+        "text_intermediate_size": 6912,
+        "num_layerwise_text_blocks": 2,
+        "num_refiner_text_blocks": 2,
+        "axes_dims_rope": [32, 48, 48],
+        "rope_theta": 1000.0,
+        "norm_eps": 1e-5,
+    },
     "kl_flux2_encoder": _KL_FLUX2 | _KL_FLUX2_ENCODER,
     "kl_flux2_decoder": _KL_FLUX2 | _KL_FLUX2_DECODER,
     "qwen_image": {
@@ -147,6 +191,11 @@ TRANSFORMER_IGNORED: Mapping[str, frozenset[str]] = {
     "z_image": frozenset({"n_kv_heads", "axes_lens"}),
     # The class does not read `scaling_factor`.
     "lumina2": frozenset({"sample_size", "scaling_factor", "axes_lens"}),
+    "ovis_image": frozenset(),
+    # The class does not read the width of a pooled text.
+    "longcat_image": frozenset({"pooled_projection_dim"}),
+    "ernie_image": frozenset(),
+    "krea2": frozenset(),
     "kl_flux2_encoder": _KL_FLUX2_IGNORED | _KL_FLUX2_DECODER.keys(),
     "kl_flux2_decoder": _KL_FLUX2_IGNORED | _KL_FLUX2_ENCODER.keys(),
     # Early files have the width of a pooled text, which the class does not know.
