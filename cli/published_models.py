@@ -20,7 +20,9 @@ HALF, FULL = 2, 4  # bytes of a parameter in float16 or bfloat16, and in float32
 WORKING_BYTES = 4 * 256 * FULL
 
 KL, KL_16, DC = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("kl", "kl-16", "dc-f32c32"))
+QWEN_VAE = ("qwen-vae-encoder", "qwen-vae-decoder")
 TAESD, TAESD_16 = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("taesd", "taesd-16"))
+QWEN_EDITOR = ("qwen25-vl-7b", "qwen25-vl-7b-vision")
 SD3_ENCODERS = ("clip-l-projected", "clip-g", "t5-xxl")
 
 
@@ -93,7 +95,7 @@ PUBLISHED = (
     ),
     PublishedModel(
         id="Tongyi-MAI/Z-Image-Turbo",
-        license="Apache 2.0",
+        license="Apache-2.0",
         purpose="photographs and text in images, nine steps",
         templates=("z-image", "qwen3-4b-penultimate", *KL_16),
         steps=9,
@@ -101,7 +103,7 @@ PUBLISHED = (
     ),
     PublishedModel(
         id="Tongyi-MAI/Z-Image",
-        license="Apache 2.0",
+        license="Apache-2.0",
         purpose="Z-Image-Turbo's size, with negative prompts",
         templates=("z-image", "qwen3-4b-penultimate", *KL_16),
         steps=50,
@@ -124,6 +126,39 @@ PUBLISHED = (
         steps=4,
         side=1024,
         note="1.8 GB more are downloaded: layers of the text encoder that are not used",
+    ),
+    PublishedModel(
+        id="fal/AuraFlow-v0.3",
+        license="Apache-2.0",
+        purpose="long prompts, large images",
+        templates=("aura-flow", "pile-t5-xl", *KL),
+        steps=50,
+        side=1024,
+    ),
+    PublishedModel(
+        id="lodestones/Chroma1-HD",
+        license="Apache-2.0",
+        purpose="FLUX.1 made smaller, with negative prompts",
+        templates=("chroma", "t5-xxl-masked", *KL_16),
+        steps=40,
+        side=1024,
+    ),
+    *(
+        PublishedModel(
+            id=f"Qwen/{name}",
+            license="Apache-2.0",
+            purpose=purpose,
+            templates=(denoiser, *encoders, *QWEN_VAE),
+            steps=steps,
+            side=1024,
+        )
+        for name, purpose, denoiser, encoders, steps in (
+            ("Qwen-Image", "long text in images", "qwen-image", QWEN_EDITOR[:1], 50),
+            ("Qwen-Image-2512", "Qwen-Image, with more natural people", "qwen-image", QWEN_EDITOR[:1], 50),
+            ("Qwen-Image-Edit", "edits of an image", "qwen-image", QWEN_EDITOR, 50),
+            ("Qwen-Image-Edit-2509", "edits of up to 3 images", "qwen-image", QWEN_EDITOR, 40),
+            ("Qwen-Image-Edit-2511", "edits of up to 3 images", "qwen-image-edit-2511", QWEN_EDITOR, 40),
+        )
     ),
     PublishedModel(
         id="stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -165,6 +200,15 @@ PUBLISHED = (
         purpose="long prompts, small denoiser",
         templates=("pixart-sigma-1024", "t5-xxl-masked", *KL),
         full=("pixart-sigma-1024", "t5-xxl-masked", *KL),
+        steps=20,
+        side=1024,
+    ),
+    PublishedModel(
+        id="PixArt-alpha/PixArt-XL-2-1024-MS",
+        license="OpenRAIL++",
+        purpose="long prompts, small denoiser",
+        templates=("pixart-alpha-1024", "t5-xxl-masked", *KL),
+        full=("pixart-alpha-1024", "t5-xxl-masked", *KL),
         steps=20,
         side=1024,
     ),
@@ -218,7 +262,7 @@ PUBLISHED = (
     ),
     PublishedModel(
         id="Alpha-VLLM/Lumina-Image-2.0",
-        license="Apache 2.0, Gemma",
+        license="Apache-2.0, Gemma",
         purpose="long prompts",
         templates=("lumina-image-2", "gemma2-2b-penultimate", *KL_16),
         steps=30,
@@ -276,6 +320,22 @@ PUBLISHED = (
         steps=28,
         side=1024,
         gated=True,
+    ),
+    *(
+        PublishedModel(
+            id=f"black-forest-labs/FLUX.1-{name}",
+            license="FLUX.1 [dev] Non-Commercial",
+            purpose=purpose,
+            templates=(denoiser, "clip-l", "t5-xxl", *KL_16),
+            steps=steps,
+            side=1024,
+            gated=True,
+        )
+        for name, purpose, denoiser, steps in (
+            ("Kontext-dev", "edits of an image", "flux1-dev", 28),
+            ("Fill-dev", "inpainting and outpainting", "flux1-fill-dev", 50),
+            ("Krea-dev", "FLUX.1-dev with another look", "flux1-dev", 28),
+        )
     ),
     *(
         PublishedModel(

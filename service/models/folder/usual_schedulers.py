@@ -72,6 +72,12 @@ _BY_FAMILY: Mapping[str, dict[str, Any]] = {
         "use_flow_sigmas": True,
         "flow_shift": 3.0,
     },
+    "sana_sprint": {
+        "_class_name": "SCMScheduler",
+        "num_train_timesteps": 1000,
+        "prediction_type": "trigflow",
+        "sigma_data": 0.5,
+    },
 }
 # Families whose models differ in whether guidance is an input: FLUX.1 schnell and dev.
 _GUIDED: Mapping[str, dict[str, Any]] = {"flux": _SHIFTED_BY_SIZE}
