@@ -108,7 +108,7 @@ def test_an_image_with_a_mask_may_precede_the_references(spec: ModelSpec, masked
     """If the model says so, in the size in which it is generated; it does not count among the model's most."""
     rule = ReferenceRule(most=1, fit=ReferenceFit.FLUX2, masked=masked)
     spec = replace(spec, references=rule, capabilities=frozenset({INPAINTING}))
-    files = {"image": file(90, 70), "references": (file(128, 64, WHITE),)}
+    files: dict[str, Any] = {"image": file(90, 70), "references": (file(128, 64, WHITE),)}
     job = prepare_job(Job(prompt="a", mask=file(90, 70, WHITE), **files), spec)
     assert job.source is not None
     own = [job.source.levels.shape] if masked else []

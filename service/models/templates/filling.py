@@ -134,7 +134,7 @@ def _unread(template: Template, names: Iterable[str]) -> tuple[str, ...]:
     if template.kind in ENDING_IN_IMAGE:
         last = f"transformer_blocks.{int(template.config['num_layers']) - 1}."
         return tuple(last + layer for layer in ENDING_IN_IMAGE[template.kind])
-    return UNREAD.get(template.kind) or OTHER_HALVES.get(template.kind.rpartition("_")[2], ())
+    return UNREAD.get(template.kind, OTHER_HALVES.get(template.kind.rpartition("_")[2], ()))
 
 
 def fill_template(

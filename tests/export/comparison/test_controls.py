@@ -125,7 +125,7 @@ class Controlled:
         if len(nets) == 1:
             values = {name: value[0] for name, value in values.items()}
         if stem.startswith("Flux"):
-            settings = settings | {"negative_prompt": None}
+            values["negative_prompt"] = None
         with quiet(), torch.no_grad():
             images = [
                 chosen(

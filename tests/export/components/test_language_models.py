@@ -27,7 +27,7 @@ WIDTHS: dict[str, Any] = {
     "max_position_embeddings": 4096,
 }
 HEADS = {"head_dim": 12}
-VISION = {"hidden_size": 16, "intermediate_size": 16}
+VISION: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16}
 SECTIONS = {"rope_type": "default", "mrope_section": [2, 2, 2]}
 
 

@@ -22,7 +22,7 @@ USUAL: dict[str, Any] = {"guidance_scale": 5.0, "num_inference_steps": 4, "outpu
 SIDE = {"width": 128, "height": 128}
 SHORT = {"max_sequence_length": 64}
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)).resize((128, 128))
-HALVES = {
+HALVES: dict[str, Any] = {
     "image": PHOTO,
     "mask_image": Image.fromarray(np.triu(np.full((128, 128), 255, np.uint8))),
     "strength": 1.0,

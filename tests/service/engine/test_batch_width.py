@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-KEY = ("model", (4, 8, 8))
+    Key = tuple[str, tuple[int, int, int], tuple[tuple[int, ...], ...]]
+
+KEY: Key = ("model", (4, 8, 8), ())
 
 # Seconds of a call of n rows: on a CPU where guidance is faster as two calls; where the width does not matter; on
 # a device that is saturated at four rows; on one where only eight rows pay.
@@ -113,8 +115,10 @@ def test_a_width_is_tried_again_after_the_changes_end() -> None:
     assert widths.best(KEY) == 2
 
 
-@pytest.mark.parametrize("other", [("other", (4, 8, 8)), ("model", (4, 16, 16))])
-def test_alternating_models_or_sizes_are_changes_of_shape(other: tuple[str, tuple[int, int, int]]) -> None:
+@pytest.mark.parametrize(
+    "other", [("other", (4, 8, 8), ()), ("model", (4, 16, 16), ()), ("model", (4, 8, 8), ((3, 8, 8),))]
+)
+def test_alternating_models_or_sizes_are_changes_of_shape(other: Key) -> None:
     """Each call of two alternating sizes includes the cost of a change."""
     widths = BatchWidths()
     for _ in range(8):
@@ -140,7 +144,7 @@ def test_batch_keys_are_measured_separately() -> None:
     widths = BatchWidths()
     busy(widths, COSTS["free"][0], rows=8)
     assert widths.best(KEY) == 8
-    assert widths.best(("model", (4, 16, 16))) == 1
+    assert widths.best(("model", (4, 16, 16), ())) == 1
 
 
 def test_max_batch_fixes_the_width() -> None:

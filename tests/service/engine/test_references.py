@@ -146,9 +146,10 @@ def test_a_result_may_start_from_an_image_and_have_references() -> None:
 )
 def test_the_number_of_references_must_suit_the_model(rule: Any, count: int, problem: str) -> None:
     """Models take none, up to a number, or need at least one, as files or decoded."""
-    for field, value in (("references", (b"file",) * count), ("edited", (reference(1),) * count)):
+    given: tuple[dict[str, Any], ...] = ({"references": (b"file",) * count}, {"edited": (reference(1),) * count})
+    for fields in given:
         with pytest.raises(InvalidField, match=f"references: {problem}"):
-            Bench(ExactModel(spec=spec(references=rule))).admit(**{field: value})
+            Bench(ExactModel(spec=spec(references=rule))).admit(**fields)
 
 
 def test_a_model_that_only_edits_says_so_if_it_gets_an_image() -> None:

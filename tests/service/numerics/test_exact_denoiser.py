@@ -114,7 +114,7 @@ def test_order_of_one_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("solve", [ddim, partial(dpmpp, order=3), unipc, heun, lms, deis])
-@pytest.mark.parametrize("prediction", [Prediction.EPSILON, Prediction.V, Prediction.SAMPLE])
+@pytest.mark.parametrize("prediction", [Prediction.EPSILON, Prediction.V, Prediction.EDM, Prediction.SAMPLE])
 def test_equivalent_predictions_give_one_result(solve: Solve, prediction: Prediction) -> None:
     """One denoiser expressed as epsilon, v or sample gives the same result."""
     base = solve(smooth_path(12))

@@ -148,7 +148,7 @@ def test_guidance_may_only_shorten_tokens() -> None:
     cond = np.zeros((1, 1, 2, 4), np.float32)
     cond[..., 0], cond[..., 2] = 1.0, 2.0
     kept, shrinks = GuidanceRule(norm=KeptNorm.BLOCK), GuidanceRule(norm=KeptNorm.BLOCK, shrinks=True)
-    uncond = cond * [0, 0, 1.25, 0]
+    uncond = cond * np.array([0, 0, 1.25, 0], np.float32)
     plain = guide(uncond, cond, 3.0)
     np.testing.assert_allclose(plain[0, 0, 0], [3, 0, 1, 0], atol=1e-6)
     np.testing.assert_allclose(guide(uncond, cond, 3.0, rule=kept)[0, 0, 0], [1, 0, 2, 0], atol=1e-6)

@@ -16,7 +16,17 @@ RANK, ALPHA = 4, 6.0
 
 def adaptable_layers(module: Any) -> dict[str, tuple[int, ...]]:
     """Return the layers that published adapters change, with the shapes of their weights."""
-    linear = ("to_q", "to_v", "to_out.0", "proj_in", "ff.net.2", "q_proj", "out_proj", "fc1", "time_emb_proj")
+    linear: tuple[str, ...] = (
+        "to_q",
+        "to_v",
+        "to_out.0",
+        "proj_in",
+        "ff.net.2",
+        "q_proj",
+        "out_proj",
+        "fc1",
+        "time_emb_proj",
+    )
     linear += ("attn.to_qkv_mlp_proj", "ff.linear_in", "single_stream_modulation.linear")  # FLUX.2
     convolutions = ("conv_in", "conv1", "conv2", "conv_shortcut", "samplers.0.conv", "conv_out", "pos_embed.proj")
     changed = (*linear, *convolutions, "time_embedding.linear_1")

@@ -93,6 +93,7 @@ class SmallTemplate:
     kind: str = "unet"
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: SHAPES)
     reads: list[Variant] = field(default_factory=list)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, variant: Variant) -> bytes:
         """Return the serialized graph."""

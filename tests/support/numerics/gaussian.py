@@ -29,6 +29,8 @@ def network(prediction: Prediction, x: Floats, alpha: float, sigma: float, one: 
             return noise
         case Prediction.V:
             return alpha * noise - sigma * x0
+        case Prediction.EDM:
+            return sigma * x0 - alpha * noise
         case Prediction.SAMPLE:
             return x0
         case Prediction.FLOW:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import InvalidField
-from tintype.service.models.control import controlnets
+from tintype.service.models.control import files
 from tintype.service.models.control.controlnets import ControlNets
 from tintype.service.models.control.files import KINDS, ControlFile
 from tintype.service.models.family import DenoiserSpec
@@ -44,9 +44,7 @@ class Net:
 def nets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[ControlNets, dict[str, Net]]:
     """Return the ControlNets of a model, and the graphs that were opened."""
     opened: dict[str, Net] = {}
-    monkeypatch.setattr(
-        controlnets.files, "find", lambda folder, name: ControlFile(folder / name, {}, KINDS["ControlNetModel"])
-    )
+    monkeypatch.setattr(files, "find", lambda folder, name: ControlFile(folder / name, {}, KINDS["ControlNetModel"]))
     monkeypatch.setattr(ControlFile, "source", lambda own, _: own.folder.name)
     manifest: Any = SimpleNamespace(folder=tmp_path, options=None)
 

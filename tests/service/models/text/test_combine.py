@@ -37,7 +37,8 @@ def test_padding_is_zeros() -> None:
     """AuraFlow: embeddings of padding are zeros, and the denoiser reads no mask."""
     made = without_padding([EncoderOutput(np.ones((3, 2), np.float32), mask=np.array([1, 1, 0]))])
     assert made.embeds.tolist() == [[1, 1], [1, 1], [0, 0]]
-    assert (made.embeds.dtype, made.mask) == (np.float32, None)
+    assert made.embeds.dtype == np.float32
+    assert made.mask is None
 
 
 def test_clips_side_by_side() -> None:
