@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from .errors import UserError
-from .published_models import FULL, HALF, PUBLISHED, PublishedModel
+from .published_model import FULL, HALF, PublishedModel
+from .published_models import PUBLISHED
 from .settings.values import format_size
 from .terminal import format_table
 

@@ -6,65 +6,13 @@ Parameters are those of the configurations; sizes and memory are calculated from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from .published_parameters import PARAMETERS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-HALF, FULL = 2, 4  # bytes of a parameter in float16 or bfloat16, and in float32
-# Working memory per pixel of the image, float32: four arrays of 256 channels in the VAE's decoder. Measured with
-# onnxruntime 1.31.1 on a CPU: 1,045 MiB for 512 x 512 pixels, 4,213 MiB for 1024 x 1024.
-WORKING_BYTES = 4 * 256 * FULL
+from .published_model import PublishedModel
 
 KL, KL_16, DC = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("kl", "kl-16", "dc-f32c32"))
 QWEN_VAE = ("qwen-vae-encoder", "qwen-vae-decoder")
 TAESD, TAESD_16 = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("taesd", "taesd-16"))
 QWEN_EDITOR = ("qwen25-vl-7b", "qwen25-vl-7b-vision")
 SD3_ENCODERS = ("clip-l-projected", "clip-g", "t5-xxl")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedModel:
-    """One repository on the hub.
-
-    `templates` are those of its components. `full` are those of which only float32 is published; the others are
-    published in two bytes a parameter as well. `steps` and `side` are what it was made for, `side` in pixels.
-    `replaces_vae` says that the model is a VAE for others, for --vae.
-    """
-
-    id: str
-    license: str
-    purpose: str
-    templates: tuple[str, ...]
-    full: tuple[str, ...] = ()
-    steps: int = 0
-    side: int = 0
-    gated: bool = False
-    note: str = ""
-    replaces_vae: str = ""
-
-    @property
-    def name(self) -> str:
-        """The name without its owner."""
-        return self.id.partition("/")[2]
-
-    @property
-    def download_bytes(self) -> int:
-        """Bytes of the weights that are downloaded."""
-        return int(HALF * _count(self.templates) + (FULL - HALF) * _count(self.full))
-
-    def memory_bytes(self, bytes_each: int, side: int) -> int:
-        """Return the bytes of all weights, and of the values of an image of `side` x `side` pixels."""
-        return int(_count(self.templates) * bytes_each) + WORKING_BYTES * bytes_each // FULL * side**2
-
-
-def _count(templates: Iterable[str]) -> float:
-    """Return the number of parameters of some templates."""
-    return sum(PARAMETERS[name] for name in templates) * 1e6
-
 
 # Licences with the fewest conditions first, then by size.
 PUBLISHED = (
@@ -158,6 +106,37 @@ PUBLISHED = (
             ("Qwen-Image-Edit", "edits of an image", "qwen-image", QWEN_EDITOR, 50),
             ("Qwen-Image-Edit-2509", "edits of up to 3 images", "qwen-image", QWEN_EDITOR, 40),
             ("Qwen-Image-Edit-2511", "edits of up to 3 images", "qwen-image-edit-2511", QWEN_EDITOR, 40),
+        )
+    ),
+    PublishedModel(
+        id="meituan-longcat/LongCat-Image",
+        license="Apache-2.0",
+        purpose="text in images, in Chinese and English",
+        templates=("longcat-image", "qwen25-vl-7b", *KL_16),
+        steps=50,
+        side=1024,
+    ),
+    PublishedModel(
+        id="AIDC-AI/Ovis-Image-7B",
+        license="Apache-2.0",
+        purpose="text in images, small text encoder",
+        templates=("ovis-image", "qwen3-1.7b", *KL_16),
+        steps=50,
+        side=1024,
+    ),
+    *(
+        PublishedModel(
+            id=f"baidu/{name}",
+            license="Apache-2.0",
+            purpose=purpose,
+            templates=("ernie-image", "ministral-3-3b-penultimate", "kl-flux2-encoder", "kl-flux2-decoder"),
+            steps=steps,
+            side=1024,
+            note="the prompt enhancer of the repository is not used",
+        )
+        for name, purpose, steps in (
+            ("ERNIE-Image-Turbo", "text in images, eight steps", 8),
+            ("ERNIE-Image", "ERNIE-Image-Turbo's size, with negative prompts", 50),
         )
     ),
     PublishedModel(
