@@ -6,8 +6,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from .errors import UserError
-from .published_model import FULL, HALF, PublishedModel
-from .published_models import PUBLISHED
+from .published import FULL, HALF, PUBLISHED, PublishedModel
 from .settings.values import format_size
 from .terminal import format_table
 

@@ -8,9 +8,8 @@ from tintype.cli import main
 from tintype.cli.available import describe, overview
 from tintype.cli.commands import build_parser
 from tintype.cli.errors import UserError
-from tintype.cli.published_model import FULL, HALF, PublishedModel
-from tintype.cli.published_models import PUBLISHED
-from tintype.cli.published_parameters import PARAMETERS
+from tintype.cli.published import FULL, HALF, PUBLISHED, PublishedModel
+from tintype.cli.published.parameters import PARAMETERS
 from tintype.cli.settings.values import HUB_MODEL
 from tintype.service.models.templates.catalogue import installed
 

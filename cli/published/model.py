@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .published_parameters import PARAMETERS
+from .parameters import PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +14,9 @@ HALF, FULL = 2, 4  # bytes of a parameter in float16 or bfloat16, and in float32
 # Working memory per pixel of the image, float32: four arrays of 256 channels in the VAE's decoder. Measured with
 # onnxruntime 1.31.1 on a CPU: 1,045 MiB for 512 x 512 pixels, 4,213 MiB for 1024 x 1024.
 WORKING_BYTES = 4 * 256 * FULL
+
+# Templates of autoencoders.
+KL, KL_16, DC = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("kl", "kl-16", "dc-f32c32"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
