@@ -106,7 +106,7 @@ def clip_vision(pipeline: Any, folder: str) -> Component:
 def _inputs_of(make: Any, pipeline: Any, module: Any) -> Mapping[str, TensorSpec]:
     """Return the inputs of a ControlNet's denoiser, which has the same fields in its configuration."""
     config = SimpleNamespace(**{"time_cond_proj_dim": None, "out_channels": 1, **module.config})
-    denoiser = SimpleNamespace(config=config, inner_dim=1, out_channels=1)
+    denoiser = SimpleNamespace(config=config, inner_dim=1, out_channels=1, attn_processors={})
     second = getattr(pipeline, "text_encoder_2", None)
     inputs: Mapping[str, TensorSpec] = make(
         SimpleNamespace(denoiser=denoiser, text_encoder_2=second), "denoiser"
