@@ -60,7 +60,7 @@ class DenoiserInputs:
     def of_call(self, rows: int, size: int) -> tuple[GraphSource, list[str], Feeds]:
         """Return the denoiser's graph, its outputs, and the inputs of a call with `rows` rows."""
         stage = getattr(self.model._stages, "_first", self.model._stages)
-        session, recorded = stage._denoiser._session, []
+        session, recorded = stage.denoiser._session, []
 
         class Recorder:
             def run(self, outputs: Any, feeds: Any) -> Any:

@@ -50,11 +50,13 @@ async def test_client_sends_units(api: Any, guided: FakeService) -> None:
     unit = webuiapi.ControlNetUnit(
         image=hint, model="canny", weight=0.5, guidance_start=0.25, guidance_end=0.75, pixel_perfect=True
     )
-    made = await asyncio.to_thread(api.txt2img, prompt="a lake", controlnet_units=[unit], width=64, height=64)
+    # Without a dict of its own, the client adds the units to a default that all later calls share.
+    usual: dict[str, Any] = {"controlnet_units": [unit], "width": 64, "height": 64}
+    made = await asyncio.to_thread(api.txt2img, prompt="a lake", alwayson_scripts={}, **usual)
     control = guided.requests[0].controls[0]
     assert (control.name, control.weight, control.start, control.end) == ("canny", 0.5, 0.25, 0.75)
     assert made.info["extra_generation_params"] == {}
-    await asyncio.to_thread(api.img2img, [hint], prompt="x", controlnet_units=[unit], width=64, height=64)
+    await asyncio.to_thread(api.img2img, [hint], prompt="x", alwayson_scripts={}, **usual)
     assert len(guided.requests[1].controls) == 1
 
 

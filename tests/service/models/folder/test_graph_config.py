@@ -180,7 +180,8 @@ def test_other_graphs_are_described(read: Read, denoiser: str, inputs: dict[str,
 def test_the_usual_schedulers_are_read(family: str, *, guided: bool) -> None:
     """Each family has usual settings, which its pipeline's sampler accepts."""
     diffusion = Diffusion.from_config(usual_scheduler(FAMILIES[family], guided=guided))
-    noise = family in ("sd", "lcm", "sdxl", "sdxl_refiner", "kolors", "pixart_sigma", "pixart_alpha")
-    assert diffusion.prediction is (Prediction.EPSILON if noise else Prediction.FLOW)
+    noise = ("sd", "lcm", "sdxl", "sdxl_refiner", "kolors", "pixart_sigma", "pixart_alpha")
+    others = {**dict.fromkeys(noise, Prediction.EPSILON), "sana_sprint": Prediction.V}
+    assert diffusion.prediction is others.get(family, Prediction.FLOW)
     assert diffusion.train_steps == (1100 if family == "kolors" else 1000)
     assert len(make_table(diffusion, 4, image_tokens=1024).sigmas) >= 5

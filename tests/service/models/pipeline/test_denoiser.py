@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ class ScalarTimestep:
     """A denoiser's graph as optimum exports it: out = sample + timestep + embeds."""
 
     provider = "cpu"
+    optional: ClassVar[dict[str, tuple[int, ...]]] = {}
 
     def __init__(self, rank: int, width: int | None = None) -> None:
         self.widths = {} if width is None else {"timestep": width}
@@ -86,6 +87,7 @@ class RecordingGraph:
     """A graph that records its inputs, and returns its latents with as many zero channels after them."""
 
     provider = "cpu"
+    optional: ClassVar[dict[str, tuple[int, ...]]] = {}
 
     def __init__(self, latents: str, *names: str) -> None:
         self.latents = latents

@@ -144,6 +144,7 @@ def test_t5_has_one_embedding_with_two_names(path: Path, stored: tuple[str, ...]
         ("decoder.mid_block.attentions.0.to_q.weight", "decoder.mid_block.attentions.0.query.weight"),
         ("encoder.mid_block.attentions.0.to_out.0.bias", "encoder.mid_block.attentions.0.proj_attn.bias"),
         ("layers.3.mlp.up_proj.weight", "model.layers.3.mlp.up_proj.weight"),
+        ("text_model.final_layer_norm.weight", "final_layer_norm.weight"),
     ],
 )
 def test_older_names(name: str, other: str) -> None:
@@ -157,7 +158,7 @@ def test_older_names(name: str, other: str) -> None:
     "name",
     [
         "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight",
-        "text_model.encoder.layers.0.mlp.fc1.weight",
+        "vision_model.encoder.layers.0.mlp.fc1.weight",
         "shared.weight.more",
         "unshared.weight",
     ],
