@@ -96,7 +96,7 @@ class LayerIndex:
         """Return the layers that a published adapter calls `name`, or None."""
         part, rest = self.component(name)
         layer, names = rest.replace(".", "_"), self._flat.get(part, {})
-        for candidate in (layer, *published_names.older_layers(layer)):
+        for candidate in (layer, *published_names.older_layers(layer), published_names.CLIP + layer):
             if candidate in names:
                 return LayerMatch(part, (names[candidate],))
         if part == "unet":

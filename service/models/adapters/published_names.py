@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 RENAMED = (("_processor", ""), ("to_out", "to_out_0"))
 ENCODER_RENAMED = (("_to_q", "_q_proj"), ("_to_k", "_k_proj"), ("_to_v", "_v_proj"), ("_to_out", "_out_proj"))
 
+# CLIP's layers begin with this, unless transformers 5 named them.
+CLIP = "text_model_"
+
 # UNets: https://github.com/Stability-AI/generative-models
 UNET_BLOCK = re.compile(r"((?:input_blocks|output_blocks)_\d+_\d+|middle_block_\d+)_(.+)")
 DIFFUSERS_BLOCK = re.compile(r"(?:down|up)_blocks_\d+_[a-z]+_\d+")

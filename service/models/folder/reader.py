@@ -20,6 +20,7 @@ from ..files import ModelFileError, sha256
 from ..loading_options import DEFAULTS
 from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec
 from ..templates.cards import precision_of
+from ..text import added_tokens
 from .configs import CONFIG_FIELDS, ConfigFiles
 from .layout import ABSENT, INDEX, SCHEDULER
 from .layouts import open_layout
@@ -136,7 +137,7 @@ class _ModelReader:
             self._config(f"{family.denoiser.folder}/config.json"),
             self._config(f"{family.vae.decoder}/config.json"),
             [self._config(f"{encoder.encoder}/config.json", encoder) for encoder in encoders],
-            [self._config(f"{encoder.tokenizer}/tokenizer_config.json", encoder) for encoder in encoders],
+            [self._config(f"{encoder.tokenizer}/{added_tokens.CONFIG}", encoder) for encoder in encoders],
             self._distilled(family),
         )
 
@@ -149,10 +150,13 @@ class _ModelReader:
         return family.distilled_for(ModelFacts(denoiser=denoiser, scheduler=scheduler, index=index, names=names))
 
     def _fast_tokenizers(self, family: Family) -> tuple[bool, ...]:
-        """Return for each text encoder whether model_index.json names a fast tokenizer class."""
-        index = self._json(INDEX, optional=True)
-        named = (index.get(encoder.tokenizer) for encoder in family.text_encoders)
-        return tuple(isinstance(name, list) and bool(name) and str(name[-1]).endswith("Fast") for name in named)
+        """Return for each text encoder whether its tokenizer is of a fast class, by its name or transformers 5's mark."""
+        return tuple(self._is_fast(encoder.tokenizer) for encoder in family.text_encoders)
+
+    def _is_fast(self, tokenizer: str) -> bool:
+        name = self._json(INDEX, optional=True).get(tokenizer)
+        named = isinstance(name, list) and bool(name) and str(name[-1]).endswith("Fast")
+        return named or self._json(f"{tokenizer}/{added_tokens.CONFIG}", optional=True).get("backend") == "tokenizers"
 
     def _config(self, path: str, encoder: TextEncoderSpec | None = None) -> dict[str, Any]:
         """Read the known fields of a configuration; it may be missing if there is a tintype.json."""

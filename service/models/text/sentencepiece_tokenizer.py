@@ -160,6 +160,8 @@ def read_chatglm(folder: Path, max_tokens: int, *, fast: bool = False, expands: 
 def _model(path: Path) -> Any:
     from sentencepiece import SentencePieceProcessor  # noqa: PLC0415 - only some models need it
 
+    if not path.exists():
+        raise ModelFileError(f"{label(path)} is missing; transformers 5 leaves it out: copy it from the published model")
     try:
         return SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from shutil import copyfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +58,8 @@ def learned(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathF
         for end in ("", "_2")[: ENCODERS[family]]:
             add_tokens(getattr(pipeline, f"tokenizer{end}"), getattr(pipeline, f"text_encoder{end}"))
         pipeline.save_pretrained(root / family)
+        for model in pipelines(family).glob("*/spiece.model"):  # transformers 5 leaves it out
+            copyfile(model, root / family / model.parent.name / model.name)
         return root / family
 
     return made

@@ -33,7 +33,7 @@ PROMPTS = {
     "one vector": ("a <cat> at sunset", "fog"),
     "several vectors": ("a lake in style, style", "fog"),
     "negative": ("a lake", "bad-hands-5, fog"),
-    "both": ("x<cat>y in style <CAT>", "bad-hands-5 style!"),
+    "both": ("x<cat>y in style <cat>", "bad-hands-5 style!"),
     "two chunks": ("a serene lake, " * 16 + "<cat> in style", "fog"),
 }
 

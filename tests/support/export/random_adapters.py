@@ -56,10 +56,9 @@ def write_kohya(pipeline: Any, path: Path) -> None:
     """Write an adapter of denoiser and text encoder in kohya's layout; its alpha differs from its rank."""
     random = torch.Generator().manual_seed(2)
     tensors: dict[str, torch.Tensor] = {}
-    for begin, part in (
-        ("lora_unet", "unet"),
-        ("lora_te1" if hasattr(pipeline, "text_encoder_2") else "lora_te", "text_encoder"),
-    ):
+    encoder = "lora_te1" if hasattr(pipeline, "text_encoder_2") else "lora_te"
+    # Published names of CLIP's layers begin with `text_model`, which transformers 5 dropped.
+    for begin, part in (("lora_unet", "unet"), (f"{encoder}_text_model", "text_encoder")):
         for name, shape in adaptable_layers(getattr(pipeline, part)).items():
             down, up = random_factors(shape, random)
             key = f"{begin}_{name.replace('.', '_')}"

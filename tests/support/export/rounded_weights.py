@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Largest allowed mean change of an image by rounded weights, of 255. Random weights are more sensitive than trained
 # ones.
 MEAN_LIMITS = {"fp16": 0.25, "int8": 8.0}
+# The graphs of CLIP have the names of published files, which transformers 5 dropped from its modules.
+PREFIXES = ("", "text_model.")
 # Module of the pipeline -> names of the graphs with its weights, if they differ from the module's.
 GRAPHS = {"vae": ("vae_encoder", "vae_decoder")}
 
@@ -28,7 +30,8 @@ def take_weights(pipeline: Any, folder: Path) -> None:
 
 
 def _take(module: torch.nn.Module, weights: dict[str, Any]) -> None:
-    taken = {name: weight for name, weight in module.state_dict().items() if name in weights}
+    own = module.state_dict().items()
+    taken = {prefix + name: weight for name, weight in own for prefix in PREFIXES if prefix + name in weights}
     assert taken, "the graph's weights have other names"
     with torch.no_grad():
         for name, weight in taken.items():

@@ -97,6 +97,15 @@ def test_flux_layers_are_found_by_published_names() -> None:
     assert t5.part == "text_encoder_2"
 
 
+@pytest.mark.parametrize("prefix", ["", "text_model."])
+def test_layers_of_clip_are_found_with_and_without_their_prefix(prefix: str) -> None:
+    """transformers 5 dropped `text_model` from the names, and so do adapters that are trained with it."""
+    name = "text_model.encoder.layers.0.mlp.fc1"
+    place = LayerIndex({"unet": [], "text_encoder": [name]}).find(f"text_encoder.{prefix}encoder.layers.0.mlp.fc1")
+    assert place is not None
+    assert place.modules == (name,)
+
+
 CHROMA = {
     "lora_unet_double_blocks_0_txt_attn_qkv": tuple(f"transformer_blocks.0.attn.add_{x}_proj" for x in "qkv"),
     "diffusion_model.single_blocks.1.linear2": ("single_transformer_blocks.1.proj_out",),

@@ -61,6 +61,22 @@ def test_a_folder_without_tintype_json_is_read(foreign: Path, edit: Edit) -> Non
     assert (spec.defaults.steps, spec.defaults.guidance_scale) == (50, 7.5)
 
 
+@pytest.mark.parametrize(
+    ("name", "config", "fast"),
+    [
+        ("CLIPTokenizer", {}, False),
+        ("CLIPTokenizerFast", {}, True),
+        ("CLIPTokenizer", {"backend": "tokenizers"}, True),
+    ],
+)
+def test_fast_tokenizers_are_recognized(foreign: Path, name: str, config: dict[str, Any], *, fast: bool) -> None:
+    """By the name of their class, or by the mark of transformers 5, whose names tell nothing."""
+    index = {"_class_name": "StableDiffusionPipeline", "tokenizer": ["transformers", name]}
+    (foreign / "model_index.json").write_text(json.dumps(index))
+    (foreign / "tokenizer/tokenizer_config.json").write_text(json.dumps(config))
+    assert read_manifest(foreign).config.fast_tokenizers == (fast,)
+
+
 def test_image_tasks_require_the_encoder(foreign: Path) -> None:
     """Without vae_encoder, only text to image is left."""
     assert read_manifest(foreign).spec.capabilities == {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
