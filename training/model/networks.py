@@ -51,7 +51,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
     model = CLIPTextModel(config)
     with torch.no_grad():  # from a deviation of 0.02, which suits far larger models, to 0.5
-        model.text_model.embeddings.token_embedding.weight.mul_(25)
+        model.embeddings.token_embedding.weight.mul_(25)
     return model
 
 

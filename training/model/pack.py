@@ -118,5 +118,8 @@ def _load_weights(network: nn.Module, name: str, folders: list[Path]) -> None:
     weights: dict[str, NDArray[Any]] = {}
     for folder in folders:
         weights |= read_weights(onnx.load(folder / "model.onnx"), name)
-    network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in weights.items()})
+    own = network.state_dict().keys()
+    # transformers 5 dropped CLIP's prefix, which the graphs keep: as published.
+    names = {name: name if name in own else name.removeprefix("text_model.") for name in weights}
+    network.load_state_dict({names[name]: torch.from_numpy(array.copy()) for name, array in weights.items()})
     network.eval()

@@ -150,7 +150,7 @@ class _ModelReader:
         return family.distilled_for(ModelFacts(denoiser=denoiser, scheduler=scheduler, index=index, names=names))
 
     def _fast_tokenizers(self, family: Family) -> tuple[bool, ...]:
-        """Return for each text encoder whether its tokenizer is of a fast class, by its name or transformers 5's mark."""
+        """Return for each text encoder whether its tokenizer is fast, by its class or transformers 5's mark."""
         return tuple(self._is_fast(encoder.tokenizer) for encoder in family.text_encoders)
 
     def _is_fast(self, tokenizer: str) -> bool:

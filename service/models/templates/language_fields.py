@@ -161,7 +161,7 @@ LANGUAGE_IGNORED: Mapping[str, frozenset[str]] = {
 # Kinds of graphs of a language model, which is perhaps only a part of the module.
 LANGUAGE_MODELS = LANGUAGE_SHAPING.keys() - {VISION}
 
-_ROOTS = ("", "model.", "language_model.model.", "model.language_model.")
+_ROOTS = ("", "model.", "language_model.", "language_model.model.", "model.language_model.")
 _OTHERS = ("lm_head.", "language_model.lm_head.")
 _ENCODERS = ("visual.", "vision_tower.", "multi_modal_projector.")
 _LAYER = re.compile(r"layers\.(\d+)\.")

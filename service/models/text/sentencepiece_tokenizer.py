@@ -161,7 +161,9 @@ def _model(path: Path) -> Any:
     from sentencepiece import SentencePieceProcessor  # noqa: PLC0415 - only some models need it
 
     if not path.exists():
-        raise ModelFileError(f"{label(path)} is missing; transformers 5 leaves it out: copy it from the published model")
+        raise ModelFileError(
+            f"{label(path)} is missing: transformers 5 does not save it; copy it from the published model"
+        )
     try:
         return SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError) as error:

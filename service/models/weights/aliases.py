@@ -32,6 +32,7 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # Language models that read images, and their vision towers, as transformers 4.52 and later save them.
         (r"^(embed_tokens|layers|norm)\.", r"model.language_model.\1."),
         (r"^(embed_tokens|layers|norm)\.", r"language_model.model.\1."),
+        (r"^(embed_tokens|layers|norm)\.", r"language_model.\1."),
         (r"^visual\.", "model.visual."),
     )
 )

@@ -82,8 +82,20 @@ NEGLIGIBLE = {
     "flux_schnell": ("guidance", "negative"),
     **dict.fromkeys(("flux_dev", "flux_kontext", "flux_fill", "flux2_dev", "lcm", "sana_sprint"), ("negative",)),
 }
-# Families whose graphs are those of another one.
-SAME_GRAPHS = ("flux_kontext", "flux_fill", "flux2_dev", "qwen_image_edit")
+# Families of which one stands for others with the same kind of graphs.
+ROUNDED = (
+    "sd15",
+    "sdxl",
+    "sd3",
+    "flux_dev",
+    "chroma",
+    "flux2_klein",
+    "z_image",
+    "qwen_image",
+    "pixart_sigma",
+    "sana",
+    "aura_flow",
+)
 # Families that differ in how sizes are made: by halvings, patches, deeper autoencoders and positions of their own.
 SIZED = ("sd15", "sdxl", "sd3", "flux_dev", "pixart_sigma", "sana", "flux2_klein", "z_image", "qwen_image", "aura_flow")
 # Family -> the task with most inputs, of each kind of denoiser.
@@ -255,7 +267,7 @@ def test_rescaled_guidance_gives_diffusers_image(
     compare(generated, theirs(family, example))
 
 
-@pytest.mark.parametrize("size", [(16, 16), (16, 4096), (4096, 16), (97, 131)])
+@pytest.mark.parametrize("size", [(16, 16), (16, 4096), (97, 131)])
 @pytest.mark.parametrize("family", SIZED)
 def test_every_size_is_generated_at_the_nearest_possible_one(
     family: str, size: tuple[int, int], ours: Callable[..., Any], service: Callable[..., LocalService]
@@ -269,7 +281,7 @@ def test_every_size_is_generated_at_the_nearest_possible_one(
 
 
 @pytest.mark.parametrize("precision", MEAN_LIMITS)
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in SAME_GRAPHS])
+@pytest.mark.parametrize("family", ROUNDED)
 def test_rounding_changes_an_image_within_its_limit(
     family: str, precision: str, service: Any, theirs: Any, record_difference: Any
 ) -> None:
@@ -319,6 +331,8 @@ def test_prompts_of_different_length_share_calls(
         widths.append(len(latents))
         return call(denoiser, latents, *rest)
 
+    monkeypatch.setattr(BatchWidths, "limit", lambda *_: BatchLimit(8, 8))
+    monkeypatch.setattr(BatchWidths, "choose", lambda _self, _key, rows: rows)
     monkeypatch.setattr(Denoiser, "__call__", counted)
     jobs = [job("text", guidance_scale=0.0, prompt=prompt, seed=seed) for seed, prompt in enumerate(LENGTHS)]
     tasks = [here._engine.admit(prepare_job(each, here.spec)) for each in jobs]

@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
-# Families that optimum-onnx 0.1.0 can export, all except PixArt-Sigma -> optimum's task, steps, size.
-# A FLUX without a manifest has the native size 1024 x 1024; half that area is the smallest that is not enlarged.
-SMALL = (128, 128)
-FAMILIES: dict[str, tuple[str, int, tuple[int, int]]] = {
-    "sd15": ("text-to-image", 6, SMALL),
-    "sd_inpaint": ("inpainting", 6, SMALL),
-    "lcm": ("text-to-image", 4, SMALL),
-    "sdxl": ("text-to-image", 4, SMALL),
-    "sdxl_refiner": ("image-to-image", 4, SMALL),
-    "sd3": ("text-to-image", 4, SMALL),
-    "flux_schnell": ("text-to-image", 2, (1024, 512)),
-    "flux_dev": ("text-to-image", 2, (1024, 512)),
-    "sana": ("text-to-image", 4, SMALL),
+SIZE = (128, 128)
+# Families that optimum-onnx 0.1.0 can export, all except PixArt-Sigma -> optimum's task and steps.
+FAMILIES: dict[str, tuple[str, int]] = {
+    "sd15": ("text-to-image", 6),
+    "sd_inpaint": ("inpainting", 6),
+    "lcm": ("text-to-image", 4),
+    "sdxl": ("text-to-image", 4),
+    "sdxl_refiner": ("image-to-image", 4),
+    "sd3": ("text-to-image", 4),
+    "flux_schnell": ("text-to-image", 2),
+    "flux_dev": ("text-to-image", 2),
+    "sana": ("text-to-image", 4),
 }
 
 
@@ -41,24 +40,24 @@ FAMILIES: dict[str, tuple[str, int, tuple[int, int]]] = {
 def foreign(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return a function from a family to a folder made by the function behind `optimum-cli export onnx`."""
     root = tmp_path_factory.mktemp("foreign")
-    export_with_optimum((pipelines(family), root / family, task) for family, (task, *_) in FAMILIES.items())
+    export_with_optimum((pipelines(family), root / family, task) for family, (task, _) in FAMILIES.items())
     return lambda family: root / family
 
 
 def job(family: str) -> Job:
-    task, steps, size = FAMILIES[family]
-    width, height = size if task == "text-to-image" else (None, None)
+    task, steps = FAMILIES[family]
+    width, height = SIZE if task == "text-to-image" else (None, None)
     return Job(
         prompt="a lake at sunset",
         negative_prompt="fog",
         steps=steps,
         seed=3,
         guidance_scale=5.0,
-        count=2 if size == SMALL else 1,
+        count=2,
         width=width,
         height=height,
-        image=b"" if width else png(photo(*size)),
-        mask=png(disc(*size)) if task == "inpainting" else b"",
+        image=b"" if width else png(photo(*SIZE)),
+        mask=png(disc(*SIZE)) if task == "inpainting" else b"",
         strength=None if width else 0.6,
     )
 
@@ -79,7 +78,7 @@ def test_a_foreign_folder_equals_diffusers(
     with LocalService([foreign(family)]) as service:
         ours, tokens = service.generate(job(family)), service.spec.max_tokens
     pipeline = DiffusionPipeline.from_pretrained(pipelines(family))
-    compare(ours, images_of_task(pipeline, job(family), FAMILIES[family][2], max_sequence_length=tokens))
+    compare(ours, images_of_task(pipeline, job(family), SIZE, max_sequence_length=tokens))
 
 
 def test_a_foreign_folder_equals_our_export(foreign: Callable[[str], Path], exported: Callable[..., Path]) -> None:

@@ -11,6 +11,7 @@ from tests.support.models import original_models as models
 from tests.support.models.original_names import (
     aura_flow_state,
     chroma_state,
+    clip_state,
     flux_state,
     open_clip_state,
     prefixed_state,
@@ -36,7 +37,7 @@ def sd1_state(unet: Any, vae: Any, clip: Any) -> State:
     return {
         **prefixed_state(DENOISER, unet_state(unet)),
         **prefixed_state("first_stage_model.", vae_state(vae)),
-        **prefixed_state(prefix, clip.state_dict()),
+        **prefixed_state(prefix, clip_state(clip)),
         prefix + POSITIONS: torch.arange(77)[None],
         "alphas_cumprod": torch.ones(1000),
     }
@@ -57,7 +58,7 @@ def sdxl_state(unet: Any, vae: Any, first: Any, second: Any) -> State:
     return {
         **prefixed_state(DENOISER, unet_state(unet)),
         **prefixed_state("first_stage_model.", vae_state(vae)),
-        **prefixed_state(prefix, first.state_dict() if first else {}),
+        **prefixed_state(prefix, clip_state(first) if first else {}),
         **prefixed_state(f"conditioner.embedders.{number}.model.", open_clip_state(second)),
     }
 
@@ -67,7 +68,7 @@ def flux_file_state(transformer: Any, vae: Any = None, clip: Any = None, t5: Any
     return {
         **prefixed_state(prefix, flux_state(transformer)),
         **prefixed_state("vae.", vae_state(vae) if vae else {}),
-        **prefixed_state("text_encoders.clip_l.transformer.", clip.state_dict() if clip else {}),
+        **prefixed_state("text_encoders.clip_l.transformer.", clip_state(clip) if clip else {}),
         **({"text_encoders.clip_l.logit_scale": torch.ones(())} if clip else {}),
         **prefixed_state("text_encoders.t5xxl.transformer.", t5.state_dict() if t5 else {}),
     }
@@ -97,8 +98,8 @@ def sd3_file_state(transformer: Any, vae: Any, clips: tuple[Any, ...] = (), t5: 
     return {
         **prefixed_state(DENOISER, sd3_state(transformer)),
         **prefixed_state("first_stage_model.", vae_state(vae)),
-        **prefixed_state("text_encoders.clip_l.transformer.", first.state_dict() if first else {}),
-        **prefixed_state("text_encoders.clip_g.transformer.", second.state_dict() if second else {}),
+        **prefixed_state("text_encoders.clip_l.transformer.", clip_state(first) if first else {}),
+        **prefixed_state("text_encoders.clip_g.transformer.", clip_state(second) if second else {}),
         **prefixed_state("text_encoders.t5xxl.transformer.", t5.state_dict() if t5 else {}),
     }
 

@@ -97,9 +97,16 @@ def vae_state(vae: Any) -> State:
     return made
 
 
+def clip_state(model: Any) -> State:
+    """Return a CLIP text encoder's tensors in published names, whose prefix transformers 5 dropped."""
+    kept = ("text_model.", "text_projection.")
+    own = model.state_dict().items()
+    return {name if name.startswith(kept) else f"text_model.{name}": tensor for name, tensor in own}
+
+
 def open_clip_state(model: Any, *, unused_layer: bool = False) -> State:
     """Return a CLIP text encoder's tensors in OpenCLIP's names, with further layers and projections that files have."""
-    state = model.state_dict()
+    state = clip_state(model)
     made = {
         "token_embedding.weight": state.pop("text_model.embeddings.token_embedding.weight"),
         "positional_embedding": state.pop("text_model.embeddings.position_embedding.weight"),

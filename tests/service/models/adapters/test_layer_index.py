@@ -99,7 +99,7 @@ def test_flux_layers_are_found_by_published_names() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "text_model."])
 def test_layers_of_clip_are_found_with_and_without_their_prefix(prefix: str) -> None:
-    """transformers 5 dropped `text_model` from the names, and so do adapters that are trained with it."""
+    """Transformers 5 dropped `text_model` from the names, and so do adapters that are trained with it."""
     name = "text_model.encoder.layers.0.mlp.fc1"
     place = LayerIndex({"unet": [], "text_encoder": [name]}).find(f"text_encoder.{prefix}encoder.layers.0.mlp.fc1")
     assert place is not None
