@@ -185,4 +185,4 @@ def test_a_missing_fused_operator_is_an_error(
 
     monkeypatch.setattr(fused_operators, "_attention", fused_operators.torch_attention)
     assert export.main([str(pipelines("sd15")), str(tmp_path / "out")]) == 1
-    assert "vae_encoder has 0 MultiHeadAttention instead of 1" in capsys.readouterr().err.splitlines()[-1]
+    assert "text_encoder has 0 MultiHeadAttention instead of 3" in capsys.readouterr().err.splitlines()[-1]

@@ -104,6 +104,11 @@ def clip_state(model: Any) -> State:
     return {name if name.startswith(kept) else f"text_model.{name}": tensor for name, tensor in own}
 
 
+def published_state(model: Any) -> State:
+    """Return a module's tensors in the names that published folders have."""
+    return clip_state(model) if type(model).__name__.startswith("CLIPTextModel") else model.state_dict()
+
+
 def open_clip_state(model: Any, *, unused_layer: bool = False) -> State:
     """Return a CLIP text encoder's tensors in OpenCLIP's names, with further layers and projections that files have."""
     state = clip_state(model)

@@ -64,7 +64,7 @@ def read(naming: Naming, stored: State, name: str, shape: tuple[int, ...]) -> An
 
 def assert_equal(naming: Naming, stored: State, module: Any) -> None:
     """Check that the names give all parameters of a module, and use all stored numbers."""
-    state = module.state_dict()
+    state = originals.published_state(module)
     assert state
     for name, tensor in state.items():
         assert torch.equal(read(naming, stored, name, tuple(tensor.shape)), tensor), name
@@ -85,7 +85,7 @@ def test_unet(name: str) -> None:
 
 def assert_same(theirs: State, module: Any) -> None:
     """Check that diffusers' own conversion of the file gives the module, so the file is as published ones are."""
-    ours = {name: tensor for name, tensor in module.state_dict().items() if name in theirs}
+    ours = {name: tensor for name, tensor in originals.published_state(module).items() if name in theirs}
     assert len(ours) >= len(theirs) > 10
     assert all(torch.equal(ours[name].flatten(), tensor.flatten()) for name, tensor in theirs.items())
 
@@ -113,7 +113,7 @@ def test_open_clip(projected: int) -> None:
 def test_transformers_names() -> None:
     """CLIP-L and T5 have the names of transformers behind a prefix, in a few old files without the root."""
     module = models.randomize(models.clip("clip_l", **models.REDUCED_CLIP))
-    stored = originals.prefixed_state("cond_stage_model.transformer.", module.state_dict())
+    stored = originals.prefixed_state("cond_stage_model.transformer.", originals.published_state(module))
     assert_equal(text_names.prefixed("cond_stage_model.transformer."), stored, module)
     without_root = {name.replace("text_model.", ""): tensor for name, tensor in stored.items()}
     assert_equal(text_names.prefixed("cond_stage_model.transformer.", drop="text_model."), without_root, module)

@@ -97,7 +97,7 @@ def assert_found(checkpoint: Checkpoint, component: Any, module: Any) -> None:
     naming = weights.naming
     assert weights.files == (header.path,)
     used = set()
-    for name, tensor in module.state_dict().items():
+    for name, tensor in originals.published_state(module).items():
         pieces = naming(name)
         shapes = [header.entries[piece.name].shape for piece in pieces]
         shapes = [shape[::-1] if piece.transposed else shape for piece, shape in zip(pieces, shapes, strict=True)]

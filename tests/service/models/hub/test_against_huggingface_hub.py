@@ -45,9 +45,17 @@ def run(code: str, cache: Path, **variables: str) -> str:
 
 
 def test_it_reads_our_cache(hub: FakeHub, tmp_path: Path) -> None:
-    """It finds the snapshot and each file in it, and its list of the cache has no warning."""
+    """It finds the snapshot and each file in it, knows which are missing, and its list of the cache has no warning."""
     folder = Pull(hub, tmp_path).run()
-    assert run('print(snapshot_download("owner/name", local_files_only=True))', tmp_path) == str(folder)
+    found = f"""
+options = {{"repo_id": "owner/name", "local_files_only": True}}
+print(snapshot_download(**options, allow_patterns={sorted(SERVED)}))
+try:
+    snapshot_download(**options)
+except OSError as error:
+    print(type(error).__name__)
+"""
+    assert run(found, tmp_path).splitlines() == [str(folder), "IncompleteSnapshotError"]
     weights = "unet/diffusion_pytorch_model.fp16.safetensors"
     assert run(f'print(try_to_load_from_cache("owner/name", "{weights}"))', tmp_path) == str(folder / weights)
     scan = (
