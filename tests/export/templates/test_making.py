@@ -32,13 +32,15 @@ from tintype.service.models.templates.catalogue import find, read_index
 from tintype.service.models.templates.keys import kind_of, shaping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from tintype.service.models.templates.catalogue import Template
 
 pytestmark = pytest.mark.torch
 
 PLAIN = Variant()
-# Family -> the components whose graphs are compared; together they have every kind of graph of published pipelines.
+# Family -> the components whose graphs are compared; `comparison.test_published` compares images of all families.
 COMPARED = {
     "sd15": ("text_encoder", "unet", "vae_encoder", "vae_decoder"),
     "sdxl": ("text_encoder_2", "unet"),
@@ -51,17 +53,97 @@ COMPARED = {
     "sana": ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
 }
 
+# Family -> the components that have the other kinds of graphs.
+OTHERS = {
+    "kolors": ("text_encoder",),
+    "flux2_klein": ("transformer", "vae_encoder", "vae_decoder"),
+    "chroma": ("transformer",),
+    "z_image": ("text_encoder", "transformer"),
+    "lumina2": ("transformer",),
+    "aura_flow": ("text_encoder", "transformer"),
+    "ovis_image": ("text_encoder", "transformer"),
+    "longcat_image": ("text_encoder", "transformer"),
+    "ernie_image": ("text_encoder", "transformer"),
+    "krea2": ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
+    "dreamlite": ("text_encoder", "unet", "vae_encoder", "vae_decoder"),
+    "qwen_image_edit": ("vision_encoder", "transformer"),
+}
+# Kinds of graphs beside pipelines -> small configurations.
+BESIDE: dict[str, dict[str, Any]] = {
+    "controlnet": {
+        "block_out_channels": [8, 16],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "cross_attention_dim": 8,
+        "attention_head_dim": 2,
+        "conditioning_embedding_out_channels": [8, 8, 8, 8],
+    },
+    "sd3_controlnet": {
+        "num_layers": 1,
+        "attention_head_dim": 8,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 16,
+        "caption_projection_dim": 16,
+        "pooled_projection_dim": 16,
+        "pos_embed_max_size": 16,
+    },
+    "flux_controlnet": {
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "attention_head_dim": 8,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 16,
+        "pooled_projection_dim": 16,
+        "axes_dims_rope": [4, 2, 2],
+    },
+    "clip_vision": {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "projection_dim": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    },
+}
+CLIP = ("clip", "clip_projected")
+# Adapters change denoisers and CLIP. No published ones change large language models, autoencoders or ControlNets.
+DENOISERS = (
+    *("unet", "dreamlite", "sd3", "flux", "flux2", "chroma", "aura_flow", "pixart", "sana", "z_image", "lumina2"),
+    *("ovis_image", "longcat_image", "ernie_image", "krea2", "qwen_image"),
+)
+# Float16 has no room for the values of these autoencoders.
+FLOAT32 = ("dc_encoder", "dc_decoder", "kl_flux2_encoder", "kl_flux2_decoder")
+
 
 @pytest.fixture(scope="module")
 def templates(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return one folder with a template of every kind, of the families of COMPARED."""
-    out = tmp_path_factory.mktemp("templates")
-    configs = {
+    """Return one folder with a template of every compared component."""
+    return write_made(configs_of(COMPARED, pipelines), tmp_path_factory.mktemp("templates"))
+
+
+@pytest.fixture(scope="module")
+def every_kind(
+    templates: Path, pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Template]:
+    """Return a template of every kind."""
+    configs = configs_of(OTHERS, pipelines)
+    configs |= {kind: GraphConfig(kind=kind, fields=shaping(kind, fields)) for kind, fields in BESIDE.items()}
+    others = write_made(configs, tmp_path_factory.mktemp("others"))
+    return {template.kind: template for template in (*read_index(templates), *read_index(others))}
+
+
+def configs_of(components: Mapping[str, Sequence[str]], pipelines: Callable[[str], Path]) -> dict[str, GraphConfig]:
+    """Return what the templates of some components of families are made from, by the templates' names."""
+    return {
         name: config
-        for family, components in COMPARED.items()
+        for family, wanted in components.items()
         for name, (component, config) in graph_configs(pipelines(family)).items()
-        if component in components
+        if component in wanted
     }
+
+
+def write_made(configs: Mapping[str, GraphConfig], out: Path) -> Path:
+    """Make templates in a folder, and return it."""
     # One number is enough here: the comparison with exports would find a number that leaked.
     write(out, {name: make(config, making.NUMBERS[:1]) for name, config in configs.items()})
     return out
@@ -113,23 +195,21 @@ def test_graphs_do_not_depend_on_how_they_are_traced(half: bool, pipelines: Call
     assert list(onnx.load_from_string(made).graph.node) == list(expected.graph.node)
 
 
-def test_variants(templates: Path) -> None:
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_variants(kind: str, every_kind: Mapping[str, Template]) -> None:
     """There are float16 variants, and variants with adapters, where they apply; the inputs say so."""
-    found = {template.kind: template for template in read_index(templates)}
-    assert set(found) == kinds.KINDS.keys() - {"tiny_encoder", "tiny_decoder"}
-    for kind, template in found.items():
-        variants = [each.variant for each in template.variants]
-        takes_adapters = kind in ("clip", "clip_projected", "unet", "sd3", "flux", "pixart", "sana")
-        halves = [False] if kind.startswith("dc") else [False, True]
-        assert variants == [Variant(half, a) for half in halves for a in ([False, True] if takes_adapters else [False])]
-        for variant in variants:
-            graph = onnx.load_from_string(template.read(variant)).graph
-            names = {entry.name for entry in graph.input}
-            assert any(name.startswith("lora.") for name in names) == variant.adapters
-            assert ("embeddings" in names) == kind.startswith("clip")
-            types = {tensor.data_type for tensor in graph.initializer if tensor.data_location == TensorProto.EXTERNAL}
-            assert (TensorProto.FLOAT16 in types) == variant.half
-            assert template.tensors == len([t for t in graph.initializer if t.data_location == TensorProto.EXTERNAL])
+    template = every_kind[kind]
+    halves = (False,) if kind in FLOAT32 else (False, True)
+    adapters = (False, True) if kind in (*CLIP, *DENOISERS) else (False,)
+    assert [each.variant for each in template.variants] == [Variant(half, a) for half in halves for a in adapters]
+    for variant in (each.variant for each in template.variants):
+        graph = onnx.load_from_string(template.read(variant)).graph
+        names = {entry.name for entry in graph.input}
+        assert any(name.startswith("lora.") for name in names) == variant.adapters
+        assert ("embeddings" in names) == (kind in CLIP)
+        weights = [tensor for tensor in graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
+        assert (TensorProto.FLOAT16 in {tensor.data_type for tensor in weights}) == variant.half
+        assert template.tensors == len(weights)
 
 
 def test_weights_have_no_numbers() -> None:

@@ -28,8 +28,9 @@ async def guided(fake: FakeService) -> FakeService:
 
 
 @pytest.fixture
-async def api(gateway: httpx.AsyncClient, guided: FakeService) -> Any:  # noqa: ARG001 - it has the models
-    """A client; it blocks, so call it in a thread."""
+async def api(gateway: httpx.AsyncClient, guided: FakeService) -> Any:
+    """A client of that model; it blocks, so call it in a thread."""
+    await gateway.post("/sdapi/v1/options", json={"sd_model_checkpoint": guided.models[0]})
     found = await asyncio.to_thread(webuiapi.WebUIApi, baseurl=f"{gateway.base_url}/sdapi/v1")
     found.session.trust_env = False
     yield found
