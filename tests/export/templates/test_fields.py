@@ -85,7 +85,7 @@ SLIDING = {"layer_types": ["full_attention", "sliding_attention"]}
 # Kind of graph -> fields that no graph has yet, each with a value that is refused. Their defaults have no effect.
 REFUSED: dict[str, dict[str, Any]] = {
     **{kind: {"use_bidirectional_attention": True} | SCALED for kind in ("gemma", "gemma_penultimate")},
-    **{kind: SLIDING for kind in QWEN3},
+    **dict.fromkeys(QWEN3, SLIDING),
     "qwen25_vl": SLIDING | SCALED,
     # Qwen-Image-Layered has the last two.
     "qwen_image": dict.fromkeys(("guidance_embeds", "use_additional_t_cond", "use_layer3d_rope"), True),

@@ -106,12 +106,12 @@ BESIDE: dict[str, dict[str, Any]] = {
     },
 }
 CLIP = ("clip", "clip_projected")
-# Adapters change denoisers and CLIP. No published ones change large language models, autoencoders or ControlNets.
+# Adapters change denoisers and CLIP alone.
 DENOISERS = (
     *("unet", "dreamlite", "sd3", "flux", "flux2", "chroma", "aura_flow", "pixart", "sana", "z_image", "lumina2"),
     *("ovis_image", "longcat_image", "ernie_image", "krea2", "qwen_image"),
 )
-# Float16 has no room for the values of these autoencoders.
+# Linear attention divides by sums that float16 cannot hold, and the configuration of FLUX.2's VAE asks for float32.
 FLOAT32 = ("dc_encoder", "dc_decoder", "kl_flux2_encoder", "kl_flux2_decoder")
 
 
