@@ -1,6 +1,6 @@
 # `make up` and `make test` need only python3 (3.11 to 3.13) and make. `make help` lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast test-export test-gpu test-wheel coverage lint format types protos protos-check templates templates-check check training demo clean
+.PHONY: help up test test-fast test-export test-gpu test-wheel coverage lint format types protos protos-check templates templates-check templates-sample check training demo clean
 
 # Arguments for the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
@@ -81,8 +81,11 @@ protos-check: .venv-protos/stamp .venv/stamp ## Check that stubs match the contr
 templates: .venv-export/stamp ## Make the templates of published architectures again; ARGS: their names
 	$(EXPORT_BIN)/python -m tintype.export.templates $(ARGS)
 
-templates-check: .venv-export/stamp ## Check that all templates can be made again, byte for byte
+templates-check: .venv-export/stamp ## Check that templates can be made again, byte for byte
 	$(EXPORT_BIN)/python -m tintype.export.templates --check $(ARGS)
+
+templates-sample: .venv-export/stamp ## Check one template of each kind of graph
+	$(EXPORT_BIN)/python -m tintype.export.templates --check --sample
 
 check: lint types protos-check test ## Run all checks that need no torch
 

@@ -2,6 +2,7 @@
 
     python -m tintype.export.templates [NAME ...]           # make these, or all, in the package's folder
     python -m tintype.export.templates --check [NAME ...]   # make them again and compare them with the folder's
+    python -m tintype.export.templates --check --sample     # of these, one of each kind of graph
     python -m tintype.export.templates --config FOLDER OUT  # of the configurations of a pipeline in diffusers' layout
 
 Exit codes: 0 done; 1 templates differ; 2 the command or a configuration is wrong.
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tintype.export.templates", description="Make graphs of published architectures without weights."
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="templates to make (default: all)")
+    parser.add_argument("--sample", action="store_true", help="of these, the first template of each kind of graph")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="compare with the existing templates; write nothing")
     action.add_argument(
@@ -79,6 +81,9 @@ def _write_or_check(options: argparse.Namespace) -> int:
         return 2
     faults, made = [], {}
     configs = {name: known[name] for name in options.names or known}
+    if options.sample:
+        first = {config.kind: name for name, config in reversed(configs.items())}
+        configs = {name: configs[name] for name in first.values()}
     # The committed templates were made with both numbers. So the second alone shows that they hold no weight's value.
     for result in make_all(configs, NUMBERS[1:] if options.check else NUMBERS, options.workers):
         sys.stdout.write(f"{result}\n")
@@ -88,7 +93,7 @@ def _write_or_check(options: argparse.Namespace) -> int:
         else:
             made[result.name] = result.made
     if made:
-        size = write(DATA, made, replace=not options.names)
+        size = write(DATA, made, replace=not (options.names or options.sample))
         sys.stdout.write(f"wrote {len(made)} templates of {format_bytes(size)} to {DATA}\n")
     sys.stderr.writelines(f"{fault}\n" for fault in faults)
     return 1 if faults else 0

@@ -118,7 +118,7 @@ def deep_autoencoder() -> diffusers.AutoencoderDC:
     """AutoencoderDC with four levels, the lower two with linear attention; it encodes without a distribution."""
     levels = {
         "block_types": ("ResBlock", "ResBlock", "EfficientViTBlock", "EfficientViTBlock"),
-        "block_out_channels": (8, 8, 16, 16),
+        "block_out_channels": (16, 16, 16, 16),
         "qkv_multiscales": ((), (), (5,), (5,)),
         "layers_per_block": (1, 1, 1, 1),
     }

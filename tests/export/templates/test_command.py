@@ -55,6 +55,14 @@ def test_make_and_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert command.main([*HERE, "--check", *NAMES]) == 0
 
 
+def test_a_sample_has_one_template_of_each_kind(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first name of each kind is taken; a written sample replaces nothing else."""
+    assert command.main([*HERE, "taesd-encoder"]) == 0
+    assert command.main([*HERE, "--sample", "taesd-16-decoder", "taesd-decoder"]) == 0
+    assert [template.name for template in read_index(folder)] == ["taesd-16-decoder", "taesd-encoder"]
+    assert "taesd-decoder:" not in capsys.readouterr().out
+
+
 def test_check_finds_differences(folder: Path, made: MadeTemplate, capsys: pytest.CaptureFixture[str]) -> None:
     """A template that cannot be made again, and one that is missing, give exit code 1 and are named."""
     changed = replace(made, variants=tuple((variant, content + b"x") for variant, content in made.variants))

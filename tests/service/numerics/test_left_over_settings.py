@@ -58,6 +58,7 @@ def test_every_setting_of_diffusers_is_known() -> None:
     """KNOWN_SETTINGS holds the settings of every scheduler class: any of them may be left over in a file."""
     not_images = {"AmusedScheduler", "BlockRefinementScheduler", "DiscreteDDIMScheduler", "EntropyBoundScheduler"}
     not_images |= {"HeliosScheduler", "HeliosDMDScheduler", "VQDiffusionScheduler", "DDPMWuerstchenScheduler"}
+    not_images |= {"PiflowScheduler", "RFD4ProteinaScheduler"}
     parameters = {key for name, row in signatures().items() if name not in not_images for key in row}
     assert parameters <= KNOWN_SETTINGS
 
