@@ -22,7 +22,7 @@ from .recognition import TIME_ZERO_MARKER, Architecture, Scheme
 from .single_stream import UNUSED, lumina2, lumina2_config, z_image, z_image_config
 from .text_names import T5_TABLES, open_clip, prefixed
 from .transformer_names import bfl_flux, bfl_flux2, sd3
-from .unet_config import unet_config
+from .unet_config import EDM_MARKERS, unet_config
 from .unet_names import ldm_unet, ldm_vae
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 UNET_SIZES = {Architecture.SD1: 64, Architecture.SD2: 64, Architecture.SDXL: 128, Architecture.REFINER: 128}
 V_SIZE = 96  # of Stable Diffusion 2 models that predict v, in latents
 ELSEWHERE = ("vae.", "first_stage_model.", "text_encoders.", "cond_stage_model.", "conditioner.", "model_ema.")
-MARKERS = ("v_pred", "ztsnr", "global_step")
+MARKERS = ("v_pred", "ztsnr", "global_step", *EDM_MARKERS)
 # Tensors of text encoders that training or other tasks use.
 UNUSED_TEXT = ("position_ids", "logit_scale", "attn_mask")
 UNUSED_VAE = ("loss.", "model_ema.")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from .header import Header
 
-EXPORT = "export it with `tintype export`, if diffusers can load it"
 UNSUPPORTED = "tintype does not serve this architecture"
 ADAPTER = "put it into the folder loras/ of the model that it was made for"
 EMBEDDING = "put it into the folder embeddings/ of the model that it was made for"
@@ -56,12 +55,12 @@ KINDS = (
     ForeignKind(
         "a video model (Stable Video Diffusion)", UNSUPPORTED, _UNET + r"input_blocks\.\d+\.\d+\.time_", decides=True
     ),
-    ForeignKind("an EDM model (Playground v2.5)", EXPORT, r"edm_mean$", decides=True),
-    ForeignKind("an EDM model (CosXL)", EXPORT, r"edm_vpred\.", decides=True),
-    ForeignKind("Stable Diffusion 2.1 unCLIP", EXPORT, r"(?:embedder\.model\.visual|noise_augmentor)\.", decides=True),
+    ForeignKind(
+        "Stable Diffusion 2.1 unCLIP", UNSUPPORTED, r"(?:embedder\.model\.visual|noise_augmentor)\.", decides=True
+    ),
     ForeignKind("Stable Cascade", UNSUPPORTED, _UNET + r"(?:clip_txt_mapper|down_blocks\.\d+\.\d+\.channelwise)\."),
     ForeignKind("a Chroma Radiance model", UNSUPPORTED, _UNET + r"(?:nerf_|img_in_patch\.)", decides=True),
-    ForeignKind("a HiDream model", EXPORT, _UNET + r"double_stream_blocks\.", decides=True),
+    ForeignKind("a HiDream model", UNSUPPORTED, _UNET + r"double_stream_blocks\.", decides=True),
     ForeignKind(
         "a HunyuanVideo or HunyuanImage model",
         UNSUPPORTED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
@@ -57,6 +58,22 @@ class Header:
             ModelFileError: the file cannot be read.
         """
         return TensorFile(self.path, most=MAX_BYTES).read(name)
+
+    def numbers(self, name: str, count: int) -> list[float]:
+        """Return the numbers of a tensor that has `count` of them, all finite.
+
+        Raises:
+            ModelFileError: the tensor is missing or has other numbers, or the file cannot be read.
+        """
+        entry = self.entries.get(name)
+        if entry is None:
+            raise self.fault(f"{printable(name)} is missing")
+        if math.prod(entry.shape) != count:
+            raise self.fault(f"{printable(name)} must have {count} numbers; its shape is {list(entry.shape[:8])}")
+        numbers = [float(number) for number in self.read(name).ravel()]
+        if not all(map(math.isfinite, numbers)):
+            raise self.fault(f"{printable(name)} must be finite; got {numbers}")
+        return numbers
 
     def fault(self, problem: str) -> ModelFileError:
         """Return an error that names the file."""

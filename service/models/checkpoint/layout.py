@@ -13,7 +13,7 @@ from ..templates.filling import fill_components
 from .components import VAE_HALVES, denoiser, has_half, has_projection, text_encoder, vae
 from .elsewhere import TOKENIZERS, find_encoder, folder_component, tokenizer_folder, vae_component, with_projection
 from .header import read_header
-from .published_values import VAE_VALUES, model_index, prediction_type, scheduler_config
+from .published_values import model_index, prediction_type, scheduler_config, vae_values
 from .recognition import Architecture, recognize
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class CheckpointLayout:
         return place
 
     def _find_vae(self) -> None:
-        header, prefix, values = self._file.header, self._file.vae, VAE_VALUES[self._file.architecture]
+        header, prefix, values = self._file.header, self._file.vae, vae_values(self._file)
         for half in VAE_HALVES:
             if self._options.vae:
                 found = vae_component(self._options.vae, half, values, self._options.precision)

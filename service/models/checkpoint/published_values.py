@@ -12,8 +12,10 @@ import numpy as np
 
 from ..folder.layout import ABSENT
 from .recognition import QWEN_ARCHITECTURES, Architecture
+from .unet_config import edm_latents, edm_scheduler, is_edm
 
 if TYPE_CHECKING:
+    from .header import Header
     from .recognition import Checkpoint
 
 PREDICTION = "modelspec.prediction_type"  # of Stability AI's ModelSpec, which trainers write into the metadata
@@ -227,12 +229,27 @@ def scheduler_config(checkpoint: Checkpoint, prediction: str, *, guided: bool) -
         case Architecture.Z_IMAGE:
             return dict(_Z_IMAGE if _Z_IMAGE_NAME.match(checkpoint.path.stem) else _Z_IMAGE_TURBO)
         case Architecture.SDXL | Architecture.REFINER:
-            zero_snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-            marked = ZERO_SNR in checkpoint.header and prediction != "epsilon"
-            return {**_EULER, "prediction_type": prediction, **(zero_snr if marked else {})}
+            return {**_sdxl_scheduler(checkpoint.header, prediction), "prediction_type": prediction}
         case _:
             large = checkpoint.architecture is Architecture.SD2 and prediction != "epsilon"
             return {**(_DDIM if large else _PNDM), "prediction_type": prediction}
+
+
+def _sdxl_scheduler(header: Header, prediction: str) -> dict[str, Any]:
+    """Return the scheduler of an SDXL model by its markers."""
+    if is_edm(header):
+        return edm_scheduler(header)
+    marked = ZERO_SNR in header and prediction != "epsilon"
+    return {**_EULER, **({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if marked else {})}
+
+
+def vae_values(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the fields of the VAE's configuration that its own tensors do not show.
+
+    Raises:
+        ModelFileError: a marker of an EDM model is damaged.
+    """
+    return {**VAE_VALUES[checkpoint.architecture], **edm_latents(checkpoint.header)}
 
 
 def is_kontext(checkpoint: Checkpoint) -> bool:
@@ -249,16 +266,19 @@ def is_distilled(checkpoint: Checkpoint) -> bool:
 def is_turbo(checkpoint: Checkpoint) -> bool:
     """Return whether a file is SD-Turbo or SDXL-Turbo, as Stability AI names them."""
     distilled = (Architecture.SD2, Architecture.SDXL)
-    return checkpoint.architecture in distilled and bool(_TURBO_NAME.match(checkpoint.path.stem))
+    named = checkpoint.architecture in distilled and bool(_TURBO_NAME.match(checkpoint.path.stem))
+    return named and not is_edm(checkpoint.header)
 
 
 def prediction_type(checkpoint: Checkpoint) -> str:
-    """Return what a diffusion predicts: by SDXL's marker, the metadata, or the trace in Stable Diffusion 2.
+    """Return what a diffusion predicts: by SDXL's markers, the metadata, or the trace in Stable Diffusion 2.
 
     Raises:
         ModelFileError: the file cannot be read.
     """
     header, architecture = checkpoint.header, checkpoint.architecture
+    if is_edm(header):
+        return str(edm_scheduler(header)["prediction_type"])
     if is_turbo(checkpoint):
         return "epsilon"
     if architecture is Architecture.SDXL and V_PRED in header:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .foreign import foreign_kinds
 from .text_names import T5_TABLES
+from .unet_config import is_edm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -168,10 +169,12 @@ def recognize(header: Header) -> Checkpoint:
     if not found:
         raise header.fault(
             "its architecture is unknown: single files of Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3, FLUX.1, "
-            "FLUX.2, Qwen-Image, Z-Image, Lumina-Image 2, Chroma and AuraFlow are served; others may be exported with "
-            "`tintype export`"
+            "FLUX.2, Qwen-Image, Z-Image, Lumina-Image 2, Chroma and AuraFlow are served; other models may be served "
+            "or exported from their folder in diffusers' layout"
         )
     architecture, prefix = found
+    if architecture is not Architecture.SDXL and is_edm(header):
+        raise header.fault(f"it is an EDM model of {architecture}; of EDM models tintype serves those of SDXL only")
     return Checkpoint(
         header,
         architecture,

@@ -1,4 +1,4 @@
-"""The configuration of a UNet, from the names and shapes of its tensors."""
+"""The configuration of a UNet from the names and shapes of its tensors, and what the markers of EDM models state."""
 
 from __future__ import annotations
 
@@ -22,6 +22,29 @@ _COMMON = {
     "mid_block_scale_factor": 1,
     "norm_eps": 1e-05,
     "norm_num_groups": 32,
+}
+# Tensors that mark EDM models of SDXL: Playground v2.5 by the mean and the deviation of each channel of its latents,
+# CosXL by its highest and lowest noise level.
+EDM_MEAN, EDM_DEVIATION = "edm_mean", "edm_std"
+EDM_LEVELS = {"sigma_max": "edm_vpred.sigma_max", "sigma_min": "edm_vpred.sigma_min"}
+EDM_MARKERS = (EDM_MEAN, EDM_DEVIATION, *EDM_LEVELS.values())
+LATENT_CHANNELS = 4
+# playgroundai/playground-v2.5-1024px-aesthetic
+_PLAYGROUND = {
+    "_class_name": "EDMDPMSolverMultistepScheduler",
+    "prediction_type": "epsilon",
+    "sigma_data": 0.5,
+    "sigma_max": 80.0,
+    "sigma_min": 0.002,
+}
+# stabilityai/cosxl is a file alone: the levels count that it states. Their logarithms are evenly spaced.
+_COSXL = {
+    "_class_name": "EDMEulerScheduler",
+    "prediction_type": "v_prediction",
+    "sigma_data": 1.0,
+    "sigma_max": 120.0,
+    "sigma_min": 0.002,
+    "sigma_schedule": "exponential",
 }
 
 
@@ -142,3 +165,34 @@ def _size_embedding(header: Header, prefix: str) -> dict[str, Any]:
         "addition_time_embed_dim": SIZE_WIDTH,
         "projection_class_embeddings_input_dim": header.dims(f"{prefix}label_emb.0.0.weight", 2)[1],
     }
+
+
+def is_edm(header: Header) -> bool:
+    """Return whether a file has the markers of Playground v2.5 or CosXL."""
+    return any(name in header for name in EDM_MARKERS)
+
+
+def edm_scheduler(header: Header) -> dict[str, Any]:
+    """Return scheduler_config.json of an EDM model.
+
+    Raises:
+        ModelFileError: a level is not one number, or cannot be read. Empty markers are allowed.
+    """
+    if EDM_MEAN in header or EDM_DEVIATION in header:
+        return dict(_PLAYGROUND)
+    stated = {key: name for key, name in EDM_LEVELS.items() if name in header and header.entries[name].shape != (0,)}
+    return _COSXL | {key: header.numbers(name, 1)[0] for key, name in stated.items()}
+
+
+def edm_latents(header: Header) -> dict[str, Any]:
+    """Return the fields of a VAE's configuration that Playground v2.5 states; none for other models.
+
+    Raises:
+        ModelFileError: a marker is missing, has other numbers, or cannot be read.
+    """
+    if EDM_MEAN not in header and EDM_DEVIATION not in header:
+        return {}
+    mean, deviation = (header.numbers(name, LATENT_CHANNELS) for name in (EDM_MEAN, EDM_DEVIATION))
+    if min(deviation) <= 0:
+        raise header.fault(f"{EDM_DEVIATION} must be above 0; got {deviation}")
+    return {"scaling_factor": 0.5, "latents_mean": mean, "latents_std": deviation}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from tests.support.export import single_files
+from tests.support.export import newer_single_files, single_files
 from tests.support.export.diffusers_pipelines import images_of_task
 from tests.support.export.input_images import disc, photo, png
 from tintype.export.image_comparison import LocalService
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 SIZE = (128, 64)
+FILES = single_files.FILES | newer_single_files.FILES
 TASKS = {
     "sd1": "text",
     "sd1_inpainting": "mask",
@@ -39,6 +40,12 @@ TASKS = {
     "flux2_klein": "edit",
     "sd3": "image",
     "sd35": "text",
+    "cosxl": "image",
+    "playground": "image",
+    "z_image": "text",
+    "z_image_turbo": "image",
+    "lumina2": "text",
+    "qwen_image": "text",
 }
 
 
@@ -54,7 +61,8 @@ def job(task: str) -> Job:
 
 
 # Files that lack a tokenizer; some of them also lack text encoders.
-WITHOUT_TOKENIZER = ("flux", "chroma", "aura_flow", "sd35")
+WITHOUT_TOKENIZER = ("flux", "chroma", "aura_flow", "sd35", "z_image", "lumina2", "qwen_image")
+WITHOUT_VAE = ("flux_schnell", "chroma", "z_image", "z_image_turbo", "qwen_image")
 
 
 class Served:
@@ -77,8 +85,7 @@ class Served:
             templates=self._templates.path,
             cache=self._root / "cache",
             text_encoders=folder if name.startswith(WITHOUT_TOKENIZER) else None,
-            vae=single.write_vae(self._root / f"{name}-vae.safetensors")
-            or (folder if name in ("flux_schnell", "chroma") else None),
+            vae=single.write_vae(self._root / f"{name}-vae.safetensors") or (folder if name in WITHOUT_VAE else None),
         )
         return LocalService([single.write(self._root / f"{name}.safetensors", dtype)], options)
 
@@ -91,7 +98,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
 @pytest.mark.parametrize("name", TASKS)
 def test_a_file_gives_diffusers_images(name: str, served: Served, compare: Any) -> None:
     """The weights of a file, split and renamed where they are, give diffusers' images; a T5 comes from a folder."""
-    single, example = single_files.FILES[name](), job(TASKS[name])
+    single, example = FILES[name](), job(TASKS[name])
     with served.service(name, single) as service:
         ours, tokens = service.generate(example), service.spec.max_tokens
     compare(ours, images_of_task(single.pipeline, example, SIZE, max_sequence_length=tokens))
@@ -100,7 +107,7 @@ def test_a_file_gives_diffusers_images(name: str, served: Served, compare: Any) 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_rounded_file(dtype: torch.dtype, served: Served, compare: Any) -> None:
     """A file in float16 or bfloat16 gives the images of diffusers with the same rounded weights."""
-    single, example = single_files.FILES["sd1"](), job("text")
+    single, example = FILES["sd1"](), job("text")
     with served.service("sd1", single, dtype) as service:
         ours = service.generate(example)
     rounded = single.pipeline.to(dtype).to(torch.float32)

@@ -115,11 +115,11 @@ def _clip(name: str, projected: int = 0) -> Any:
     return models.randomize(models.clip(name, projected=projected, **CLIP), seed=len(name))
 
 
-def _vae(name: str, architecture: Architecture) -> Any:
+def random_vae(name: str, architecture: Architecture) -> Any:
     return models.randomize(models.vae(name, **_VAE, **VAE_VALUES[architecture]))
 
 
-def _finished(
+def finished(
     state: Mapping[str, torch.Tensor], prediction: str = "epsilon", name: str = "a", **parts: Any
 ) -> SingleFile:
     """Return the file of a state and a name, with the pipeline that it is recognized as."""
@@ -140,24 +140,24 @@ def _finished(
 
 def sd1(name: str = "sd1", **changes: Any) -> SingleFile:
     unet = models.randomize(models.unet(name, **_LEVELS, cross_attention_dim=WIDTH, **changes))
-    vae, clip = _vae("sd", Architecture.SD1), _clip("clip_l")
+    vae, clip = random_vae("sd", Architecture.SD1), _clip("clip_l")
     state = files.sd1_state(unet, vae, clip)
-    return _finished(state, unet=unet, vae=vae, text_encoder=clip, tokenizer=clip_tokenizer())
+    return finished(state, unet=unet, vae=vae, text_encoder=clip, tokenizer=clip_tokenizer())
 
 
 def sd2() -> SingleFile:
     unet = models.randomize(models.unet("sd2", **_LEVELS, **_HEADS, cross_attention_dim=WIDTH))
-    vae, clip = _vae("sd", Architecture.SD2), _clip("clip_h")
+    vae, clip = random_vae("sd", Architecture.SD2), _clip("clip_h")
     state = files.sd2_state(unet, vae, clip)
-    return _finished(state, "v_prediction", unet=unet, vae=vae, text_encoder=clip, tokenizer=clip_tokenizer(pad="!"))
+    return finished(state, "v_prediction", unet=unet, vae=vae, text_encoder=clip, tokenizer=clip_tokenizer(pad="!"))
 
 
 def sdxl(name: str = "sdxl", markers: tuple[str, ...] = (), **changes: Any) -> SingleFile:
     sizes = {"projection_class_embeddings_input_dim": WIDTH + 6 * 256}
     unet = models.randomize(models.unet(name, **_XL | sizes | changes))
-    vae, first, second = _vae("sd", Architecture.SDXL), _clip("clip_l"), _clip("clip_g", WIDTH)
+    vae, first, second = random_vae("sd", Architecture.SDXL), _clip("clip_l"), _clip("clip_g", WIDTH)
     state = {**files.sdxl_state(unet, vae, first, second), **dict.fromkeys(markers, torch.zeros(0))}
-    return _finished(
+    return finished(
         state,
         "v_prediction" if "v_pred" in markers else "epsilon",
         unet=unet,
@@ -180,20 +180,21 @@ def refiner() -> SingleFile:
             projection_class_embeddings_input_dim=WIDTH + 5 * 256,
         )
     )
-    vae, second = _vae("sd", Architecture.REFINER), _clip("clip_g", WIDTH)
+    vae, second = random_vae("sd", Architecture.REFINER), _clip("clip_g", WIDTH)
     state = files.sdxl_state(unet, vae, None, second)
     parts = {"text_encoder": None, "tokenizer": None, "text_encoder_2": second}
-    return _finished(state, unet=unet, vae=vae, tokenizer_2=clip_tokenizer(pad="!"), **parts)
+    return finished(state, unet=unet, vae=vae, tokenizer_2=clip_tokenizer(pad="!"), **parts)
 
 
 def flux(name: str, *, whole: bool = True, file: str = "a") -> SingleFile:
     """Return FLUX.1 as ComfyUI saves it, or the transformer alone."""
     changes = {"num_layers": 2, "num_single_layers": 2, "num_attention_heads": 1, "pooled_projection_dim": WIDTH}
     transformer = models.randomize(models.transformer(name, **changes, **_TRANSFORMER))
-    vae, clip, t5 = _vae("flux", Architecture.FLUX), _clip("clip_l"), models.randomize(models.t5(**T5, vocab_size=512))
+    vae, clip = random_vae("flux", Architecture.FLUX), _clip("clip_l")
+    t5 = models.randomize(models.t5(**T5, vocab_size=512))
     parts = (vae, clip, t5) if whole else ()
     state = files.flux_file_state(transformer, *parts, prefix=files.DENOISER if whole else "")
-    return _finished(
+    return finished(
         state,
         name=file,
         transformer=transformer,
@@ -210,10 +211,10 @@ def chroma() -> SingleFile:
     changes = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 1}
     network = {"approximator_num_channels": 32, "approximator_hidden_dim": 24, "approximator_layers": 2}
     transformer = models.randomize(models.transformer("chroma", **changes, **network, **_TRANSFORMER))
-    return _finished(
+    return finished(
         files.chroma_file_state(transformer),
         transformer=transformer,
-        vae=_vae("flux", Architecture.CHROMA),
+        vae=random_vae("flux", Architecture.CHROMA),
         text_encoder=models.randomize(models.t5(**T5, vocab_size=512)),
         tokenizer=tokenizers.t5(),
     )
@@ -225,9 +226,10 @@ def aura_flow() -> SingleFile:
     sizes = {"caption_projection_dim": 256, "joint_attention_dim": T5["d_model"]}
     transformer = models.randomize(models.transformer("aura_flow", **changes, **sizes))
     tokenizer = tokenizers.llama()
-    vae, encoder = _vae("sd", Architecture.AURA_FLOW), models.randomize(models.umt5(**T5, vocab_size=len(tokenizer)))
+    vae = random_vae("sd", Architecture.AURA_FLOW)
+    encoder = models.randomize(models.umt5(**T5, vocab_size=len(tokenizer)))
     state = files.aura_flow_file_state(transformer, vae, encoder)
-    return _finished(state, transformer=transformer, vae=vae, text_encoder=encoder, tokenizer=tokenizer)
+    return finished(state, transformer=transformer, vae=vae, text_encoder=encoder, tokenizer=tokenizer)
 
 
 def flux2_klein() -> SingleFile:
@@ -238,7 +240,7 @@ def flux2_klein() -> SingleFile:
     changes |= {"joint_attention_dim": 3 * text_encoder.config.hidden_size, "timestep_guidance_channels": 32}
     transformer = models.randomize(models.transformer("flux2_klein", **changes))
     vae = models.flux2_vae(**_VAE, layers_per_block=1, latent_channels=8)
-    made = _finished(
+    made = finished(
         flux2_state(transformer), transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer
     )
     return replace(made, vae_state=vae_state(vae))
@@ -249,13 +251,13 @@ def sd3(name: str, *, t5: bool = False) -> SingleFile:
     dual = {"dual_attention_layers": [0, 1]} if name == "sd35_medium" else {}
     changes = {**_SD3, **_TRANSFORMER, **dual, "pooled_projection_dim": 2 * WIDTH}
     transformer = models.randomize(models.transformer(name, **changes))
-    vae, first, second = _vae("flux", Architecture.SD3), _clip("clip_l", WIDTH), _clip("clip_g", WIDTH)
+    vae, first, second = random_vae("flux", Architecture.SD3), _clip("clip_l", WIDTH), _clip("clip_g", WIDTH)
     with torch.no_grad():
         first.text_projection.weight.copy_(torch.eye(WIDTH))
     third = models.randomize(models.t5(**T5, vocab_size=512)) if t5 else None
     state = dict(files.sd3_file_state(transformer, vae, (first, second), third))
     del state["text_encoders.clip_l.transformer.text_projection.weight"]
-    return _finished(
+    return finished(
         state,
         transformer=transformer,
         vae=vae,

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from tests.support.models import header_shapes as shapes
 from tintype.service.models.checkpoint.header import read_header
-from tintype.service.models.checkpoint.published_values import V_TRACE, model_index, prediction_type, scheduler_config
+from tintype.service.models.checkpoint.published_values import (
+    V_TRACE,
+    model_index,
+    prediction_type,
+    scheduler_config,
+    vae_values,
+)
 from tintype.service.models.checkpoint.recognition import recognize
 from tintype.service.models.families.table import by_pipeline
+from tintype.service.models.files import ModelFileError
+from tintype.service.models.safetensors import TensorFile
 from tintype.service.numerics import Diffusion
-from tintype.service.numerics.path import Prediction
+from tintype.service.numerics.path import Levels, Prediction
+
+if TYPE_CHECKING:
+    from tintype.service.models.checkpoint.recognition import Checkpoint
 
 FAMILIES = {"sd1": "sd", "sd2": "sd", "refiner": "sdxl_refiner", "qwen_edit": "qwen_image_edit_plus"}
 
@@ -78,6 +91,82 @@ def test_markers_of_v_prediction() -> None:
     assert marked.alphas_cumprod[-1] == 0
     assert (plain.spacing, marked.spacing) == ("leading", "trailing")
     assert diffusion("sdxl", "ztsnr").prediction is Prediction.EPSILON  # undefined without signal
+
+
+HIGH, LOW, MEAN, DEVIATION = "edm_vpred.sigma_max", "edm_vpred.sigma_min", "edm_mean", "edm_std"
+
+
+def edm_file(path: Path, **markers: list[float]) -> Checkpoint:
+    """Write an SDXL file with markers of these numbers, with 16 bits each, and return what it is taken for."""
+    named = {"high": HIGH, "low": LOW, "mean": MEAN, "deviation": DEVIATION}
+    shapes.write_file(path, shapes.FILES["sdxl"])
+    whole = TensorFile(path)
+    fields = {
+        name: {"dtype": each.dtype, "shape": each.shape, "data_offsets": [each.begin, each.end]}
+        for name, each in whole.entries.items()
+    }
+    at = path.stat().st_size - whole.data
+    numbers = b""
+    for key, values in markers.items():
+        data = np.array(values, np.float16).tobytes()
+        begin = at + len(numbers)
+        shape = [len(values)] if len(values) != 1 else []
+        fields[named[key]] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, begin + len(data)]}
+        numbers += data
+    text = json.dumps(fields).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + at)
+        file.seek(0, 2)
+        file.write(numbers)
+    return recognize(read_header(path))
+
+
+@pytest.mark.parametrize(
+    ("markers", "levels"),
+    [
+        ({"high": [96.0], "low": [0.25]}, (96.0, 0.25)),
+        ({"high": [96.0]}, (96.0, 0.002)),
+        ({"low": [0.25]}, (120.0, 0.25)),
+        ({"high": []}, (120.0, 0.002)),
+    ],
+)
+def test_cosxl(tmp_path: Path, markers: dict[str, list[float]], levels: tuple[float, float]) -> None:
+    """CosXL predicts v between the levels of its markers, also under a name that another model has."""
+    found = edm_file(tmp_path / "sd_xl_turbo_cosxl.safetensors", **markers)
+    read = Diffusion.from_config(scheduler_config(found, prediction_type(found), guided=False))
+    assert (read.levels, read.prediction, read.sampler) == (Levels.EDM, Prediction.V, "euler")
+    assert (read.sigma_max, read.sigma_min, read.data_deviation, read.rho) == (*levels, 1.0, 0.0)
+    assert "latents_mean" not in vae_values(found)
+
+
+def test_playground(tmp_path: Path) -> None:
+    """Playground v2.5 is EDM between two fixed levels; its markers scale each channel of the latents."""
+    mean, deviation = [-1.5, 1.75, 0.25, -0.5], [8.5, 5.75, 7.5, 6.25]
+    found = edm_file(tmp_path / "playground.safetensors", mean=mean, deviation=deviation)
+    read = Diffusion.from_config(scheduler_config(found, prediction_type(found), guided=False))
+    assert (read.levels, read.prediction, read.sampler) == (Levels.EDM, Prediction.EDM, "dpmpp_2m")
+    assert (read.sigma_max, read.sigma_min, read.data_deviation, read.rho) == (160.0, 0.004, 0.5, 7.0)
+    values = vae_values(found)
+    assert (values["scaling_factor"], values["latents_mean"], values["latents_std"]) == (0.5, mean, deviation)
+
+
+@pytest.mark.parametrize(
+    ("markers", "problem"),
+    [
+        ({"high": [96.0, 1.0]}, r"edm_vpred.sigma_max must have 1 numbers; its shape is \[2\]"),
+        ({"low": [float("nan")]}, r"edm_vpred.sigma_min must be finite; got \[nan\]"),
+        ({"mean": [1.0] * 4}, "edm_std is missing"),
+        ({"deviation": [1.0] * 4}, "edm_mean is missing"),
+        ({"mean": [1.0] * 3, "deviation": [1.0] * 4}, r"edm_mean must have 4 numbers; its shape is \[3\]"),
+        ({"mean": [1.0] * 4, "deviation": [1.0, 0.0, 1.0, 1.0]}, "edm_std must be above 0"),
+    ],
+)
+def test_damaged_markers(tmp_path: Path, markers: dict[str, list[float]], problem: str) -> None:
+    """A marker that is not what it says is refused by its name."""
+    found = edm_file(tmp_path / "model.safetensors", **markers)
+    with pytest.raises(ModelFileError, match=f"model.safetensors: {problem}"):
+        scheduler_config(found, "epsilon", guided=False) | vae_values(found)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from tests.support.complexity import GROWTH, check_linear, steps
 from tests.support.models import header_shapes as shapes
 from tintype.service.models.checkpoint.components import VAE_HALVES, denoiser, has_half, text_encoder, vae
 from tintype.service.models.checkpoint.foreign import foreign_kinds
-from tintype.service.models.checkpoint.published_values import VAE_VALUES, model_index, prediction_type
+from tintype.service.models.checkpoint.published_values import model_index, prediction_type, vae_values
 from tintype.service.models.checkpoint.recognition import Architecture, Checkpoint, Scheme, recognize
+from tintype.service.models.checkpoint.unet_config import EDM_MARKERS
 from tintype.service.models.files import ModelFileError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def read_all(found: Checkpoint) -> None:
         text_encoder(found, component, class_name)
     for half in VAE_HALVES:
         if found.vae and has_half(found.header, found.vae, half):
-            vae(found.header, found.vae, VAE_VALUES[found.architecture])
+            vae(found.header, found.vae, vae_values(found))
 
 
 @pytest.mark.parametrize(
@@ -186,8 +187,6 @@ def test_unknown_architecture() -> None:
 
 
 MARKED = {
-    "edm_mean": "an EDM model (Playground v2.5)",
-    "edm_vpred.sigma_max": "an EDM model (CosXL)",
     f"{UNET}input_blocks.1.0.time_stack.in_layers.0.weight": "a video model",
     "embedder.model.visual.proj": "Stable Diffusion 2.1 unCLIP",
     f"{UNET}input_blocks.1.1.proj_in.weight.absmax": "a model quantized by bitsandbytes",
@@ -200,6 +199,24 @@ def test_marked_model(name: str, problem: str) -> None:
     with pytest.raises(ModelFileError) as raised:
         recognize(shapes.header({**shapes.FILES["sdxl"], name: (1,)}))
     assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize("marker", EDM_MARKERS)
+def test_edm_models(marker: str) -> None:
+    """EDM models are SDXL's, with markers, of which none is a weight; those of other architectures are refused."""
+    for name in ("sdxl", "sdxl unet"):
+        found = recognize(shapes.header({**shapes.FILES[name], marker: (0,)}))
+        assert found.architecture is Architecture.SDXL
+        assert denoiser(found, "v_prediction").weights.ignored(marker) or found.prefix
+    with pytest.raises(ModelFileError, match="it is an EDM model of Stable Diffusion 1; of EDM models tintype serves"):
+        recognize(shapes.header({**shapes.FILES["sd1"], marker: (0,)}))
+
+
+def test_edit_model_of_cosxl() -> None:
+    """CosXL-Edit takes an image with its latents: it is not taken for CosXL."""
+    tensors = shapes.unet(linear=True, text=2048, sizes=2816, channels=8) | {"edm_vpred.sigma_max": ()}
+    with pytest.raises(ModelFileError, match=r"an editing model \(InstructPix2Pix\), which takes 8 channels"):
+        recognize(shapes.header(tensors))
 
 
 def test_other_parts_do_not_matter() -> None:
@@ -253,7 +270,9 @@ SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 4, 9, 64, 128, 768, 10**30]), max
 
 @given(
     base=st.sampled_from([{}, *shapes.FILES.values()]),
-    changed=st.dictionaries(st.one_of(st.sampled_from(NAMES), st.sampled_from(sorted(FOREIGN)), st.text()), SHAPES),
+    changed=st.dictionaries(
+        st.one_of(st.sampled_from(NAMES), st.sampled_from([*sorted(FOREIGN), *EDM_MARKERS]), st.text()), SHAPES
+    ),
     removed=st.sets(st.sampled_from(NAMES), max_size=5),
 )
 def test_any_header(base: dict[str, tuple[int, ...]], changed: dict[str, tuple[int, ...]], removed: set[str]) -> None:
