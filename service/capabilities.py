@@ -30,6 +30,7 @@ def check_supported(job: Job, spec: ModelSpec) -> None:
             reason = pickle_advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {known}"
             raise InvalidField("embeddings", f"{name!r} cannot be used: {reason}")
     _check_names("controls", "ControlNet", (each.name for each in job.controls), spec.controls, spec.name)
+    _check_modes(job, spec)
     prompts = (each.name for each in job.image_prompts)
     _check_names("image_prompts", "IP-Adapter", prompts, spec.image_adapters, spec.name)
     for name, capabilities in REQUIRED_CAPABILITIES.items():
@@ -48,6 +49,16 @@ def _check_names(field: str, what: str, names: Iterable[str], known: Sequence[st
         if name not in known:
             own = f"its {what}s are {', '.join(known)}" if known else f"it has no {what}s"
             raise InvalidField(f"{field}[{place}].name", f"{name!r} is not a {what} of model {model!r}: {own}")
+
+
+def _check_modes(job: Job, spec: ModelSpec) -> None:
+    """Raise InvalidField for a kind of control that a ControlNet does not have."""
+    for place, control in enumerate(job.controls):
+        count = spec.control_modes.get(control.name, 1)
+        if control.mode >= count:
+            valid = f"0 to {count - 1}" if count > 1 else "0, since it has one kind only"
+            problem = f"with ControlNet {control.name!r} must be {valid}; got {control.mode}"
+            raise InvalidField(f"controls[{place}].mode", problem)
 
 
 def _missing_capability(spec: ModelSpec) -> str:

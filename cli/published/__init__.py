@@ -6,9 +6,10 @@ Parameters are those of the configurations; sizes and memory are calculated from
 
 from .conditional import CONDITIONAL
 from .model import FULL, HALF, PublishedModel
+from .order import by_licence_and_size
 from .permissive import PERMISSIVE
 
-PUBLISHED = (*PERMISSIVE, *CONDITIONAL)
-"""Licences with the fewest conditions first, then by size."""
+PUBLISHED = by_licence_and_size(PERMISSIVE, CONDITIONAL)
+"""Apache-2.0 first, then other permissive licences, then those with conditions; in each by size of the download."""
 
 __all__ = ["FULL", "HALF", "PUBLISHED", "PublishedModel"]

@@ -1,10 +1,9 @@
-"""Models under licences with conditions on their use, and autoencoders for other models."""
+"""Models under licences with conditions on their use."""
 
 from __future__ import annotations
 
-from .model import DC, KL, KL_16, PublishedModel
+from .model import DC, KL, KL_16, KL_FLUX2, QWEN_VAE, PublishedModel
 
-TAESD, TAESD_16 = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("taesd", "taesd-16"))
 SD3_ENCODERS = ("clip-l-projected", "clip-g", "t5-xxl")
 
 CONDITIONAL: tuple[PublishedModel, ...] = (
@@ -185,20 +184,43 @@ CONDITIONAL: tuple[PublishedModel, ...] = (
             ("Krea-dev", "FLUX.1-dev with another look", "flux1-dev", 28),
         )
     ),
-    *(
-        PublishedModel(
-            id=f"madebyollin/{name}",
-            license="MIT",
-            purpose=f"fast VAE for {models}, less sharp",
-            templates=templates,
-            full=templates,
-            replaces_vae=example,
-        )
-        for name, models, templates, example in (
-            ("taesd", "Stable Diffusion 1.x and 2.x", TAESD, "stabilityai/sd-turbo"),
-            ("taesdxl", "SDXL", TAESD, "stabilityai/sdxl-turbo"),
-            ("taesd3", "Stable Diffusion 3", TAESD_16, "stabilityai/stable-diffusion-3-medium-diffusers"),
-            ("taef1", "FLUX.1", TAESD_16, "black-forest-labs/FLUX.1-schnell"),
-        )
+    PublishedModel(
+        id="Kwai-Kolors/Kolors-diffusers",
+        license="Kolors",
+        purpose="prompts in Chinese and English",
+        templates=("kolors-unet", "chatglm3-6b", *KL),
+        steps=50,
+        side=1024,
+        note="academic use; commercial use after registration with the authors, see its page",
+    ),
+    PublishedModel(
+        id="krea/Krea-2-Turbo",
+        license="Krea 2 Community",
+        purpose="eight steps, many styles",
+        templates=("krea-2", "qwen3-vl-4b-layers", *QWEN_VAE),
+        steps=8,
+        side=1024,
+        gated=True,
+        note="1 GB more is downloaded: parts of the text encoder that are not used",
+    ),
+    PublishedModel(
+        id="black-forest-labs/FLUX.2-klein-9B",
+        license="FLUX Non-Commercial",
+        purpose="four steps, edits of up to 4 images",
+        templates=("flux2-klein-9b", "qwen3-8b-layers", *KL_FLUX2),
+        steps=4,
+        side=1024,
+        gated=True,
+        note="4.7 GB more are downloaded: layers of the text encoder that are not used",
+    ),
+    PublishedModel(
+        id="black-forest-labs/FLUX.2-dev",
+        license="FLUX Non-Commercial",
+        purpose="the largest of its line, edits of several images",
+        templates=("flux2-dev", "mistral-small-3-layers", *KL_FLUX2),
+        steps=50,
+        side=1024,
+        gated=True,
+        note="13 GB more are downloaded: layers of the text encoder that are not used",
     ),
 )

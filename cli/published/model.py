@@ -16,7 +16,10 @@ HALF, FULL = 2, 4  # bytes of a parameter in float16 or bfloat16, and in float32
 WORKING_BYTES = 4 * 256 * FULL
 
 # Templates of autoencoders.
-KL, KL_16, DC = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("kl", "kl-16", "dc-f32c32"))
+KL, KL_16, KL_FLUX2, QWEN_VAE, DC = (
+    tuple(f"{vae}-{half}" for half in ("encoder", "decoder"))
+    for vae in ("kl", "kl-16", "kl-flux2", "qwen-vae", "dc-f32c32")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

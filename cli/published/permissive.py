@@ -1,11 +1,10 @@
-"""Models under licences without conditions on their use: MIT and Apache 2.0."""
+"""Models under licences without conditions on their use, and autoencoders for others: Apache 2.0 and MIT."""
 
 from __future__ import annotations
 
-from .model import KL, KL_16, PublishedModel
+from .model import KL, KL_16, KL_FLUX2, QWEN_VAE, PublishedModel
 
-KL_FLUX2 = ("kl-flux2-encoder", "kl-flux2-decoder")
-QWEN_VAE = ("qwen-vae-encoder", "qwen-vae-decoder")
+TAESD, TAESD_16 = (tuple(f"{vae}-{half}" for half in ("encoder", "decoder")) for vae in ("taesd", "taesd-16"))
 QWEN_EDITOR = ("qwen25-vl-7b", "qwen25-vl-7b-vision")
 
 PERMISSIVE: tuple[PublishedModel, ...] = (
@@ -130,6 +129,22 @@ PERMISSIVE: tuple[PublishedModel, ...] = (
         for name, purpose, steps in (
             ("ERNIE-Image-Turbo", "text in images, eight steps", 8),
             ("ERNIE-Image", "ERNIE-Image-Turbo's size, with negative prompts", 50),
+        )
+    ),
+    *(
+        PublishedModel(
+            id=f"madebyollin/{name}",
+            license="MIT",
+            purpose=f"fast VAE for {models}, less sharp",
+            templates=templates,
+            full=templates,
+            replaces_vae=example,
+        )
+        for name, models, templates, example in (
+            ("taesd", "Stable Diffusion 1.x and 2.x", TAESD, "stabilityai/sd-turbo"),
+            ("taesdxl", "SDXL", TAESD, "stabilityai/sdxl-turbo"),
+            ("taesd3", "Stable Diffusion 3", TAESD_16, "stabilityai/stable-diffusion-3-medium-diffusers"),
+            ("taef1", "FLUX.1", TAESD_16, "black-forest-labs/FLUX.1-schnell"),
         )
     ),
 )

@@ -56,7 +56,8 @@ class Call:
         links: True returns images as URLs, False as base64, None as configured.
         names: keys that the client used, by field of the contract; other fields have the same name in both.
         ignored: unknown keys of the request.
-        overridden: known keys that other keys of the same request override.
+        overridden: known keys that have no effect: other keys of the request override them, or the model has no use
+            for them.
         optional: fields of the contract that are dropped if the model does not have them.
         implicit: those of `optional` that are the vendor's default; dropping them is not reported.
         stream: whether events are returned instead of one response.

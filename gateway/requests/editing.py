@@ -27,11 +27,11 @@ async def place_images(context: CallerContext, call: Call, draft: Draft) -> tupl
     if not call.images:
         return call, draft
     is_clear = len(call.images) == 1 and "mask" in call.uploads
-    model = pb.Model() if is_clear else await _model(context, call.request.model)
+    model = pb.Model() if is_clear else await find_model(context, call.request.model)
     return arrange(call, draft, model)
 
 
-async def _model(context: CallerContext, name: str) -> pb.Model:
+async def find_model(context: CallerContext, name: str) -> pb.Model:
     """Return the model of a client's name as of the last seconds, or its fallback. Raises ServiceError.
 
     An unknown model takes nothing: the request itself then fails as usual.

@@ -14,6 +14,7 @@ from ..http.forms import is_form, read_form
 from ..http.json_request import read_json
 from ..http.response_body import render_body
 from ..uploads.reading import transparency_mask
+from .clip_skip import drop_clip_skip
 from .draft import Draft
 from .editing import place_images
 from .reply import Reply
@@ -63,6 +64,7 @@ async def parse(context: CallerContext, dialect: Dialect, request: Request[Any, 
     if call.images or call.uploads:
         base = base_url(context.gateway, request)
         call, draft = await cancel_on_disconnect(request.receive, _with_uploads(context, call, draft, base))
+    call, draft = await drop_clip_skip(context, call, draft)
     if call.links is None:
         call = replace(call, links=config.response_format == "url")
     return ParsedRequest(context, dialect, call, draft, request)

@@ -39,9 +39,7 @@ OPTIONAL = ("schedule", "prompt_weighting", "loras", "embeddings")
 SYNTAX = ("(", "[", "\\", "BREAK", "AND")
 ETA_SAMPLER = "ddim"  # the only sampler that takes `eta`; 1 has no effect on the others
 STRENGTH = 0.75  # the web UI's default
-# The web UI counts layers of CLIP from the end, beginning with 1. It ignores numbers up to the layer that a model
-# itself uses: the last one for these families, the last but one for all others.
-LAST_LAYER_FAMILIES = ("sd", "lcm")
+CLIP_LAYERS = "CLIP_stop_at_last_layers"  # the setting for requests without `clip_skip`
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 # Keys without effect. Empty, zero and the listed values are not reported: they change nothing in the web UI either.
@@ -181,7 +179,7 @@ def build_request(
     unused = {"prompt": " ".join(prompts.unused)} if prompts.unused else {}
     eta = {} if takes_eta or body.eta in (None, 0, 1) else {"eta": f"{body.eta:g}"}
     ignored = {**chosen.ignored, **unused, **eta, **_ignored_fields(body, body.override_settings or {})}
-    ignored |= {**_ignored_images(body, init_images), **units.ignored}
+    ignored |= {**_ignored_clip_skip(body, model), **_ignored_images(body, init_images), **units.ignored}
     return BatchedRequest(request, _batch_sizes(body, max_images), hires, init_images, units, ignored)
 
 
@@ -219,16 +217,26 @@ def _ignored_images(body: TextToImage | ImageToImage, init_images: InitImages) -
 
 def clip_layer(body: TextToImage | ImageToImage) -> int:
     """Return the layer of CLIP that a request names, counted from the end, beginning with 1."""
-    setting = (body.override_settings or {}).get("CLIP_stop_at_last_layers")
+    setting = (body.override_settings or {}).get(CLIP_LAYERS)
     number = setting if body.clip_skip is None and isinstance(setting, int | float) else body.clip_skip
     return max(1, int(number or 1))
 
 
 def _clip_skip(body: TextToImage | ImageToImage, model: pb.Model) -> int | None:
-    """Return how many layers of CLIP to leave out beyond those that the model leaves out itself."""
-    own = 1 if model.family in LAST_LAYER_FAMILIES else 2
-    more = min(clip_layer(body) - own, int(RANGES["clip_skip"][1]))
-    return more if more > 0 else None
+    """Return how many layers of CLIP to leave out beyond those that the model leaves out itself.
+
+    As in the web UI, numbers up to the layer that the model reads have no effect.
+    """
+    more = min(clip_layer(body) - model.clip_layer, int(RANGES["clip_skip"][1]))
+    return more if more > 0 and model.clip_layer else None
+
+
+def _ignored_clip_skip(body: TextToImage | ImageToImage, model: pb.Model) -> dict[str, str]:
+    """Return the ignored key that names a layer of CLIP, if the model reads no layers of a CLIP."""
+    if model.clip_layer or clip_layer(body) == 1:
+        return {}
+    key = f"override_settings.{CLIP_LAYERS}" if body.clip_skip is None else "clip_skip"
+    return {key: str(clip_layer(body))}
 
 
 def _batch_sizes(body: TextToImage | ImageToImage, max_images: int | None) -> tuple[int, ...]:

@@ -91,7 +91,7 @@ def _render_info(
         steps=request.steps or defaults.steps,
         batch_size=body.batch_size or 1,
         sd_model_name=model.name,
-        clip_skip=clip_layer(body),
+        clip_skip=clip_layer(body) if model.clip_layer else 1,
         denoising_strength=_strength(batched),
         extra_generation_params=dict(added),
         infotexts=list(infotexts),

@@ -65,6 +65,7 @@ class TextEncoderSpec:
     - `empty_negative` replaces an empty negative prompt.
     - `graph` chooses among the graphs of an encoder's class: the layers that it returns, such as `penultimate`.
     - `vision` is the folder of the graph that reads images for the encoder; empty if it reads none.
+    - `pooled_only`: of its outputs, the denoiser reads only `pooled`, which has no layers to leave out.
     """
 
     tokenizer: str = "tokenizer"
@@ -86,6 +87,7 @@ class TextEncoderSpec:
     empty_negative: str = ""
     vision: str = ""
     graph: str = ""
+    pooled_only: bool = False
 
     @property
     def variant(self) -> str:
@@ -192,8 +194,9 @@ class Family:
 
     @property
     def clip_layer(self) -> int:
-        """Return the layer of CLIP that it uses, counted from the end, beginning with 1."""
-        return 2 if any(encoder.embeds == PENULTIMATE for encoder in self.text_encoders) else 1
+        """Return the layer of CLIP that it reads, counted from the end, beginning with 1; 0 if it reads none."""
+        clips = [each for each in self.text_encoders if each.tokenizer_kind.chunked and not each.pooled_only]
+        return max((2 if clip.embeds == PENULTIMATE else 1 for clip in clips), default=0)
 
     @property
     def max_tokens(self) -> int:

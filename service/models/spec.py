@@ -131,7 +131,8 @@ class ModelSpec:
     - `respaced`: from an image, all steps are taken below the strength, on the remaining distilled levels.
     - `references`: how it takes images to edit; None if it takes none.
     - `controls`, `image_adapters`: the ControlNets and IP-Adapters in its folder.
-    - `clip_layer`: the layer of CLIP that it uses, counted from the end, beginning with 1.
+    - `control_modes`: the number of kinds of each ControlNet that has several, by name.
+    - `clip_layer`: the layer of CLIP that it reads, counted from the end, beginning with 1; 0 if it reads none.
     - `loras`, `embeddings`: the adapters and embeddings in its folder; `pickled`: embedding files that are not read.
     - `provider`: short name of the onnxruntime provider; empty, like its options, until the model is loaded.
 
@@ -154,6 +155,7 @@ class ModelSpec:
     guidance_rule: GuidanceRule = PLAIN
     references: ReferenceRule | None = None
     controls: tuple[str, ...] = ()
+    control_modes: Mapping[str, int] = field(default_factory=dict)
     image_adapters: tuple[str, ...] = ()
     clip_layer: int = 1
     inpaints: bool = False

@@ -9,7 +9,9 @@ from tintype.cli.available import describe, overview
 from tintype.cli.commands import build_parser
 from tintype.cli.errors import UserError
 from tintype.cli.published import FULL, HALF, PUBLISHED, PublishedModel
+from tintype.cli.published.conditional import CONDITIONAL
 from tintype.cli.published.parameters import PARAMETERS
+from tintype.cli.published.permissive import PERMISSIVE
 from tintype.cli.settings.values import HUB_MODEL
 from tintype.service.models.templates.catalogue import installed
 
@@ -24,6 +26,19 @@ def test_rows_are_complete() -> None:
         assert model.purpose
         assert bool(model.steps and model.side) is not bool(model.replaces_vae)
         assert set(model.full) <= set(model.templates) <= PARAMETERS.keys()
+
+
+def test_order_is_by_licence_and_size() -> None:
+    """Apache-2.0 first, then other permissive licences, then the rest; each from the smallest download."""
+    ranks = [0 if model.license == "Apache-2.0" else 1 if model in PERMISSIVE else 2 for model in PUBLISHED]
+    keys = [(rank, model.download_bytes) for rank, model in zip(ranks, PUBLISHED, strict=True)]
+    assert keys == sorted(keys)
+    assert set(ranks) == {0, 1, 2}
+    assert {model.license for model in PERMISSIVE} == {"Apache-2.0", "MIT"}
+    assert set(PUBLISHED) == {*PERMISSIVE, *CONDITIONAL}
+    assert [line.split()[0].rstrip("*") for line in overview().splitlines()[1 : len(PUBLISHED) + 1]] == [
+        model.id for model in PUBLISHED
+    ]
 
 
 def test_vaes_belong_to_listed_models() -> None:

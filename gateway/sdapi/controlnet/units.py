@@ -41,20 +41,20 @@ RESIZE_MODES = {
 CROP = 1  # the default
 # Values of fields that change nothing, in lower case.
 BALANCED, BOTH_PASSES, UNKNOWN_TYPES = ("", "balanced"), ("", "both", "hiresfixoption.both"), ("", "unknown")
-# Kinds of a ControlNet with several (union), and their numbers in SDXL's.
+# Kinds of a ControlNet with several (union): the extension's names and those of FLUX.1's, with their numbers in
+# FLUX.1's (InstantX, Shakker Labs). The extension's soft edge, normal map, segmentation and inpaint have none there.
 UNION_TYPES = {
-    "openpose": 0,
-    "depth": 1,
-    "soft edge": 2,
-    "softedge": 2,
-    "scribble": 2,
-    "hard edge": 3,
-    "canny": 3,
-    "lineart": 3,
-    "mlsd": 3,
-    "normal map": 4,
-    "normalmap": 4,
-    "segmentation": 5,
+    "hard edge": 0,
+    "canny": 0,
+    "lineart": 0,
+    "mlsd": 0,
+    "tile": 1,
+    "depth": 2,
+    "blur": 3,
+    "openpose": 4,
+    "pose": 4,
+    "gray": 5,
+    "low quality": 6,
 }
 # Keys without equivalent, which are reported unless they are empty.
 UNSUPPORTED = ("advanced_weighting", "effective_region_mask", "ipadapter_input", "loopback")
@@ -154,8 +154,8 @@ def parse_units(
         if is_adapter:
             prompts.append(pb.ImagePrompt(name=name, weight=unit.weight))
         else:
-            controls.append(_build_control(unit, name))
-        unused = _unused_fields(unit, is_adapter=is_adapter, hires=hires)
+            controls.append(_build_control(unit, name, model.control_modes.get(name, 0)))
+        unused = _unused_fields(unit, model.control_modes.get(name, 0), is_adapter=is_adapter, hires=hires)
         ignored |= {f"{key}.{one}": value for one, value in unused.items()}
     for count, limit in ((len(controls), MAX_CONTROLS), (len(prompts), MAX_IMAGE_PROMPTS)):
         if count > limit:
@@ -245,15 +245,16 @@ def _resize_mode(mode: Word | None, key: str) -> int:
     return int(found)
 
 
-def _build_control(unit: UnitRequest, name: str) -> pb.Control:
+def _build_control(unit: UnitRequest, name: str, kinds: int) -> pb.Control:
     end = unit.guidance_end if unit.guidance_end is not None else unit.guidance
-    kind = _union_type(unit.union_control_type)
+    kind = _union_type(unit.union_control_type, kinds)
     return pb.Control(name=name, weight=unit.weight, start=unit.guidance_start, end=end, mode=kind)
 
 
-def _union_type(kind: Word | None) -> int | None:
-    """Return the number of a kind; None if it is unknown."""
-    return kind if isinstance(kind, int) and 0 <= kind <= max(UNION_TYPES.values()) else UNION_TYPES.get(_word(kind))
+def _union_type(kind: Word | None, kinds: int) -> int | None:
+    """Return the number of a kind; None if the ControlNet, which has `kinds` of them, does not have it."""
+    number = kind if isinstance(kind, int) else UNION_TYPES.get(_word(kind))
+    return number if number is not None and 0 <= number < kinds else None
 
 
 def _word(value: Word | None) -> str:
@@ -261,13 +262,13 @@ def _word(value: Word | None) -> str:
     return str(value or "").lower()
 
 
-def _unused_fields(unit: UnitRequest, *, is_adapter: bool, hires: bool) -> dict[str, str]:
+def _unused_fields(unit: UnitRequest, kinds: int, *, is_adapter: bool, hires: bool) -> dict[str, str]:
     """Return the fields of a unit that have no equivalent, with their values; empty for images and lists."""
     kind, mode, passes = unit.union_control_type, unit.control_mode, unit.hr_option
     unused = {
         "control_mode": mode if _word(mode) not in BALANCED else None,
         "hr_option": passes if hires and _word(passes) not in BOTH_PASSES else None,
-        "union_control_type": kind if _word(kind) not in UNKNOWN_TYPES and _union_type(kind) is None else None,
+        "union_control_type": kind if _word(kind) not in UNKNOWN_TYPES and _union_type(kind, kinds) is None else None,
         "guidance_start": (is_adapter and unit.guidance_start) or None,
         "guidance_end": unit.guidance_end if is_adapter and unit.guidance_end != 1 else None,
         "mask": "" if _has_more(unit) else None,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FOLDER = CONTROLNETS
 ENCODER = "image_encoder"  # the folder of an IP-Adapter's CLIP
 KEPT = 2  # ControlNets of a model that stay in memory
+MAX_MODES = 64  # of one ControlNet, as in requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,23 @@ class ControlFile:
 def names(folder: Path) -> tuple[str, ...]:
     """Return the names of the ControlNets in a model's folder, sorted."""
     return tuple(sorted(path.parent.name for path in (folder / FOLDER).glob("*/config.json")))
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """Return the number of kinds of each ControlNet in a model's folder that has several, by name.
+
+    A damaged configuration is an error only when its ControlNet is used.
+    """
+    found = {name: _mode_count(folder / FOLDER / name) for name in names(folder)}
+    return {name: count for name, count in found.items() if count}
+
+
+def _mode_count(folder: Path) -> int:
+    try:
+        count = read_json(folder / "config.json").get("num_mode")
+    except ModelFileError:
+        return 0
+    return count if isinstance(count, int) and 1 <= count <= MAX_MODES else 0
 
 
 def image_adapter_names(folder: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ _FLUX = Family(
     name="flux",
     pipelines=pipelines("Flux"),
     text_encoders=(
-        TextEncoderSpec(pooled="pooler_output"),
+        TextEncoderSpec(pooled="pooler_output", pooled_only=True),
         TextEncoderSpec(tokenizer="tokenizer_2", encoder="text_encoder_2", tokenizer_kind=T5, max_tokens=512),
     ),
     combine=clip_pooled_and_t5,

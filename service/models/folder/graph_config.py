@@ -25,6 +25,8 @@ PACKED_AXES = 3  # of latents that are fed as tokens [n, tokens, channels]
 CONVOLUTIONS = ("Conv", "NhwcConv", "FusedConv", "NhwcFusedConv")
 RESIZERS = ("Resize", "Upsample")
 SANA_CHANNELS = 32
+FIRST_ENCODER = "text_encoder"  # the folder, which only SDXL's second stage lacks
+SCORED_SIZES = 5  # numbers of `time_ids` with an aesthetic score; otherwise six
 FILL_CHANNELS = 384  # of latents, those of the masked image, and the mask
 # Inputs of a transformer, in addition to timestep and text -> its family.
 TRANSFORMERS = {
@@ -82,10 +84,10 @@ def index_of(denoiser: str, facts: GraphFacts, components: Collection[str]) -> d
             f"model_index.json is missing, and {found} fit no family; name one in tintype.json: {', '.join(FAMILIES)}"
         )
     index: dict[str, Any] = {"_class_name": family.pipelines[0]}
-    if name == "sdxl_refiner":
-        index |= {"text_encoder": ABSENT, "requires_aesthetics_score": facts.width("time_ids") == 5}
-        index["force_zeros_for_empty_prompt"] = False
-    return index
+    if FIRST_ENCODER in (encoder.encoder for encoder in family.text_encoders):
+        return index
+    scored = facts.width("time_ids") == SCORED_SIZES
+    return index | {FIRST_ENCODER: ABSENT, "requires_aesthetics_score": scored, "force_zeros_for_empty_prompt": False}
 
 
 def _family_name(denoiser: str, facts: GraphFacts, components: Collection[str]) -> str:
@@ -94,7 +96,8 @@ def _family_name(denoiser: str, facts: GraphFacts, components: Collection[str]) 
     if denoiser != "unet":
         return _transformer_family(facts, inputs)
     if inputs == {"sample", "text_embeds", "time_ids"}:
-        return "sdxl" if "text_encoder" in components and facts.width("time_ids") != 5 else "sdxl_refiner"
+        whole = FIRST_ENCODER in components and facts.width("time_ids") != SCORED_SIZES
+        return "sdxl" if whole else "sdxl_refiner"
     return {frozenset({"sample"}): "sd", frozenset({"sample", "timestep_cond"}): "lcm"}.get(frozenset(inputs), "")
 
 

@@ -77,6 +77,7 @@ def list_additions(folder: Path) -> dict[str, Any]:
         "loras": adapters.names(folder),
         "embeddings": embeddings.names(folder),
         "controls": control_files.names(folder),
+        "control_modes": control_files.modes(folder),
         "image_adapters": control_files.image_adapter_names(folder),
         "pickled": embeddings.pickled_files(folder),
     }

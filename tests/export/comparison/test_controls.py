@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from shutil import copytree
@@ -22,11 +23,13 @@ from tintype.export.image_comparison import LocalService
 from tintype.export.templates.folder import write
 from tintype.export.templates.making import NUMBERS, GraphConfig, make
 from tintype.export.templates.pipelines import graph_configs
+from tintype.service.engine.events import Finished
 from tintype.service.errors import InvalidField
 from tintype.service.job import Control, ImageFile, Job
 from tintype.service.models.control.files import KINDS
 from tintype.service.models.loading_options import LoadingOptions
 from tintype.service.models.templates.keys import shaping
+from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,25 +48,27 @@ NAMES = ("edges", "depth")
 LEVELS = 2
 
 
-def controlnet(family: str, pipeline: Any, seed: int) -> Any:
+def controlnet(family: str, pipeline: Any, seed: int, **options: Any) -> Any:
     """Return a random ControlNet for a pipeline."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = _random(family, pipeline)
+        made = _random(family, pipeline, **options)
         with torch.no_grad():
             for name, weight in made.named_parameters():
-                if name.startswith("controlnet_"):  # zero in a new ControlNet
+                if name.startswith("controlnet_mode_embedder"):  # one token among those of the text
+                    weight.mul_(100)
+                elif name.startswith("controlnet_"):  # zero in a new ControlNet
                     weight.add_(torch.randn_like(weight) * 0.2)
     return made.eval()
 
 
-def _random(family: str, pipeline: Any) -> Any:
+def _random(family: str, pipeline: Any, **options: Any) -> Any:
     if family in ("sd15", "sdxl"):
         return diffusers.ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(8, 16, 16, 32))
     if family == "sd35":
         return diffusers.SD3ControlNetModel.from_transformer(pipeline.transformer, 1, num_extra_conditioning_channels=0)
     own = dict(pipeline.transformer.config) | {"num_layers": 1, "num_single_layers": 1, "axes_dims_rope": [4, 4, 8]}
-    return diffusers.FluxControlNetModel(**{name: own[name] for name in FLUX_FIELDS})
+    return diffusers.FluxControlNetModel(**{name: own[name] for name in FLUX_FIELDS} | options)
 
 
 FLUX_FIELDS = (
@@ -88,7 +93,10 @@ class Controlled:
         return diffusers.DiffusionPipeline.from_pretrained(self._pipelines(family))
 
     def _nets(self, family: str) -> dict[str, Any]:
-        return {name: controlnet(family, self.pipeline(family), seed) for seed, name in enumerate(NAMES)}
+        nets = {name: controlnet(family, self.pipeline(family), seed) for seed, name in enumerate(NAMES)}
+        if family == "flux_dev":
+            nets["union"] = controlnet(family, self.pipeline(family), 2, num_mode=3)
+        return nets
 
     def _service(self, family: str) -> LocalService:
         folder = copytree(self._pipelines(family), self._root / family, dirs_exist_ok=True)
@@ -99,7 +107,7 @@ class Controlled:
             config = json.loads((folder / "controlnets" / name / "config.json").read_text())
             kind = KINDS[config["_class_name"]].kind
             own = GraphConfig(kind=kind, fields=shaping(kind, config), pooled_width=pooled_width(folder))
-            made[f"{family}-{kind}"] = make(own, NUMBERS[:1])
+            made[f"{family}-{kind}-{name}"] = make(own, NUMBERS[:1])
         write(self._root / f"{family}-templates", made)
         options = LoadingOptions(templates=self._root / f"{family}-templates", cache=self._root / "cache")
         self._services.append(LocalService([folder], options))
@@ -126,6 +134,7 @@ class Controlled:
             values = {name: value[0] for name, value in values.items()}
         if stem.startswith("Flux"):
             values["negative_prompt"] = None
+            values["control_mode"] = next((control.mode for control in job.controls if control.name == "union"), None)
         with quiet(), torch.no_grad():
             images = [
                 chosen(
@@ -188,6 +197,30 @@ def test_controls_give_diffusers_images(family: str, case: str, controlled: Cont
     ours = controlled.service(family).generate(example)
     assert np.abs(ours - controlled.service(family).generate(job(**settings))).max() * 255 > LEVELS
     compare(ours, controlled.theirs(family, example))
+
+
+@pytest.mark.parametrize("family", PIPELINES)
+def test_rows_with_and_without_controls_share_calls(family: str, controlled: Controlled, compare: Any) -> None:
+    """One request with a ControlNet, one with another, and one without: each image equals the one generated alone."""
+    here = controlled.service(family)
+    jobs = [job(*controls, seed=seed) for seed, controls in enumerate(((EDGES,), (DEPTH,), ()))]
+    engine = here._engine
+    tasks = [engine.admit(prepare_job(each, here.spec)) for each in jobs]
+    while engine.busy:
+        engine.step()
+    made = {task: event.pixels for task, event in engine.collect() if isinstance(event, Finished)}
+    for task, each in zip(tasks, jobs, strict=True):
+        compare(made[task][np.newaxis], here.generate(each))
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+def test_a_union_controlnet_gives_diffusers_image(mode: int, controlled: Controlled, compare: Any) -> None:
+    """A ControlNet of FLUX.1 for several kinds of hints reads the kind's number."""
+    controls = (Control(name="union", image=EDGES.image, weight=0.8, mode=mode),)
+    ours = controlled.service("flux_dev").generate(job(*controls))
+    other = controlled.service("flux_dev").generate(job(replace(controls[0], mode=0)))
+    assert np.abs(ours - other).max() * 255 > LEVELS
+    compare(ours, controlled.theirs("flux_dev", job(*controls)))
 
 
 def test_a_control_of_another_model_is_refused(controlled: Controlled) -> None:

@@ -44,7 +44,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sdxl": ALL,
     "sdxl_turbo": ALL,
     "playground": ("text", "image"),  # with a mask, diffusers encodes without the mean and the deviation
-    "cosxl": TEXT,
+    "cosxl": ALL,
     "sdxl_inpaint": ("mask",),
     "sdxl_refiner": ("image", "mask"),
     "sd3": ALL,
@@ -98,20 +98,27 @@ ROUNDED = (
 )
 # Families that differ in how sizes are made: by halvings, patches, deeper autoencoders and positions of their own.
 SIZED = ("sd15", "sdxl", "sd3", "flux_dev", "pixart_sigma", "sana", "flux2_klein", "z_image", "qwen_image", "aura_flow")
-# Family -> the task with most inputs, of each kind of denoiser.
+# Family -> the task with most inputs, of each kind of denoiser; diffusers has no pipeline for some of these.
 SHARING = {
     "sdxl": "mask",
     "sd3": "image",
     "flux_kontext": "edit",
     "flux_fill": "mask",
     "chroma": "text",
-    "pixart_alpha": "text",
-    "aura_flow": "text",
+    "pixart_alpha": "mask",
+    "aura_flow": "mask",
     "flux2_klein": "edit",
+    "flux2_dev": "edit",
     "z_image": "text",
-    "lumina2": "text",
+    "lumina2": "mask",
     "sana_sprint": "text",
     "qwen_image_edit": "edit",
+    "kolors": "mask",
+    "ovis_image": "image",
+    "longcat_image": "mask",
+    "ernie_image": "mask",
+    "krea2": "mask",
+    "dreamlite": "image",
 }
 # Tasks that do not start from an image.
 UNCHANGED = ("text", "edit")
@@ -408,6 +415,25 @@ def test_krea2_turbo_gives_diffusers_image(
     pipeline.register_to_config(is_distilled=True)
     try:
         compare(ours, images_of_task(pipeline, example, WIDE))
+    finally:
+        pipeline.register_to_config(is_distilled=False)
+
+
+def test_distilled_klein_gives_diffusers_image(
+    exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
+) -> None:
+    """As published, FLUX.2 klein has no guidance, and four steps unless the request names others."""
+    distilled, pipeline = link_model(exported("flux2_klein"), tmp_path / "distilled"), source("flux2_klein")
+    index = json.loads((distilled / "model_index.json").read_text("utf-8"))
+    (distilled / "model_index.json").unlink()
+    (distilled / "model_index.json").write_text(json.dumps(index | {"is_distilled": True}))
+    example = replace(job("text"), steps=None, guidance_scale=None, negative_prompt="")
+    with LocalService([distilled]) as service:
+        assert (service.spec.defaults.steps, service.spec.defaults.guidance_scale) == (4, 1)
+        ours = service.generate(example)
+    pipeline.register_to_config(is_distilled=True)
+    try:
+        compare(ours, images_of_task(pipeline, replace(example, steps=4, guidance_scale=1.0), (128, 128)))
     finally:
         pipeline.register_to_config(is_distilled=False)
 

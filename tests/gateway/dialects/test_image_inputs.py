@@ -52,6 +52,16 @@ async def test_defaults_are_the_contracts(gateway: httpx.AsyncClient, fake: Fake
     assert not fake.requests[0].HasField("clip_skip")
 
 
+@pytest.mark.parametrize("path", [PATH, "/api/ai/images/generate"])
+async def test_clip_skip_without_clip_is_reported(gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
+    """A model that reads no layers of a CLIP gets no `clip_skip`, and the response names it, unless it is 0."""
+    for skip, ignored in ((2, "clip_skip"), (0, None)):
+        answer = await gateway.post(path, json={"prompt": "x", "model": "both", "clip_skip": skip})
+        assert answer.status_code == 200, answer.text
+        assert fake.requests[-1].clip_skip == 0
+        assert answer.headers.get("x-tintype-ignored") == ignored
+
+
 async def test_forms_have_controls(gateway: httpx.AsyncClient, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
     """A form has them as numbered fields, with files or text; as OpenAI's SDK encodes them; or as JSON text."""
     fields: list[Any] = [("image", ("a.png", LAKE)), ("prompt", (None, "x")), ("clip_skip", (None, "2"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,19 +41,45 @@ async def test_initial_images_are_edited(gateway: httpx.AsyncClient, fake: FakeS
 
 
 @pytest.mark.parametrize(
-    ("body", "family", "expected"),
+    ("body", "layer", "expected"),
     [
-        ({}, "sd", None),
-        ({"clip_skip": 1}, "sd", None),
-        ({"clip_skip": 2}, "sd", 1),
-        ({"override_settings": {"CLIP_stop_at_last_layers": 2.0}}, "sd", 1),
-        ({"clip_skip": -1}, "sd", None),
-        ({"clip_skip": 99}, "sd", 11),
-        ({"clip_skip": 2}, "sdxl", None),
-        ({"clip_skip": 3}, "sdxl", 1),
+        ({}, 1, None),
+        ({"clip_skip": 1}, 1, None),
+        ({"clip_skip": 2}, 1, 1),
+        ({"override_settings": {"CLIP_stop_at_last_layers": 2.0}}, 1, 1),
+        ({"clip_skip": -1}, 1, None),
+        ({"clip_skip": 99}, 1, 11),
+        ({"clip_skip": 2}, 2, None),
+        ({"clip_skip": 3}, 2, 1),
     ],
 )
-def test_clip_skip_counts_as_the_web_ui(body: dict[str, Any], family: str, expected: int | None) -> None:
-    """`clip_skip` counts from CLIP's last layer, and has no effect up to the layer that the model uses itself."""
-    request = build_request(convert(TextToImage, {"prompt": "x"} | body), pb.Model(family=family), 7).request
-    assert (request.clip_skip if request.HasField("clip_skip") else None) == expected
+def test_clip_skip_counts_as_the_web_ui(body: dict[str, Any], layer: int, expected: int | None) -> None:
+    """`clip_skip` counts from CLIP's last layer, and has no effect up to the layer that the model reads."""
+    batched = build_request(convert(TextToImage, {"prompt": "x"} | body), pb.Model(clip_layer=layer), 7)
+    assert (batched.request.clip_skip if batched.request.HasField("clip_skip") else None) == expected
+    assert batched.ignored == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "ignored"),
+    [
+        ({"clip_skip": 1}, {}),
+        ({"clip_skip": 2}, {"clip_skip": "2"}),
+        ({"override_settings": {"CLIP_stop_at_last_layers": 2}}, {"override_settings.CLIP_stop_at_last_layers": "2"}),
+    ],
+)
+def test_clip_skip_without_clip_is_reported(body: dict[str, Any], ignored: dict[str, str]) -> None:
+    """A model that reads no layers of a CLIP gets no `clip_skip`, and the client's key is reported."""
+    batched = build_request(convert(TextToImage, {"prompt": "x"} | body), pb.Model(), 7)
+    assert not batched.request.HasField("clip_skip")
+    assert batched.ignored == ignored
+
+
+async def test_info_has_the_layer_that_is_read(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """The response's `clip_skip` is the client's number if it has an effect, otherwise 1."""
+    for model, layer, header in (("tiny", 2, None), ("editor", 1, "clip_skip")):
+        fake.models = [model]
+        images = {"init_images": [encode_base64(png(64, 64))], "denoising_strength": 1}
+        answer = await gateway.post("/sdapi/v1/img2img", json={"prompt": "x", "clip_skip": 2} | images)
+        assert json.loads(answer.json()["info"])["clip_skip"] == layer
+        assert answer.headers.get("x-tintype-ignored") == header

@@ -12,7 +12,7 @@ from tintype.service.engine.plan import plan
 from tintype.service.engine.sizes import MAX_ASPECT, native_size
 from tintype.service.errors import InvalidField, Unsupported
 from tintype.service.images.upload import Source
-from tintype.service.job import Job, Lora
+from tintype.service.job import Control, Job, Lora
 from tintype.service.models import Prompt
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from tintype.v1.limits import MAX_SEED
@@ -112,6 +112,23 @@ def test_unknown_embeddings_are_refused() -> None:
     with pytest.raises(InvalidField, match=r"embeddings/x\.pt is a pickle, .* convert it to x\.safetensors"):
         plan(Job(prompt="a", embeddings=("x",)), own)
     assert [prompt.embeddings for prompt in plan(Job(prompt="a", embeddings=("ink",)), own).prompts] == [("ink",)] * 2
+
+
+def test_a_kind_belongs_to_a_union() -> None:
+    """A ControlNet of one kind takes only 0, a union the kinds that it has; the error names the item."""
+    own = spec(controls=("canny", "union"), control_modes={"union": 10})
+    fine = (Control(name="canny", image=b"a"), Control(name="union", image=b"a", mode=9))
+    assert plan(Job(prompt="a", controls=fine), own).controls == fine
+    for name, mode, valid in (("canny", 1, "0, since it has one kind only; got 1"), ("union", 10, "0 to 9; got 10")):
+        wrong = Control(name=name, image=b"a", mode=mode)
+        with pytest.raises(InvalidField, match=rf"controls\[1\]\.mode: with ControlNet '{name}' must be {valid}"):
+            plan(Job(prompt="a", controls=(fine[0], wrong)), own)
+
+
+def test_clip_skip_needs_layers_of_a_clip() -> None:
+    """Without them nothing is left out, so metadata do not name it."""
+    job = Job(prompt="a", clip_skip=1)
+    assert [plan(job, spec(clip_layer=layer)).clip_skip for layer in (0, 1, 2)] == [0, 1, 1]
 
 
 @pytest.mark.parametrize("files", [{"image": b"png"}, {"image": b"png", "mask": b"png"}])

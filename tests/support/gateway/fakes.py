@@ -32,7 +32,7 @@ SMALLEST_PNG = (  # a PNG of one pixel
 QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=0))
 OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as in the service
 # What models take, by name. A test that needs one names it; the list of models has it only if the test says so.
-USUAL_CAPABILITIES = {"text_to_image": True, "image_to_image": True, "inpainting": True}
+USUAL_CAPABILITIES = {"text_to_image": True, "image_to_image": True, "inpainting": True, "clip_layer": 1}
 CAPABILITIES: dict[str, dict[str, Any]] = {
     "editor": {"max_references": 3, "requires_references": True},
     "both": {"max_references": 2, "text_to_image": True, "image_to_image": True, "inpainting": True},
@@ -40,7 +40,9 @@ CAPABILITIES: dict[str, dict[str, Any]] = {
         "text_to_image": True,
         "image_to_image": True,
         "controls": ["canny", "depth"],
+        "control_modes": {"depth": 10},
         "image_adapters": ["ip-adapter"],
+        "clip_layer": 1,
     },
 }
 Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncIterator[pb.StreamImagesResponse]]

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-MODEL = pb.Model(name="guided", controls=["canny", "org/Depth"], image_adapters=["ip-adapter"])
+MODEL = pb.Model(
+    name="guided", controls=["canny", "org/Depth", "union"], image_adapters=["ip-adapter"], control_modes={"union": 10}
+)
 UNIT = {"model": "canny", "image": "aGk="}
 ARGS = "alwayson_scripts.controlnet.args"
 HINT = encode_base64(png(96, 64, "white"))
@@ -37,7 +39,6 @@ def parse(*units: Any, **options: Any) -> Any:
         ({"model": "org/depth", "image": {"image": "aGk=", "mask": None}}, pb.Control(name="org/Depth")),
         (UNIT | {"guidance_start": 0.25, "guidance_end": 0.5}, pb.Control(name="canny", start=0.25, end=0.5)),
         (UNIT | {"guidance": 0.5}, pb.Control(name="canny", end=0.5)),
-        (UNIT | {"union_control_type": "Depth"}, pb.Control(name="canny", mode=1)),
         (UNIT | {"image": ["aGk=", None], "module": "None"}, pb.Control(name="canny")),
     ],
 )
@@ -47,6 +48,41 @@ def test_a_unit_is_a_control(unit: dict[str, Any], control: pb.Control) -> None:
     assert list(found.controls) == [control]
     assert [(one.place, one.key, one.source) for one in found.units] == [("controls[0]", f"{ARGS}[0]", "aGk=")]
     assert found.ignored == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "ignored"),
+    [
+        ("Hard Edge", 0, None),
+        ("Tile", 1, None),
+        ("Depth", 2, None),
+        ("blur", 3, None),
+        ("OpenPose", 4, None),
+        ("gray", 5, None),
+        ("low quality", 6, None),
+        (9, 9, None),
+        (10, 0, "10"),
+        (-1, 0, "-1"),
+        ("Soft Edge", 0, "Soft Edge"),
+        ("Normal Map", 0, "Normal Map"),
+        ("Segmentation", 0, "Segmentation"),
+        ("Inpaint", 0, "Inpaint"),
+        ("Unknown", 0, None),
+    ],
+)
+def test_kinds_of_a_union_are_those_of_flux(kind: str | int, mode: int, ignored: str | None) -> None:
+    """A kind has the number of FLUX.1's union ControlNets; one that they do not have is reported."""
+    found = parse(UNIT | {"model": "union", "union_control_type": kind})
+    assert list(found.controls) == [pb.Control(name="union", mode=mode)]
+    assert found.ignored == ({f"{ARGS}[0].union_control_type": ignored} if ignored else {})
+
+
+def test_a_kind_has_no_effect_on_others() -> None:
+    """A ControlNet of one kind and an IP-Adapter get no number; the kind is reported."""
+    for unit in (UNIT, UNIT | {"model": "ip-adapter"}):
+        found = parse(unit | {"union_control_type": "Depth"})
+        assert [control.mode for control in found.controls] == [0] * len(found.controls)
+        assert found.ignored == {f"{ARGS}[0].union_control_type": "Depth"}
 
 
 def test_an_adapter_is_an_image_prompt() -> None:
@@ -71,7 +107,7 @@ def test_unsupported_fields_are_reported() -> None:
 @pytest.mark.parametrize(
     ("unit", "field", "expected"),
     [
-        (UNIT | {"model": "pose"}, "model", "must be one of 'canny', 'org/Depth', 'ip-adapter'; got 'pose'"),
+        (UNIT | {"model": "pose"}, "model", "must be one of 'canny', 'org/Depth', 'union', 'ip-adapter'; got 'pose'"),
         ({"image": "aGk="}, "model", "must be one of"),
         (UNIT | {"module": "canny"}, "module", "must be 'none': there are no preprocessors"),
         (UNIT | {"module": "ip-adapter-auto"}, "module", "must be 'none'"),

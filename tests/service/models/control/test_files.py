@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.service.models.control.files import find, flux_block, memory_bytes, names, sd3_block
+from tintype.service.models.control.files import find, flux_block, memory_bytes, modes, names, sd3_block
 from tintype.service.models.files import ModelFileError
 
 if TYPE_CHECKING:
@@ -28,6 +28,21 @@ def test_folders_with_a_configuration_are_listed(tmp_path: Path) -> None:
     (tmp_path / "controlnets" / "notes").mkdir()
     assert names(tmp_path) == ("canny", "depth")
     assert names(tmp_path / "absent") == ()
+
+
+def test_unions_have_a_number_of_kinds(tmp_path: Path) -> None:
+    """Only ControlNets with several kinds are named; a damaged configuration has none."""
+    configs = {
+        "union": '{"num_mode": 10}',
+        "pro2": '{"num_mode": null}',
+        "canny": "{}",
+        "bad": "{",
+        "odd": '{"num_mode": "x"}',
+    }
+    for name, config in configs.items():
+        add(tmp_path, name)
+        (tmp_path / "controlnets" / name / "config.json").write_text(config)
+    assert modes(tmp_path) == {"union": 10}
 
 
 def test_the_two_largest_count_as_memory(tmp_path: Path) -> None:
