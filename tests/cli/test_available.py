@@ -79,7 +79,7 @@ def test_unknown_name_is_an_error() -> None:
     """A name that is not in the list is an error that suggests similar ones, and those that contain it."""
     with pytest.raises(UserError, match=r"did you mean sd-turbo\? Other models"):
         describe("sd-turbos")
-    with pytest.raises(UserError, match=r"did you mean FLUX\.1-schnell or FLUX\.2-klein-4B or FLUX\.1-dev"):
+    with pytest.raises(UserError, match=r"did you mean FLUX\.2-klein-4B or FLUX\.1-schnell or FLUX\.2-klein-9B"):
         describe("flux")
     with pytest.raises(UserError, match="lists all"):
         describe("zzzz")
