@@ -98,7 +98,13 @@ class ModelCapabilities(msgspec.Struct, kw_only=True):
     inpainting: Annotated[bool, Meta(description="Whether it takes a mask")]
     max_references: Annotated[int, Meta(description="Largest number of images to edit or to refer to; 0 if none")]
     requires_references: Annotated[bool, Meta(description="Whether it only edits, so that a request needs an image")]
+    clip_layer: Annotated[
+        int, Meta(description="Layer of CLIP that it reads, from the end; 0 if clip_skip has no effect")
+    ]
     controls: Annotated[list[str], Meta(description="Names of its ControlNets")]
+    control_modes: Annotated[
+        dict[str, int], Meta(description="Number of kinds of each ControlNet that has several: mode is below it")
+    ]
     image_adapters: Annotated[list[str], Meta(description="Names of its IP-Adapters, for image_prompts")]
     loras: Annotated[list[str], Meta(description="Names of its adapters")]
     embeddings: Annotated[list[str], Meta(description="Names of its embeddings")]
@@ -166,8 +172,8 @@ def _parameters(model: pb.Model) -> ModelParameters:
 def _capabilities(model: pb.Model) -> ModelCapabilities | UnsetType:
     """Return what a model can do; unset if the service reports nothing."""
     lists = {name: list(getattr(model, name)) for name in ("controls", "image_adapters", "loras", "embeddings")}
-    facts = ("text_to_image", "image_to_image", "inpainting", "max_references", "requires_references")
-    known = {**{name: getattr(model, name) for name in facts}, **lists}
+    facts = ("text_to_image", "image_to_image", "inpainting", "max_references", "requires_references", "clip_layer")
+    known = {**{name: getattr(model, name) for name in facts}, **lists, "control_modes": dict(model.control_modes)}
     return ModelCapabilities(**known) if any(known.values()) else UNSET
 
 

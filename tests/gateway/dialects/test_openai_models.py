@@ -57,6 +57,8 @@ def test_presets_in_order_of_effort() -> None:
 def test_capabilities_are_reported() -> None:
     """What a model can do is reported, with the names of its ControlNets and adapters, and for LobeChat as a count."""
     model = pb.Model(name="a", text_to_image=True, image_to_image=True, max_references=4, controls=["canny"])
+    model.control_modes["canny"] = 10
+    model.clip_layer = 2
     rendered = msgspec.to_builtins(render_model(model))
     assert rendered["capabilities"] == {
         "text_to_image": True,
@@ -64,7 +66,9 @@ def test_capabilities_are_reported() -> None:
         "inpainting": False,
         "max_references": 4,
         "requires_references": False,
+        "clip_layer": 2,
         "controls": ["canny"],
+        "control_modes": {"canny": 10},
         "image_adapters": [],
         "loras": [],
         "embeddings": [],
