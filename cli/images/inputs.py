@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_WEIGHT = 2.0  # the contract's limit
+CONTROL_FORM, PROMPT_FORM = "NAME=FILE[:WEIGHT[:START-END]]", "NAME=FILE[:WEIGHT]"
 _NUMBER = re.compile(r"\d{1,9}(\.\d{0,9})?|\.\d{1,9}")
 _RANGE = re.compile(r"([\d.]{1,20})-([\d.]{1,20})")
 
@@ -29,8 +30,10 @@ class ImageSpec(NamedTuple):
     end: float | None = None
 
 
-def read_image(flag: str, name: str | None) -> bytes:
+def read_image(flag: str, name: str | None, form: str = "") -> bytes:
     """Return the bytes of a flag's file; empty without the flag. The service checks that they are an image.
+
+    `form` is the form of the flag's value, if it is more than a file.
 
     Raises:
         UserError: the file is unreadable, or empty: the service would treat an empty image as absent.
@@ -40,7 +43,8 @@ def read_image(flag: str, name: str | None) -> bytes:
     try:
         data = parse_path(name).read_bytes()
     except OSError as error:
-        raise UserError(f"--{flag}: cannot read {name}: {error.strerror}") from error
+        hint = f"; the form is {form}" if form and ":" in name else ""
+        raise UserError(f"--{flag}: cannot read {name}: {error.strerror}{hint}") from error
     if not data:
         raise UserError(f"--{flag}: {name} is empty")
     return data
@@ -58,7 +62,11 @@ def read_controls(texts: Sequence[str] | None) -> list[pb.Control]:
     specs = [parse_image_spec("control", text, has_range=True) for text in texts or ()]
     return [
         pb.Control(
-            name=one.name, image=read_image("control", one.file), weight=one.weight, start=one.start, end=one.end
+            name=one.name,
+            image=read_image("control", one.file, CONTROL_FORM),
+            weight=one.weight,
+            start=one.start,
+            end=one.end,
         )
         for one in specs
     ]
@@ -69,7 +77,8 @@ def read_image_prompts(texts: Sequence[str] | None) -> list[pb.ImagePrompt]:
     _check_count("image-prompt", texts, MAX_IMAGE_PROMPTS)
     specs = [parse_image_spec("image-prompt", text) for text in texts or ()]
     return [
-        pb.ImagePrompt(name=one.name, image=read_image("image-prompt", one.file), weight=one.weight) for one in specs
+        pb.ImagePrompt(name=one.name, image=read_image("image-prompt", one.file, PROMPT_FORM), weight=one.weight)
+        for one in specs
     ]
 
 
@@ -77,7 +86,7 @@ def parse_image_spec(flag: str, text: str, *, has_range: bool = False) -> ImageS
     """Return the parts of NAME=FILE[:WEIGHT], with `has_range` also [:START-END]. Raises UserError."""
     name, _, rest = text.partition("=")
     if not name or not rest:
-        form = "NAME=FILE[:WEIGHT[:START-END]]" if has_range else "NAME=FILE[:WEIGHT]"
+        form = CONTROL_FORM if has_range else PROMPT_FORM
         raise UserError(f"--{flag} must be {form}, for example canny=edges.png:0.8; got {text!r}")
     file, weight, fractions = _split(rest, has_range=has_range)
     if not file:
