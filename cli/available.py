@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, PICKLES = ".safetensors", (".ckpt", ".pt", ".pth", ".bin")
 HEADINGS = ("MODEL", "LICENCE", "DOWNLOAD", "CPU", "GPU", "STEPS", "SIZE", "FOR")
+WIDE = 1000  # characters; wider than the table
 FOOTER = """
 CPU and GPU: memory for an image of that size, in float32 and in float16, calculated from the number of parameters
   and the working memory of the VAE.
@@ -22,9 +24,21 @@ CPU and GPU: memory for an image of that size, in float32 and in float16, calcul
 `tintype models available NAME` shows how to start one."""
 
 
-def overview() -> str:
-    """Return all models as a table."""
-    return format_table([HEADINGS, *map(_row, PUBLISHED)]) + "\n" + FOOTER
+def overview(width: int = WIDE) -> str:
+    """Return all models as a table; two lines for each, wrapped, if the table is wider than `width` characters."""
+    rows = [HEADINGS, *map(_row, PUBLISHED)]
+    table = format_table(rows)
+    if max(map(len, table.splitlines())) <= width:
+        return table + "\n" + FOOTER
+    titles = (_wrap(f"{row[0]}: {row[-1]}", width, "    ") for row in rows)
+    details = format_table([("", *row[1:-1]) for row in rows]).splitlines()
+    lines = [line for pair in zip(titles, details, strict=True) for line in pair]
+    return "\n".join([*lines, *(_wrap(line, width, "  ") for line in FOOTER.splitlines())])
+
+
+def _wrap(text: str, width: int, indent: str) -> str:
+    """Return text in lines of at most `width` characters; names are not divided."""
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _row(model: PublishedModel) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from tintype.v1 import image_service_pb2 as pb
 
 from . import interrupt
-from .available import describe, overview
+from .available import WIDE, describe, overview
 from .errors import UserError
 from .service_client import connect
 from .settings.sources import Sources, warn_of_unknown_variables
@@ -31,7 +32,7 @@ def run(arguments: Namespace) -> int:
     """List the models, or load or unload one, and print them as a table. The default model is marked."""
     warn_of_unknown_variables()
     if arguments.action == "available":
-        print(describe(arguments.name) if arguments.name else overview())
+        print(describe(arguments.name) if arguments.name else overview(get_terminal_size((WIDE, 24)).columns))
         return 0
     if arguments.action in ("load", "unload") and not arguments.name:
         raise UserError(f"{arguments.action} needs the name of a model: tintype models {arguments.action} NAME")

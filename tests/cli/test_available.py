@@ -55,13 +55,29 @@ def test_sizes_follow_from_parameters() -> None:
     assert model.memory_bytes(HALF, 1024) > model.memory_bytes(HALF, 512) > (123e6 + 592e6) * 2
 
 
-def test_overview_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_overview_lists_all(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The table needs no service; gated models are marked, and the calculation is stated."""
+    monkeypatch.setenv("COLUMNS", "200")
     assert main(["models", "available"]) == 0
     lines = capsys.readouterr().out.splitlines()
     marked = {model.id + "*" * model.gated for model in PUBLISHED}
     assert marked <= {line.split()[0] for line in lines if line}
     assert "calculated from the number of parameters" in overview()
+
+
+def test_narrow_terminal_has_two_lines_for_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal that is narrower than the table gets the same facts in lines that fit."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["models", "available"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    words = text.split()
+    for model in PUBLISHED:
+        assert f"{model.id}{'*' * model.gated}:" in words
+        assert " ".join(model.purpose.split()) in " ".join(words)
+        assert model.license in text
 
 
 @pytest.mark.parametrize("model", PUBLISHED, ids=lambda model: model.name)
