@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .families import Family
 
 SIZES = (ExampleSize(rows=3, height=16, width=16, tokens=77), ExampleSize(rows=1, height=8, width=24, tokens=64))
-IMAGE_CHECK = "picture"
+IMAGE_CHECK = "image"
 """Name of the image's check in the output of `--json`; scripts read it, so it stays."""
 PROMPT = "A serene mountain lake at sunset"
 STEPS = 4

@@ -1,6 +1,6 @@
 """Make a small random pipeline of each family, offline and in seconds.
 
-    python -m tintype.export.tiny FOLDER [family ...]        # writes FOLDER/<family>/ in diffusers' layout
+    python -m tintype.export.tiny FOLDER [FAMILY ...]        # writes FOLDER/<family>/ in diffusers' layout
 
 Nothing is downloaded: shapes are constants in the code, weights are random, and tokenizers are trained on a few lines
 of text. `scale_weights` enlarges some layers, so that images vary as much as those of a trained model. Without it all
