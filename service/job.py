@@ -74,7 +74,7 @@ class Control:
         check_range("controls.end", self.end, 0, 1)
         check_range("controls.mode", self.mode, 0, 63)
         if self.start >= self.end:
-            raise InvalidField("controls.start", f"must be below end, {self.end:g}; got {self.start:g}")
+            raise InvalidField("controls.end", f"must be above start, {self.start:g}; got {self.end:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tintype.v1.limits import (
@@ -17,7 +18,7 @@ from ..errors import InvalidField, Violation
 from ..job import Control, ImageFile, Lora
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from tintype.v1 import image_service_pb2 as pb
 
@@ -43,7 +44,7 @@ def image_prompts(request: pb.GenerateImagesRequest, faults: list[Violation]) ->
 
 
 def _named(
-    make: Callable[..., T],
+    make: type[T],
     field: str,
     messages: Iterable[Any],
     most: int,
@@ -92,17 +93,24 @@ def references(request: pb.GenerateImagesRequest, faults: list[Violation]) -> tu
     return tuple(request.references[:MAX_REFERENCES])
 
 
-def build(make: Callable[..., T], values: dict[str, Any], faults: list[Violation], prefix: str = "") -> T:
-    """Return `make(**values)`, with defaults for wrong fields, so that all of them are added to `faults`."""
+def build(make: type[T], values: dict[str, Any], faults: list[Violation], prefix: str = "") -> T:
+    """Return `make(**values)`, with defaults for wrong fields, so that all are added to `faults`.
+
+    A fault of a field that `values` lacks, such as an end at the default start, leaves only the fields without a
+    default.
+    """
+    required = {each.name for each in fields(make) if each.default is each.default_factory is MISSING}  # type: ignore[arg-type]
     while True:
         try:
             return make(**values)
         except InvalidField as error:
             faults += error.violations
             name = error.field.removeprefix(prefix)
-            values = {key: value for key, value in values.items() if key != name} if name in values else {}
             if name == "prompt":
-                values["prompt"] = "-"  # the only field without a default
+                values = values | {"prompt": "-"}  # the only checked field without a default
+            else:
+                kept = values.keys() - {name} if name in values else required
+                values = {key: value for key, value in values.items() if key in kept}
 
 
 def decimal(value: float) -> float:

@@ -187,6 +187,28 @@ def test_too_many_loras_are_refused() -> None:
     assert violations(request(loras=[pb.Lora(name="a")] * 9)) == {"loras": "takes at most 8, not 9"}
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"start": 0, "end": 0}, "must be above start, 0; got 0"),
+        ({"end": 0}, "must be above start, 0; got 0"),
+        ({"start": 1}, "must be above start, 1; got 1"),
+        ({"start": 0.5, "end": 0.5}, "must be above start, 0.5; got 0.5"),
+    ],
+)
+def test_the_end_of_a_control_is_above_its_start(given: dict[str, float], problem: str) -> None:
+    """A wrong pair names the end, even if one of both is the default; other faults are reported with it."""
+    wrong = pb.Control(name="canny", image=b"a", weight=3, **given)
+    found = violations(request(controls=[wrong], steps=900))
+    assert found.keys() == {"controls[0].end", "controls[0].weight", "steps"}
+    assert found["controls[0].end"] == problem
+
+
+def test_a_fault_of_an_absent_field_leaves_the_required_ones() -> None:
+    """A strength without an image is reported with the faults of all other fields."""
+    assert violations(request(prompt="", strength=0.5, steps=900)).keys() == {"prompt", "strength", "steps"}
+
+
 def test_timeout_counts_from_now() -> None:
     """The timeout becomes a deadline, unless the call's deadline is earlier."""
     asked = request(timeout=Duration(seconds=5, nanos=500_000_000))
