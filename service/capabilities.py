@@ -37,7 +37,8 @@ def check_supported(job: Job, spec: ModelSpec) -> None:
         if getattr(job, name) and not capabilities & spec.capabilities:
             raise Unsupported(name, f"model {spec.name!r} does not support it: {_missing_capability(spec)}")
     _check_references(job, spec)
-    if not job.image and not job.source and TEXT_TO_IMAGE not in spec.capabilities:
+    from_text = not (job.image or job.source or job.references or job.edited)
+    if from_text and TEXT_TO_IMAGE not in spec.capabilities:
         raise InvalidField("image", f"is required: model {spec.name!r} does not generate images from text alone")
     if spec.inpaints and not job.mask and (job.source is None or job.source.repaint is None):
         raise InvalidField("mask", f"is required: model {spec.name!r} only repaints parts of images")

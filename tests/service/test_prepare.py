@@ -14,7 +14,7 @@ from tintype.service.capabilities import check_supported
 from tintype.service.engine.sizes import native_size
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job
-from tintype.service.models.spec import INPAINTING, ReferenceFit, ReferenceRule
+from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, ReferenceFit, ReferenceRule
 from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
@@ -115,6 +115,17 @@ def test_an_image_with_a_mask_may_precede_the_references(spec: ModelSpec, masked
     assert [each.levels.shape for each in job.edited] == [*own, (3, 64, 128)]
     check_supported(job, spec)
     assert [each.levels.shape for each in prepare_job(Job(prompt="a", **files), spec).edited] == [(3, 64, 128)]
+
+
+def test_a_model_that_only_edits_takes_references_without_an_image(spec: ModelSpec) -> None:
+    """Before and after they are decoded; without them the error names them."""
+    rule = ReferenceRule(most=1, fit=ReferenceFit.QWEN, required=True)
+    spec = replace(spec, references=rule, capabilities=frozenset({IMAGE_TO_IMAGE}))
+    job = Job(prompt="a", references=(file(64, 64),))
+    check_supported(job, spec)
+    check_supported(prepare_job(job, spec), spec)
+    with pytest.raises(InvalidField, match="references: is required"):
+        check_supported(Job(prompt="a"), spec)
 
 
 def test_one_reference_too_many_is_refused_with_a_mask(spec: ModelSpec) -> None:

@@ -273,7 +273,10 @@ class _ModelReader:
         """Return the capabilities of the family; without an image encoder, only text to image."""
         if inpaints:
             return frozenset({INPAINTING})
-        return family.capabilities if self._has_image_encoder(family) else family.capabilities & {TEXT_TO_IMAGE}
+        if not self._has_image_encoder(family):
+            return family.capabilities & {TEXT_TO_IMAGE}
+        only_edits = family.references and family.references.required
+        return family.capabilities - {TEXT_TO_IMAGE} if only_edits else family.capabilities
 
     def _json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
         try:

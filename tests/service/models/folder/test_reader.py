@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
 from tintype.service.errors import ModelBroken
+from tintype.service.models.folder import reader
 from tintype.service.models.folder.reader import read_manifest, verify
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.residency.slot import Slot
-from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
+from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, ReferenceFit, ReferenceRule
 from tintype.service.models.templates.filling import ADVICE
 from tintype.service.numerics import Prediction
 
@@ -82,6 +84,14 @@ def test_image_tasks_require_the_encoder(foreign: Path) -> None:
     assert read_manifest(foreign).spec.capabilities == {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
     (foreign / "vae_encoder" / "model.onnx").unlink()
     assert read_manifest(foreign).spec.capabilities == {TEXT_TO_IMAGE}
+
+
+def test_a_model_that_only_edits_makes_no_images_from_text(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that requires references has all other capabilities."""
+    rule = ReferenceRule(most=1, fit=ReferenceFit.QWEN, required=True)
+    editor = replace(read_manifest(foreign).family, references=rule)
+    monkeypatch.setattr(reader, "by_pipeline", lambda *_: editor)
+    assert read_manifest(foreign).spec.capabilities == {IMAGE_TO_IMAGE, INPAINTING}
 
 
 def _missing(path: str) -> Callable[[Path], None]:
