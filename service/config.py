@@ -81,8 +81,8 @@ class ServiceConfig(Common):
     additions: Path | None = field(
         default=None,
         metadata={
-            "help": "folder with NAME/loras and NAME/embeddings of models that are files or from the hub (default: "
-            "`models` in the data folder)"
+            "help": "folder with NAME/loras, NAME/embeddings, NAME/controlnets and NAME/image_adapters of models that "
+            "are files or from the hub (default: `models` in the data folder)"
         },
     )
     providers: tuple[str, ...] = field(

@@ -35,7 +35,8 @@ class LoadingOptions:
     - `vae`: a model folder or file whose VAE replaces the model's own.
     - `cache`: the folder for converted weights.
     - `templates`: a folder with further templates, searched first.
-    - `additions`: the folder that has `NAME/loras` and `NAME/embeddings` of models that are not folders of their own.
+    - `additions`: the folder that has `NAME/loras`, `NAME/embeddings`, `NAME/controlnets` and `NAME/image_adapters` of
+      models that are not folders of their own.
     - `stop`: once it is set, no weights are converted any more.
     """
 
