@@ -17,7 +17,7 @@ GENERATION = (
     ("--count", "N", "1", "number of images, with consecutive seeds (default: 1)"),
     ("--image", "FILE", None, "image to start from: PNG, JPEG or WebP"),
     ("--mask", "FILE", None, "mask of --image: white or transparent areas are repainted (default: all of it)"),
-    ("--strength", "X", None, "how far to depart from --image, 0 to 1 (default: 0.8)"),
+    ("--strength", "X", None, "how far to depart from --image, 0 to 1 (default: the model's)"),
     ("--reference", "FILE", None, "image to edit or to refer to, in the order of the prompt; may be repeated"),
     (
         "--control",
