@@ -152,10 +152,16 @@ def quantize_graph(path: Path, bits: int, block: int, level: int) -> Quantizer:
 def widen(graph: onnx.GraphProto) -> None:
     """Replace float16 weights and their casts by float32 weights."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
+    widened: dict[str, str] = {}
     for node in [node for node in graph.node if node.op_type == "Cast" and node.input[0] in tensors]:
-        wide = numpy_helper.to_array(tensors[node.input[0]]).astype(np.float32)
-        tensors[node.input[0]].CopyFrom(numpy_helper.from_array(wide, node.output[0]))
+        name = node.input[0]
+        if tensors[name].name == name:
+            wide = numpy_helper.to_array(tensors[name]).astype(np.float32)
+            tensors[name].CopyFrom(numpy_helper.from_array(wide, node.output[0]))
+        widened[node.output[0]] = tensors[name].name
         graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [widened.get(name, name) for name in node.input]
 
 
 def generate(folder: Path, steps: int, together: int) -> list[Floats]:
