@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..errors import InvalidValue
+from ..errors import InvalidValue, ServiceError
 from .dialect import Call, Dialect, Example, Failure, retry_headers
 from .fields import Model, Prompt, RatioText  # noqa: TC001 - msgspec reads them
 from .geometry import size_of_ratio
@@ -31,6 +31,9 @@ PATHS = ("/v1/action/generate_image", "/action/generate_image")
 NAMES = {"width": "model_aspect_ratio", "height": "model_aspect_ratio", "style": "model_style"}
 RATIO = "9:16"
 NO_STYLE = "default"
+NEEDS_IMAGE = (
+    "Invalid 'model': must be a model that makes images from text alone, because requests of agent.ai have no images."
+)
 STYLES = (NO_STYLE, "photo", "digital art", "illustration", "drawing")
 
 
@@ -126,7 +129,8 @@ def render(_: pb.GenerateImagesResponse, call: Call, __: int, links: Sequence[st
 def error(exc: GatewayError) -> Failure:
     """Return an error in agent.ai's format."""
     status = 403 if exc.status == 401 else exc.status
-    return Failure(status, retry_headers(exc), AgentAiError(exc.message, status))
+    needs_image = isinstance(exc, ServiceError) and exc.param in ("references", "image", "mask")
+    return Failure(status, retry_headers(exc), AgentAiError(NEEDS_IMAGE if needs_image else exc.message, status))
 
 
 EXAMPLE = Example(

@@ -6,6 +6,7 @@ takes is decided later (`requests.editing`), so these functions only name and ch
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
@@ -17,7 +18,7 @@ from tintype.v1.limits import MAX_CONTROLS, MAX_IMAGE_PROMPTS, MAX_REFERENCES, R
 from ..errors import InvalidValue
 from .dialect import ClientImage
 from .fields import EXAMPLE_URL, IMAGE_FILE, IMAGE_SCHEMA, ModelName
-from .reading import format_value
+from .reading import format_value, item_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ SENT_AS = (
     "Models that edit take as many as max_references of GET /v1/models says; others start from the first. "
     "x-tintype-ignored names the rest"
 )
+
+CONTROL_SHAPE = "{name, image, weight, start, end, mode}"
 
 Weight = Annotated[Annotated[float, Meta(ge=0, le=2)] | None, Meta(extra_json_schema={"default": 1})]
 _Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -82,12 +85,19 @@ Images = Annotated[
     ),
 ]
 Controls = Annotated[
-    Annotated[list[Control], Meta(description="a list of {name, image, weight, start, end}", max_length=MAX_CONTROLS)]
+    Annotated[
+        list[Control], Meta(description=f"a list of at most {MAX_CONTROLS} {CONTROL_SHAPE}", max_length=MAX_CONTROLS)
+    ]
     | None,
     Meta(description="ControlNets to apply; their changes add up. Absent: none"),
 ]
 ImagePrompts = Annotated[
-    Annotated[list[ImagePrompt], Meta(description="a list of {name, image, weight}", max_length=MAX_IMAGE_PROMPTS)]
+    Annotated[
+        list[ImagePrompt],
+        Meta(
+            description=f"a list of at most {MAX_IMAGE_PROMPTS} {{name, image, weight}}", max_length=MAX_IMAGE_PROMPTS
+        ),
+    ]
     | None,
     Meta(description="Images that the result resembles, through IP-Adapters. Absent: none"),
 ]
@@ -129,11 +139,11 @@ def image_names(images: Sequence[ClientImage]) -> dict[str, str]:
 
 
 def _named(value: Any, key: str) -> list[ClientImage]:
-    """Return the images of a field, at least one; of several, each under its number: `image[1]`."""
+    """Return the images of a field, at least one; in a list, each under its number: `image[1]`."""
     values = value if isinstance(value, list) else [value]
     if not values or len(values) > MAX_REFERENCES:
         raise InvalidValue(key, f"must be 1 to {MAX_REFERENCES} images, not {len(values)}")
-    keys = [f"{key}[{index}]" for index in range(len(values))] if len(values) > 1 else [key]
+    keys = item_keys(key, values) if isinstance(value, list) else [key]
     return [ClientImage(name, parse_image(one, name)) for name, one in zip(keys, values, strict=True)]
 
 
@@ -142,18 +152,28 @@ def _parse_mask(value: Any) -> ImageSource | None:
     if isinstance(value, list) and len(value) > 1:
         raise InvalidValue("mask", f"must be one image, not {len(value)}")
     one = value[0] if isinstance(value, list) and value else value
-    return parse_image(one, "mask") if one else None
+    return parse_image(one, "mask") if one or isinstance(one, bytes) else None
 
 
 def parse_image(value: Any, param: str) -> ImageSource:
     """Return an image as the client sent it. Raises InvalidValue."""
     if isinstance(value, dict):
-        value = value.get("image_url")
-        if value is None:
-            raise InvalidValue(param, "must have 'image_url'; 'file_id' is not supported, since no files are kept")
-    if not value or not isinstance(value, str | bytes):
-        raise InvalidValue(param, f"must be {IMAGE_FILE}" + (f", not {format_value(value)}" if value else ""))
+        if value.get("image_url") is None:
+            raise InvalidValue(param, _describe_object(value))
+        value = value["image_url"]
+    if value is None or value in ("", b""):
+        raise InvalidValue(param, f"is {'missing' if value is None else 'empty'}, and must be {IMAGE_FILE}")
+    if not isinstance(value, str | bytes):
+        raise InvalidValue(param, f"must be {IMAGE_FILE}, not {format_value(value)}")
     return value
+
+
+def _describe_object(value: Mapping[str, Any]) -> str:
+    """Return what is wrong with an object that has no `image_url`."""
+    if "file_id" in value:
+        return "must have 'image_url'; 'file_id' is not supported, since no files are kept"
+    sent = ", ".join(repr(key[:40]) for key in list(value)[:4])
+    return f"must have 'image_url', a URL, a data: URL or base64, not {sent or 'an empty object'}"
 
 
 def control_fields(body: Controlled) -> dict[str, Any]:
@@ -166,13 +186,29 @@ def control_fields(body: Controlled) -> dict[str, Any]:
     return {"controls": controls, "image_prompts": prompts, "clip_skip": body.clip_skip}
 
 
-def collect_uploads(body: Controlled, mask: Any = None) -> dict[str, ImageSource]:
-    """Return the images other than those to edit, by their place in the contract. Raises InvalidValue."""
+def item_names(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the client's names of the fields of controls and image prompts, if a form numbers them not from 0."""
+    found: dict[str, str] = {}
+    for key, kind in (("controls", Control), ("image_prompts", ImagePrompt)):
+        items = body.get(key)
+        for index, place in enumerate(item_keys(key, items) if isinstance(items, list) else ()):
+            if place != f"{key}[{index}]":
+                found |= {f"{key}[{index}].{name}": f"{place}.{name}" for name in kind.__struct_fields__}
+    return found
+
+
+def collect_uploads(
+    body: Controlled, mask: Any = None, names: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, ImageSource]:
+    """Return the images other than those to edit, by their place in the contract.
+
+    `names` are the client's names of places, where they differ. Raises InvalidValue.
+    """
     lists: Mapping[str, Sequence[Control | ImagePrompt] | None]
     lists = {"controls": body.controls, "image_prompts": body.image_prompts}
     found = {
         f"{name}[{index}].image": one.image for name, many in lists.items() for index, one in enumerate(many or ())
     }
-    placed = {place: parse_image(image, place) for place, image in found.items()}
+    placed = {place: parse_image(image, names.get(place, place)) for place, image in found.items()}
     mask = _parse_mask(mask)
     return {"mask": mask, **placed} if mask else placed

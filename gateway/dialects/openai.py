@@ -7,6 +7,7 @@ OpenAI's own schema lists: strict clients fail on others.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
@@ -100,15 +101,20 @@ def parse(body: Mapping[str, Any]) -> Call:
     return build_call(convert(ImagesRequest, body), unknown_keys(ImagesRequest, body))
 
 
-def build_call(fields: ImagesRequest, ignored: tuple[str, ...]) -> Call:
-    """Return the call of a validated request; `ignored` are its unknown keys. Raises InvalidValue."""
+def build_call(
+    fields: ImagesRequest, ignored: tuple[str, ...], names: Mapping[str, str] = MappingProxyType({})
+) -> Call:
+    """Return the call of a validated request; `ignored` are its unknown keys, `names` those of its `item_names`.
+
+    Raises InvalidValue.
+    """
     _check_consistent(fields)
     request = _build_request(fields)
     images = parse_images(fields.image or None, fields.images or None)
     return Call(
         request=request,
         links=_wants_links(fields),
-        names=_names(fields) | image_names(images),
+        names={**_names(fields), **image_names(images), **names},
         ignored=ignored,
         overridden=_overridden(fields, request.width, request.height),
         optional=tuple(name for name, presets in OPTIONAL_PRESETS.items() if getattr(fields, name) in presets),
@@ -118,7 +124,7 @@ def build_call(fields: ImagesRequest, ignored: tuple[str, ...]) -> Call:
         images=images,
         starts=fields.strength is not None,
         start_keys=("strength",) if fields.strength is not None else (),
-        uploads=collect_uploads(fields, fields.mask),
+        uploads=collect_uploads(fields, fields.mask, names),
     )
 
 

@@ -24,7 +24,7 @@ from ..http.json_request import decode_json
 from . import openai, openai_events
 from .dialect import Call, Dialect, Events
 from .fields import EXAMPLE_URL, IMAGE_FILE, IMAGE_SCHEMA, MASK, PromptText
-from .image_inputs import IMAGE_OR_LIST, OPTIONAL_IMAGE, SENT_AS, require_images
+from .image_inputs import IMAGE_OR_LIST, OPTIONAL_IMAGE, SENT_AS, item_names, require_images
 from .openai_types import ImagesRequest
 from .reading import check_prompt, convert, given_keys, unknown_keys
 
@@ -82,12 +82,13 @@ class VariationRequest(ImagesRequest, kw_only=True):
 def parse_edit(body: Mapping[str, Any]) -> Call:
     """Return the call of a form or a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    fields = convert(EditRequest, _decode_lists(body), strict=False)
+    body = _decode_lists(body)
+    fields = convert(EditRequest, body, strict=False)
     require_images(fields.image, fields.images)
     given = fields.strength
     if given is None:
         fields.strength = STRENGTHS["masked" if fields.mask else fields.input_fidelity or "low"]
-    call = openai.build_call(fields, unknown_keys(EditRequest, body))
+    call = openai.build_call(fields, unknown_keys(EditRequest, body), item_names(body))
     return replace(
         call,
         links=bool(call.links),
@@ -99,7 +100,8 @@ def parse_edit(body: Mapping[str, Any]) -> Call:
 
 def parse_variation(body: Mapping[str, Any]) -> Call:
     """Return the call of a form or a JSON object. Raises BadRequest, with the key at fault."""
-    fields = convert(VariationRequest, _decode_lists(body), strict=False)
+    body = _decode_lists(body)
+    fields = convert(VariationRequest, body, strict=False)
     require_images(fields.image, fields.images)
     if fields.strength is None:
         fields.strength = STRENGTHS["variation"]
@@ -107,7 +109,7 @@ def parse_variation(body: Mapping[str, Any]) -> Call:
         fields.prompt = VARIATION_PROMPT
         if (fields.guidance_scale, fields.cfg_scale, fields.cfg) == (None, None, None):
             fields.guidance_scale = NO_GUIDANCE
-    call = openai.build_call(fields, unknown_keys(VariationRequest, body))
+    call = openai.build_call(fields, unknown_keys(VariationRequest, body), item_names(body))
     return replace(call, start_keys=given_keys(body, "strength"))
 
 

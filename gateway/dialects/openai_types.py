@@ -143,11 +143,11 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     mask: Mask = None
     provider: Annotated[str | None, Meta(description="No effect: the server has one provider")] = None
     loras: Annotated[
-        Annotated[list[Lora], Meta(description="a list of {name, weight -4 to 4}", max_length=8)] | None,
+        Annotated[list[Lora], Meta(description="a list of at most 8 {name, weight -4 to 4}", max_length=8)] | None,
         Meta(description="Adapters to apply; their weights add up. Absent: none"),
     ] = None
     embeddings: Annotated[
-        Annotated[list[str], Meta(description="a list of names", max_length=8)] | None,
+        Annotated[list[str], Meta(description="a list of at most 8 names", max_length=8)] | None,
         Meta(description="Embeddings (textual inversion): their names in the prompts are their vectors. Absent: none"),
     ] = None
     controls: Controls = None

@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..errors import EmptyPrompt, ServiceError
+from ..errors import EmptyPrompt, InvalidValue, ServiceError
 from . import image_inputs
 from .dialect import Call, Dialect, Example, Failure, retry_headers
 from .fields import (
@@ -158,6 +158,8 @@ def parse_edit(body: Mapping[str, Any]) -> Call:
     """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
     fields = convert(OxenEditRequest, body)
+    if fields.image is None and body.get("images") is not None:
+        raise InvalidValue("image", "is missing: send the images as 'image', which may be a list, not as 'images'")
     images = image_inputs.require_images(fields.image)
     given = fields.strength
     masked, unmasked = (STRENGTHS[name] if given is None else given for name in ("masked", "low"))

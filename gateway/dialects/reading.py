@@ -16,9 +16,10 @@ import msgspec
 from msgspec import inspect
 
 from ..errors import EmptyPrompt, InvalidValue
+from ..http.forms import NumberedList
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -54,9 +55,34 @@ def check_prompt(body: Mapping[str, Any]) -> None:
 
 
 def unknown_keys(kind: type[msgspec.Struct], body: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys of `body` that are not fields of `kind` and whose value is not null."""
-    known = _msgspec_types(kind)
-    return tuple(key for key, value in body.items() if key not in known and value is not None)
+    """Return the keys of `body` that are not fields of `kind` and whose value is not null.
+
+    Keys of objects inside have their place, such as `controls[0].odd`.
+    """
+    fields = _field_types(kind)
+    found: list[str] = []
+    for key, value in body.items():
+        if key not in fields:
+            found += [key] if value is not None else []
+        else:
+            found += _unknown_inside(fields[key], key, value)
+    return tuple(found)
+
+
+def _unknown_inside(field: _FieldType, key: str, value: Any) -> Iterator[str]:
+    """Yield the unknown keys of the objects in a value."""
+    if isinstance(value, dict) and field.inner:
+        yield from (f"{key}.{one}" for one in unknown_keys(field.inner, value))
+    if isinstance(value, list) and field.item:
+        for place, item in zip(item_keys(key, value), value, strict=True):
+            if isinstance(item, dict):
+                yield from (f"{place}.{one}" for one in unknown_keys(field.item, item))
+
+
+def item_keys(key: str, items: Sequence[Any]) -> list[str]:
+    """Return the client's names of the items of a list: `loras[0]`, or `loras[7]` if a form numbers them so."""
+    numbers = items.numbers if isinstance(items, NumberedList) else range(len(items))
+    return [f"{key}[{number}]" for number in numbers]
 
 
 def given_keys(body: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
@@ -79,18 +105,25 @@ def format_value(value: object) -> str:
         return f"{value[:_MAX_SHOWN]!r}… ({len(value)} characters)"
     if isinstance(value, list) and any(isinstance(one, dict) for one in value):
         return f"a list of {len(value)} objects"
+    if isinstance(value, list) and any(isinstance(one, str) and len(one) > _MAX_SHOWN for one in value):
+        return f"a list of {len(value)} items"
     text = msgspec.json.encode(value).decode() if not isinstance(value, str) else repr(value)
     return text if len(text) <= _MAX_SHOWN + 2 else text[:_MAX_SHOWN] + "…"
 
 
 class _FieldType(NamedTuple):
-    """Which values a field takes: null, a string, an integer, an object of the type `inner`, a list of type `item`."""
+    """Which values a field takes: null, a string, an integer, an object of the type `inner`, a list of type `item`.
+
+    `texts` says that it takes a list of strings; a list has at most `max_length` items.
+    """
 
     null: bool
     string: bool
     integer: bool
     inner: type[msgspec.Struct] | None
     item: type[msgspec.Struct] | None
+    texts: bool
+    max_length: int | None
 
 
 def _normalize(kind: type[msgspec.Struct], body: Mapping[str, Any], **options: bool) -> dict[str, Any]:
@@ -127,12 +160,16 @@ def _field_types(kind: type[msgspec.Struct]) -> dict[str, _FieldType]:
 
 def _field_type(known: inspect.Type) -> _FieldType:
     options = [_without_metadata(option) for option in _union_members(known)]
+    lists = [one for one in options if isinstance(one, inspect.ListType)]
+    items = [_without_metadata(one.item_type) for one in lists]
     return _FieldType(
         null=any(isinstance(one, inspect.NoneType) for one in options),
         string=any(isinstance(one, inspect.StrType | inspect.LiteralType) for one in options),
         integer=any(isinstance(one, inspect.IntType) for one in options),
         inner=_struct(options),
-        item=_struct([_without_metadata(one.item_type) for one in options if isinstance(one, inspect.ListType)]),
+        item=_struct(items),
+        texts=any(isinstance(one, inspect.StrType) for one in items),
+        max_length=next((one.max_length for one in lists), None),
     )
 
 
@@ -156,28 +193,41 @@ def _union_members(known: inspect.Type) -> tuple[inspect.Type, ...]:
 def _find_fault(kind: type[msgspec.Struct], body: Mapping[str, Any], found: str, *, strict: bool) -> tuple[str, str]:
     """Return the field of an error of msgspec, and what is wrong with it."""
     if match := _PATH.search(found):
-        key = match[1]
-        fault = f"must be {_describe_field(kind, key)}, not {format_value(body.get(key))}"
-        return _find_item_fault(kind, key, body.get(key), strict=strict) or (key, fault)
+        key, value = match[1], body.get(match[1])
+        limit = _field_types(kind)[key].max_length
+        excess = len(value) if isinstance(value, list) and limit is not None and len(value) > limit else 0
+        shown = f"got {excess}" if excess else f"not {format_value(value)}"
+        fault = key, f"must be {_describe_field(kind, key)}, {shown}"
+        return fault if excess else _find_item_fault(kind, key, value, strict=strict) or fault
     if match := _MISSING.search(found):
         return match[1], f"is missing, and must be {_describe_field(kind, match[1])}"
     return "body", found
 
 
 def _find_item_fault(kind: type[msgspec.Struct], key: str, value: Any, *, strict: bool) -> tuple[str, str] | None:
-    """Return the first invalid field of the objects in a list, such as `loras[1].weight`; None if there is none."""
+    """Return the first invalid item of a list, or field of an item: `loras[1].weight`; None if there is none."""
     field = _field_types(kind)[key]
-    if field.item is None or not isinstance(value, list):
+    if not isinstance(value, list):
         return None
-    for index, item in enumerate(value):
+    if field.item is None:
+        return _find_text_fault(field, key, value)
+    for place, item in zip(item_keys(key, value), value, strict=True):
         if not isinstance(item, dict):
-            return None
+            keys = ", ".join(_msgspec_types(field.item))
+            return place, f"must be an object {{{keys}}}, not {format_value(item)}"
         try:
             msgspec.convert(_normalize(field.item, item, strict=strict, truncate=False), field.item, strict=strict)
         except msgspec.ValidationError as error:
             inner, fault = _find_fault(field.item, item, str(error), strict=strict)
-            return f"{key}[{index}].{inner}", fault
+            return f"{place}.{inner}", fault
     return None
+
+
+def _find_text_fault(field: _FieldType, key: str, value: list[Any]) -> tuple[str, str] | None:
+    """Return the first item of a list of strings that is not one; None if there is none."""
+    wrong = (index for index, item in enumerate(value) if field.texts and not isinstance(item, str))
+    index = next(wrong, None)
+    return None if index is None else (f"{key}[{index}]", f"must be a string, not {format_value(value[index])}")
 
 
 def _describe_field(kind: type[msgspec.Struct], key: str) -> str:

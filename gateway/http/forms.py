@@ -3,7 +3,8 @@
 - A form has no types: numbers and booleans arrive as text.
 - A list arrives as `image[]`, `image[0]`, or a repeated name. A list of objects arrives as `loras[0][name]`, or
   without the number, as SDKs send it.
-- An empty field counts as absent: browsers send one for a file that was not chosen.
+- An empty field counts as absent: browsers send one, without a filename, for a file that was not chosen. An empty
+  file counts: only the field's reader knows what it means.
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 MAX_PARTS = 1000  # most parts of one form
 _LIST_NAME = re.compile(r"\[\d{0,4}\]$")
 _OBJECT_NAME = re.compile(r"([^\[\]]+)\[(\d{0,4})\]\[([^\[\]]+)\]")
+
+
+class NumberedList(list[Any]):
+    """The objects of a list; `numbers` are those that the client gave them, in order."""
+
+    def __init__(self, objects: Iterable[Any], numbers: Iterable[int]) -> None:
+        super().__init__(objects)
+        self.numbers = tuple(numbers)
 
 
 def is_form(request: Request[Any, Any, Any]) -> bool:
@@ -86,7 +95,7 @@ def group_fields(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
     objects: defaultdict[str, list[tuple[str, str, str | bytes]]] = defaultdict(list)
     for name, value in parts:
         key, is_list = _LIST_NAME.subn("", name)
-        if not value:
+        if value == "":
             continue
         if object_match := _OBJECT_NAME.fullmatch(name):
             objects[object_match[1]].append((object_match[2], object_match[3], value))
@@ -97,7 +106,7 @@ def group_fields(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
     return plain | {key: _objects(key, found) for key, found in objects.items()}
 
 
-def _objects(key: str, found: list[tuple[str, str, str | bytes]]) -> list[dict[str, str | bytes]]:
+def _objects(key: str, found: list[tuple[str, str, str | bytes]]) -> NumberedList:
     """Return the objects of a list from the found (index, field, value).
 
     Without indexes the second `name` belongs to the second object: OpenAI's SDK sends all names, then all weights.
@@ -109,4 +118,5 @@ def _objects(key: str, found: list[tuple[str, str, str | bytes]]) -> list[dict[s
         counts[field] += not index
     if len(objects) > 1 and len(set(counts.values())) > 1:
         raise InvalidValue(key, f"must number its objects, for example '{key}[0][{found[0][1]}]'")
-    return [objects[index] for index in sorted(objects)]
+    numbers = sorted(objects)
+    return NumberedList((objects[number] for number in numbers), numbers)

@@ -149,14 +149,20 @@ class TestJson:
     @pytest.mark.parametrize(
         ("body", "code", "param", "expected"),
         [
-            ({"images": [{"file_id": "f"}]}, "invalid_value", "images", "image_url"),
+            ({"images": [{"file_id": "f"}]}, "invalid_value", "images[0]", "'file_id' is not supported"),
+            ({"images": [{"url": "x"}]}, "invalid_value", "images[0]", "data: URL or base64, not 'url'"),
+            ({"images": [B64, {"b64_json": B64}]}, "invalid_value", "images[1]", "base64, not 'b64_json'"),
+            ({"images": [{}]}, "invalid_value", "images[0]", "must have 'image_url', a URL"),
+            ({"images": ["bad"]}, "invalid_image_file", "images[0]", "PNG, JPEG or WebP"),
+            ({"images": [B64] * 17}, "invalid_value", "images", "must be a list of 1 to 16 images, got 17."),
+            ({}, "invalid_value", "image", "is missing, and must be a PNG"),
             ({"images": []}, "invalid_value", "images", "1 to 16"),
             ({"images": [{}] * 17}, "invalid_value", "images", "a list of 1 to 16 images"),
             ({"images": "x"}, "invalid_value", "images", "a list of 1 to 16 images"),
             ({"image": 7}, "invalid_value", "image", "PNG, JPEG or WebP"),
             ({"image": B64, "mask": {"file_id": "f"}}, "invalid_value", "mask", "image_url"),
-            ({"images": [{"image_url": "http://127.0.0.1/"}]}, "invalid_image_url", "images", "no public address"),
-            ({"images": [{"image_url": "aGVsbG8="}]}, "invalid_image_file", "images", "PNG, JPEG or WebP"),
+            ({"images": [{"image_url": "http://127.0.0.1/"}]}, "invalid_image_url", "images[0]", "no public address"),
+            ({"images": [{"image_url": "aGVsbG8="}]}, "invalid_image_file", "images[0]", "PNG, JPEG or WebP"),
         ],
         ids=str,
     )
@@ -187,6 +193,10 @@ class TestJson:
             answer = await gateway.post(path, json=bad)
             assert (answer.status_code, answer.json()["status"]) == (400, "error")
             assert "image" in answer.json()["error"]["detail"]
+        answer = await gateway.post(path, json={"prompt": "x"})
+        assert "Invalid 'image': is missing, and must be" in answer.json()["error"]["detail"]
+        answer = await gateway.post(path, json={"prompt": "x", "images": [B64]})
+        assert "as 'image', which may be a list, not as 'images'" in answer.json()["error"]["detail"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +229,7 @@ def test_invalid_image_names_the_field(parse: Any, value: Any) -> None:
     """A value that is not an image is a bad request that names the field."""
     with pytest.raises(BadRequest) as caught:
         parse({"prompt": "x", "image": value})
-    assert caught.value.param == "image"
+    assert caught.value.param == ("image[0]" if isinstance(value, list) and value else "image")
 
 
 async def test_openapi_describes_forms_and_json(gateway: httpx.AsyncClient) -> None:

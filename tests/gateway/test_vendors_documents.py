@@ -280,7 +280,7 @@ async def test_file_id_is_an_error(gateway: httpx.AsyncClient, fake: FakeService
     body = {"model": "gpt-image-1.5", "prompt": "x", "images": [{"file_id": "file-abc123"}], "output_format": "png"}
     answer = await gateway.post("/v1/images/edits", json=body)
     assert answer.status_code == 400
-    assert (answer.json()["error"]["param"], answer.json()["error"]["code"]) == ("images", "invalid_value")
+    assert (answer.json()["error"]["param"], answer.json()["error"]["code"]) == ("images[0]", "invalid_value")
     assert "file_id" in answer.json()["error"]["message"]
     assert not fake.requests
 

@@ -44,6 +44,13 @@ class TestAgentAi:
         assert call.links
         assert call.optional == ("style",)
 
+    @pytest.mark.parametrize("field", ["references", "image", "mask"])
+    def test_model_that_needs_an_image_is_the_fault(self, field: str) -> None:
+        """A request has no images, so a model that needs one is an error that says which models are right."""
+        fault = ServiceError("no", status=400, violations=[(field, "is required: model 'a' edits images")])
+        error = AGENT.error(fault.with_client_names(AGENT.parse({"prompt": "x"}).names)).body.error
+        assert error.startswith("Invalid 'model': must be a model that makes images from text alone")
+
     def test_html_is_escaped(self) -> None:
         """One tag for each image; prompt and link are escaped in their attributes."""
         made = AGENT.render(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from tests.support.gateway.fakes import PATH, FakeService, Refusal
+from tests.support.gateway.fakes import PATH, FakeService, Refusal, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64, LAKE, image_file
 from tintype.gateway.dialects import oxen
@@ -17,6 +17,8 @@ from tintype.gateway.errors import BadRequest
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
     import openai
 
@@ -87,8 +89,10 @@ async def test_forms_have_controls(gateway: httpx.AsyncClient, sdk: openai.Async
         ({"controls": [{"name": "canny"}]}, "controls[0].image", "a PNG, JPEG or WebP file"),
         ({"controls": [{"image": B64}]}, "controls[0].name", "is missing"),
         ({"controls": [CONTROL | {"image": 7}]}, "controls[0].image", "data: URL or base64, not 7"),
-        ({"controls": [CONTROL] * 5}, "controls", "not a list of 5 objects"),
-        ({"controls": "canny"}, "controls", "a list of {name, image"),
+        ({"controls": [CONTROL] * 5}, "controls", "at most 4 {name, image, weight, start, end, mode}, got 5"),
+        ({"image_prompts": [PROMPT] * 5}, "image_prompts", "at most 4 {name, image, weight}, got 5"),
+        ({"controls": "canny"}, "controls", "a list of at most 4 {name, image, weight, start, end, mode}, not 'canny'"),
+        ({"controls": [CONTROL, None]}, "controls[1]", "an object {name, image, weight, start, end, mode}, not null"),
         ({"image_prompts": [PROMPT | {"weight": -1}]}, "image_prompts[0].weight", "0 to 2, not -1"),
         ({"image_prompts": [PROMPT | {"image": ""}]}, "image_prompts[0].image", "a PNG, JPEG or WebP file"),
         ({"clip_skip": 12}, "clip_skip", "an integer from 0 to 11, not 12"),
@@ -101,6 +105,45 @@ def test_invalid_fields_are_named(reader: Any, fields: dict[str, Any], param: st
     with pytest.raises(BadRequest, match=expected.replace("{", r"\{")) as caught:
         reader({"prompt": "x"} | fields)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("path", [PATH, EDITS, "/api/ai/images/generate"])
+async def test_unknown_keys_of_items_are_named(gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
+    """Unknown keys inside controls and image prompts are named like those of the request; null counts as absent."""
+    lists = {"controls": [CONTROL, CONTROL | {"odd": 1, "none": None}], "image_prompts": [PROMPT | {"end": 0.5}]}
+    body = {"prompt": "x", "model": "guided", "foo": 1, **lists}
+    answer = await gateway.post(path, json=body | ({"image": B64} if path == EDITS else {}))
+    assert answer.status_code == 200, answer.text
+    named = answer.headers["x-tintype-ignored"].split(", ")
+    assert sorted(named) == ["controls[1].odd", "foo", "image_prompts[0].end"]
+    assert len(fake.requests[0].controls) == 2
+
+
+async def test_unknown_keys_of_items_are_errors_if_strict(service: Service, tmp_path: Path) -> None:
+    """With strict parameters an unknown key of a control is an error that names it."""
+    async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
+        answer = await client.post(PATH, json={"prompt": "x", "controls": [CONTROL | {"odd": 1}]})
+    check_error(answer, 400, REQUEST, "unknown_parameter", "controls[0].odd")
+    assert not service.fake.requests
+
+
+async def test_errors_have_the_numbers_of_a_form(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """A form's `controls[7]` keeps its number in errors and among unknown keys."""
+    faults = [("controls[0].name", "'x' is not a ControlNet of model 'guided'")]
+    image, prompt = ("image", ("a.png", LAKE)), ("prompt", (None, "x"))
+    name, odd = ("controls[7][name]", (None, "canny")), ("controls[7][odd]", (None, "1"))
+    file = ("controls[7][image]", ("h.png", HINT))
+    answer = await gateway.post(EDITS, files=[image, prompt, file])
+    check_error(answer, 400, REQUEST, "invalid_value", "controls[7].name")
+    for data in (b"", b"no"):
+        answer = await gateway.post(EDITS, files=[image, prompt, name, ("controls[7][image]", ("h.png", data))])
+        code = "invalid_image_file" if data else "invalid_value"
+        check_error(answer, 400, REQUEST, code, "controls[7].image")
+    answer = await gateway.post(EDITS, files=[image, prompt, name, file, odd])
+    assert answer.headers["x-tintype-ignored"] == "controls[7].odd"
+    fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations=faults)
+    answer = await gateway.post(EDITS, files=[image, prompt, name, file])
+    check_error(answer, 400, REQUEST, "invalid_value", "controls[7].name")
 
 
 async def test_unreadable_image_is_named(gateway: httpx.AsyncClient, fake: FakeService) -> None:

@@ -95,7 +95,16 @@ class TestForms:
         ("fields", "files", "code", "param", "expected"),
         [
             ({}, [("image", file())], None, "prompt", "empty string"),
-            ({"prompt": "x"}, [("odd", file())], "invalid_value", "image", "PNG, JPEG or WebP"),
+            ({"prompt": "x"}, [("odd", file())], "invalid_value", "image", "is missing, and must be a PNG"),
+            ({"prompt": "x"}, [("image", file(b""))], "invalid_value", "image", "is empty, and must be a PNG"),
+            (
+                {"prompt": "x"},
+                [("image[]", file()), ("image[]", file(b"")), ("image[]", file())],
+                "invalid_value",
+                "image[1]",
+                "is empty, and must be a PNG",
+            ),
+            ({"prompt": "x"}, [("image", file()), ("mask", file(b""))], "invalid_value", "mask", "is empty"),
             ({"prompt": "x"}, [("image", file())] * 17, "invalid_value", "image", "1 to 16 images, not 17"),
             ({"prompt": "x"}, [("image", file(b"GIF89a"))], "invalid_image_file", "image", "PNG, JPEG or WebP"),
             ({"prompt": "x"}, [("image", file()), ("mask", file(b"no"))], "invalid_image_file", "mask", "PNG"),
@@ -110,7 +119,7 @@ class TestForms:
                 "'high'",
             ),
         ],
-        ids=range(9),
+        ids=range(12),
     )
     async def test_errors_name_the_field(
         self,
@@ -237,7 +246,7 @@ def test_a_list_of_objects_in_json() -> None:
     assert parse_edit({**form, "loras": '[{"name": "ink"}]'}).request.loras[0].name == "ink"
     assert parse_variation({**form, "loras": '[{"name": "ink", "weight": 2}]'}).request.loras[0].weight == 2
     for text in ("ink", "[", "7", "[" * 100_000):
-        with pytest.raises(BadRequest, match=r"list of \{name") as caught:
+        with pytest.raises(BadRequest, match=r"list of at most 8 \{name") as caught:
             parse_edit({**form, "loras": text})
         assert caught.value.param == "loras"
 
