@@ -25,6 +25,7 @@ from ..requests.draft import Draft
 from ..requests.generation import call_service, ignored_header
 from ..requests.reply import json_response
 from .controlnet.images import check_total, read_units
+from .controlnet.unit_keys import unknown_unit_keys
 from .errors import NoInitImage
 from .from_webui import OPTIONAL, BatchedRequest, build_request
 from .init_image import InitImage, MaskedRegion, prepare
@@ -75,7 +76,8 @@ async def _parse(
     batched = build_request(body, model, secrets.randbelow(2**32), max_images_per_request(context, passes))
     check_image_rate(context, batched.image_count)
     batched.ignored.update(missing)
-    return ParsedGeneration(context, body, model, batched, unknown_keys(kind, raw))
+    unknown = unknown_keys(kind, raw) + unknown_unit_keys(body.alwayson_scripts)
+    return ParsedGeneration(context, body, model, batched, unknown)
 
 
 async def _choose_model(web: WebUi, context: CallerContext, body: GenerationBody) -> tuple[pb.Model, dict[str, str]]:

@@ -207,9 +207,10 @@ def _find_model(name: str, model: pb.Model, key: str) -> str:
     known = {one.lower(): one for one in list_names(model)}
     found = known.get(name.lower()) or known.get(_HASH.sub("", name).lower())
     if found is None:
-        names = ", ".join(map(repr, known.values()))
-        valid = f"must be one of {names}" if names else f"must be left out: model {model.name!r} has no ControlNets"
-        raise InvalidValue(f"{key}.model", f"{valid}; got {name[:100]!r}")
+        if not known:
+            raise InvalidValue(key, f"must be left out: model {model.name!r} has no ControlNets")
+        valid = f"must be one of {', '.join(map(repr, known.values()))}"
+        raise InvalidValue(f"{key}.model", f"{valid}; got {name[:100]!r}" if name else f"is missing, and {valid}")
     return found
 
 

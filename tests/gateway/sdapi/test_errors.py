@@ -36,13 +36,14 @@ class TestErrors:
             ({"enable_hr": True, "width": 64, "height": 128, "hr_resize_x": 4000}, "hr_resize_x", "not 4000x8000"),
             ({"enable_hr": True, "hr_second_pass_steps": -(2**40)}, "hr_second_pass_steps", "from 0 to 150"),
             ({"prompt": "x", "batch_size": 50, "n_iter": 50}, "n_iter", "must be at most 100, not 2500"),
+            ({"prompt": "x", "init_images": ["aGk=", None]}, "init_images[1]", "must be a string, not null"),
         ],
     )
     async def test_invalid_field_is_422_with_its_place(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any], field: str, says: str
     ) -> None:
         """An invalid field is FastAPI's 422, with its place and what would be right, before any image is made."""
-        answer = await gateway.post(TEXT, json=body)
+        answer = await gateway.post(IMAGE if "init_images" in body else TEXT, json=body)
         assert answer.status_code == 422
         (detail,) = answer.json()["detail"]
         assert detail["loc"] == ["body", field]

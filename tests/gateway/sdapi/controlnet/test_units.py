@@ -108,7 +108,7 @@ def test_unsupported_fields_are_reported() -> None:
     ("unit", "field", "expected"),
     [
         (UNIT | {"model": "pose"}, "model", "must be one of 'canny', 'org/Depth', 'union', 'ip-adapter'; got 'pose'"),
-        ({"image": "aGk="}, "model", "must be one of"),
+        ({"image": "aGk="}, "model", "is missing, and must be one of 'canny', 'org/Depth', 'union', 'ip-adapter'.$"),
         (UNIT | {"module": "canny"}, "module", "must be 'none': there are no preprocessors"),
         (UNIT | {"module": "ip-adapter-auto"}, "module", "must be 'none'"),
         ({"model": "canny"}, "image", "must be an image in base64"),
@@ -135,8 +135,10 @@ def test_invalid_lists_are_errors(script: Any) -> None:
 
 def test_a_model_without_controls_says_so() -> None:
     """The error for a model without ControlNets says that it has none."""
-    with pytest.raises(BadRequest, match="model 'plain' has no ControlNets"):
-        parse_units({"controlnet": {"args": [UNIT]}}, pb.Model(name="plain"))
+    for unit in (UNIT, {}):
+        with pytest.raises(BadRequest, match=r"must be left out: model 'plain' has no ControlNets\.$") as caught:
+            parse_units({"controlnet": {"args": [unit]}}, pb.Model(name="plain"))
+        assert caught.value.param == f"{ARGS}[0]"
 
 
 def test_responses_have_no_images() -> None:
@@ -168,6 +170,16 @@ class TestRequests:
         assert list(sent.image_prompts) == [pb.ImagePrompt(name="ip-adapter", image=file)]
         assert answer.headers["x-tintype-ignored"] == f"{ARGS}[0].control_mode"
         assert HINT not in answer.text
+
+    async def test_unknown_keys_of_units_are_named(self, gateway: httpx.AsyncClient, guided: FakeService) -> None:
+        """Keys that the extension does not have are named; those of preprocessors and of disabled units are not."""
+        quiet = {"pixel_perfect": True, "processor_res": 512, "threshold_a": 64, "low_vram": True, "odd": None}
+        units = [{"model": "canny", "image": HINT, "wieght": 2} | quiet, {"enabled": False, "odd": 1}]
+        body = {"prompt": "x", "alwayson_scripts": {"ControlNet": {"args": units}}}
+        answer = await gateway.post(f"{BASE}/txt2img", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-tintype-ignored"] == f"{ARGS}[0].wieght"
+        assert len(guided.requests[0].controls) == 1
 
     async def test_images_are_cut_to_the_results_shape(self, gateway: httpx.AsyncClient, guided: FakeService) -> None:
         """An image of another shape is cropped, filled, or left to be stretched, as the unit says."""
