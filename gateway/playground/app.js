@@ -67,7 +67,7 @@ function decodeBase64(base64) {
 function begin(request) {
   running = new AbortController();
   showStatus("Generating.");
-  $("error").textContent = "";
+  clearError();
   $("generate").disabled = true;
   $("stage").setAttribute("aria-busy", "true");
   gallery.hide();
@@ -99,6 +99,10 @@ function showError(error) {
   field?.focus();
 }
 
+function clearError() {
+  $("error").textContent = "";
+}
+
 function requestKey() {
   $("key-field").hidden = false;
   $("key").focus();
@@ -109,7 +113,7 @@ async function loadModels(again = false) {
   clearTimeout(retryTimer);
   try {
     settings.setModels(await listModels($("key").value));
-    if ($("error").textContent === modelsError) $("error").textContent = "";
+    if ($("error").textContent === modelsError) clearError();
   } catch (error) {
     if (!again) {
       showError(error);
@@ -143,6 +147,7 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   run();
 });
+$("form").addEventListener("change", ({ target }) => target.type === "file" && clearError(), true); // before its own
 $("ideas").addEventListener("click", ({ target }) => {
   if (target.tagName !== "BUTTON") return;
   $("prompt").value = target.textContent;
@@ -171,6 +176,7 @@ gallery.open({
     $("prompt").focus();
   },
   refer: async ({ blob }) => {
+    clearError();
     await references.add([blob]).catch(showError);
     $("prompt").focus();
   },
@@ -179,6 +185,9 @@ gallery.open({
 });
 
 for (const one of inputs) one.open(showError);
-dropping.open((place, files) => takeFiles(place, files).catch(showError));
+dropping.open((place, files) => {
+  clearError();
+  return takeFiles(place, files).catch(showError);
+});
 settings.watchModel(showCapabilities);
 loadModels();

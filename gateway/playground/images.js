@@ -5,6 +5,7 @@ const MAX_SIZE = 16 * 2 ** 20; // bytes; the gateway accepts larger bodies, but 
 
 /** Return {blob, url, data} of a file. Throws an Error whose message is shown. */
 export async function load(blob) {
+  if (!blob.size) throw new Error("The image is empty.");
   if (!TYPES.has(blob.type)) throw new Error("The image must be a PNG, JPEG or WebP file.");
   if (blob.size > MAX_SIZE) throw new Error(`The image must have at most ${MAX_SIZE / 2 ** 20} MiB.`);
   return { blob, url: URL.createObjectURL(blob), data: await readAsDataUrl(blob) };

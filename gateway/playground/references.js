@@ -25,13 +25,17 @@ export function possible() {
   return limit > 0;
 }
 
-/** Add files to the list. Throws an Error whose message is shown. */
+/** Add files to the list, as many as the model takes. Throws an Error whose message is shown. */
 export async function add(files) {
-  const room = limit - images.length;
-  if (files.length > room) throw new Error(`This model takes at most ${limit} reference images.`);
-  images.push(...(await Promise.all(files.map(load))));
+  const taken = files.slice(0, Math.max(0, limit - images.length));
+  const empty = taken.findIndex(({ size }) => !size);
+  if (empty >= 0) throw new Error(`Image ${images.length + empty + 1} is empty.`);
+  images.push(...(await Promise.all(taken.map(load))));
   $("settings").open = true;
   render();
+  if (taken.length === files.length) return;
+  const added = taken.length ? `: only the first ${taken.length} of ${files.length} were added` : "";
+  throw new Error(`This model takes at most ${limit} reference images${added}.`);
 }
 
 /** Offer the list if the model takes reference images. */

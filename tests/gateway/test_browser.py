@@ -351,6 +351,25 @@ async def test_references_are_ordered(page: Page, gateway: httpx.AsyncClient, fa
     assert list((await generate(page, fake)).references) == []
 
 
+async def test_references_that_are_not_taken(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """The first of too many reference images are added, an empty one is refused, and the next choice clears errors."""
+    await open_with(page, gateway, fake, "both")
+    await choose(page, "#references-input", png(BLUE), b"")
+    await page.wait_until(f"{TEXT.format('#error')} === 'Image 2 is empty.'")
+    assert await page.run(COUNT) == 0
+    await choose(page, "#references-input", png(BLUE), png(GREEN), png(BLUE))
+    limit = "This model takes at most 2 reference images"
+    await page.wait_until(f"{TEXT.format('#error')} === '{limit}: only the first 2 of 3 were added.'")
+    assert list((await generate(page, fake)).references) == [png(BLUE), png(GREEN)]
+    await choose(page, "#references-input", png(BLUE))
+    await page.wait_until(f"{TEXT.format('#error')} === '{limit}.'")
+    await press_button(page, "Remove reference image 2")
+    await press_button(page, "Remove reference image 1")
+    await choose(page, "#references-input", png(GREEN), png(BLUE))
+    await page.wait_until(f"{COUNT} === 2")
+    assert await page.run(TEXT.format("#error")) == ""
+
+
 async def test_model_that_edits_needs_an_image(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """A model that only edits offers no initial image, and asks for a reference image before anything is sent."""
     await open_with(page, gateway, fake, "editor")
