@@ -196,7 +196,7 @@ def test_too_many_loras_are_refused() -> None:
         ({"start": 0.5, "end": 0.5}, "must be above start, 0.5; got 0.5"),
     ],
 )
-def test_the_end_of_a_control_is_above_its_start(given: dict[str, float], problem: str) -> None:
+def test_the_end_of_a_control_is_above_its_start(given: dict[str, Any], problem: str) -> None:
     """A wrong pair names the end, even if one of both is the default; other faults are reported with it."""
     wrong = pb.Control(name="canny", image=b"a", weight=3, **given)
     found = violations(request(controls=[wrong], steps=900))
