@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..adapters.adapters import CONTROLNETS, IMAGE_ADAPTERS
+from ..adapters.adapters import CONTROLNETS
 from ..files import ModelFileError, label, read_json
 from ..graph_source import OnnxFile
 from ..templates.filling import fill_component
@@ -33,12 +33,15 @@ MAX_MODES = 64  # of one ControlNet, as in requests
 class ControlKind:
     """What one class of ControlNets reads and gives.
 
-    Its hint is pixels, or with `latents` those of the VAE, `drawn` from the posterior or its mode. `block` returns, for
-    a denoiser's block and the numbers of blocks of both, the number of the ControlNet's block that changes it; None if
+    `denoiser` is the class that it controls; `shared` are the fields in which the configurations of both agree. Its
+    hint is pixels, or with `latents` those of the VAE, `drawn` from the posterior or its mode. `block` returns, for a
+    denoiser's block and the numbers of blocks of both, the number of the ControlNet's block that changes it; None if
     they have the same blocks.
     """
 
     kind: str
+    denoiser: str
+    shared: tuple[str, ...]
     latents: bool = False
     drawn: bool = False
     block: Callable[[int, int, int], int] | None = None
@@ -55,10 +58,16 @@ def flux_block(block: int, own: int, others: int) -> int:
 
 
 # For SD3 diffusers draws the hint with other noise than the seed's, so that no two calls agree: here it is the mode.
+_UNETS = ("cross_attention_dim", "projection_class_embeddings_input_dim", "block_out_channels")
+_TRANSFORMERS = ("joint_attention_dim", "pooled_projection_dim", "num_attention_heads", "attention_head_dim")
 KINDS = {
-    "ControlNetModel": ControlKind("controlnet"),
-    "SD3ControlNetModel": ControlKind("sd3_controlnet", latents=True, block=sd3_block),
-    "FluxControlNetModel": ControlKind("flux_controlnet", latents=True, drawn=True, block=flux_block),
+    "ControlNetModel": ControlKind("controlnet", "UNet2DConditionModel", _UNETS),
+    "SD3ControlNetModel": ControlKind(
+        "sd3_controlnet", "SD3Transformer2DModel", _TRANSFORMERS, latents=True, block=sd3_block
+    ),
+    "FluxControlNetModel": ControlKind(
+        "flux_controlnet", "FluxTransformer2DModel", _TRANSFORMERS, latents=True, drawn=True, block=flux_block
+    ),
 }
 
 
@@ -88,17 +97,9 @@ class ControlFile:
         return fill_component(name, self.kind.kind, self.config, weights, options, adapters=False)
 
 
-def names(folder: Path) -> tuple[str, ...]:
-    """Return the names of the ControlNets in a model's folder, sorted."""
-    return tuple(sorted(path.parent.name for path in (folder / FOLDER).glob("*/config.json")))
-
-
-def modes(folder: Path) -> dict[str, int]:
-    """Return the number of kinds of each ControlNet in a model's folder that has several, by name.
-
-    A damaged configuration is an error only when its ControlNet is used.
-    """
-    found = {name: _mode_count(folder / FOLDER / name) for name in names(folder)}
+def modes(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Return the number of kinds of each of these ControlNets that has several, by name."""
+    found = {name: _mode_count(folder / FOLDER / name) for name in names}
     return {name: count for name, count in found.items() if count}
 
 
@@ -108,12 +109,6 @@ def _mode_count(folder: Path) -> int:
     except ModelFileError:
         return 0
     return count if isinstance(count, int) and 1 <= count <= MAX_MODES else 0
-
-
-def image_adapter_names(folder: Path) -> tuple[str, ...]:
-    """Return the names of the IP-Adapters in a model's folder, sorted."""
-    found = (folder / IMAGE_ADAPTERS).glob(f"*/{ENCODER}/config.json")
-    return tuple(sorted(path.parents[1].name for path in found))
 
 
 def find(folder: Path, name: str) -> ControlFile:

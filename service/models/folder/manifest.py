@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..adapters import adapters, embeddings
 from ..control import files as control_files
+from ..control.listing import listing
 from ..loading_options import DEFAULTS
 from ..templates.filled_template import with_adapters
 
@@ -27,7 +28,7 @@ class Manifest:
 
     `folder` has its adapters and embeddings. `graphs` are those of all components, and `tokenizers` the folders of the
     text encoders' tokenizers, by the names in the family. `memory_bytes` is the size of all weights in memory.
-    `options` are those of its loading, for the ControlNets in its folder.
+    `options` are those of its loading, for the ControlNets in its folder; `denoiser` is the denoiser's configuration.
     `second` is the model of a second stage, a refiner, for timesteps below `second_below`.
     `files` maps paths in the folder to their SHA-256, as far as tintype.json lists them.
     """
@@ -41,6 +42,7 @@ class Manifest:
     files: Mapping[str, str]
     memory_bytes: int = 0
     options: LoadingOptions = DEFAULTS
+    denoiser: Mapping[str, Any] = field(default_factory=dict)
     second: Manifest | None = None
     second_below: float = 0.0
 
@@ -62,22 +64,28 @@ class Manifest:
         return tuple(graph for stage in self.stages for graph in stage.graphs.values())
 
     def relisted(self) -> Manifest:
-        """Return this manifest with the adapters and embeddings that the folder holds now.
+        """Return this manifest with what the folder holds now: adapters, embeddings, ControlNets and IP-Adapters.
 
         Graphs made from templates take adapters, from their next load on, if there is a folder for them.
         """
         enabled = adapters.are_enabled(self.folder)
+        additions = list_additions(self.spec.name, self.folder, self.denoiser)
         graphs = {component: with_adapters(source, enabled=enabled) for component, source in self.graphs.items()}
-        return replace(self, graphs=graphs, spec=replace(self.spec, **list_additions(self.folder)))
+        return replace(self, graphs=graphs, spec=replace(self.spec, **additions))
 
 
-def list_additions(folder: Path) -> dict[str, Any]:
-    """Return the fields of a ModelSpec for files that may be added after the export."""
+def list_additions(name: str, folder: Path, denoiser: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a ModelSpec for files that may be added after the export.
+
+    Each ControlNet and IP-Adapter that cannot be used with this denoiser is logged, with the model's name.
+    """
+    found = listing(folder, denoiser)
+    found.log_skipped(name)
     return {
         "loras": adapters.names(folder),
         "embeddings": embeddings.names(folder),
-        "controls": control_files.names(folder),
-        "control_modes": control_files.modes(folder),
-        "image_adapters": control_files.image_adapter_names(folder),
+        "controls": found.controls,
+        "control_modes": control_files.modes(folder, found.controls),
+        "image_adapters": found.image_adapters,
         "pickled": embeddings.pickled_files(folder),
     }

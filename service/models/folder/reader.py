@@ -94,6 +94,7 @@ class _ModelReader:
             + second_bytes[1]
             + control_files.memory_bytes(self.layout.folder),
             options=self.options,
+            denoiser=self._denoiser_config(family),
             second=second,
             second_below=below,
             family=family,
@@ -141,9 +142,12 @@ class _ModelReader:
             self._distilled(family),
         )
 
+    def _denoiser_config(self, family: Family) -> dict[str, Any]:
+        return self._json(f"{family.denoiser.folder}/config.json", optional=True)
+
     def _distilled(self, family: Family) -> Distilled | None:
         """Return the defaults of a model that is distilled to few steps; None for others."""
-        denoiser = self._json(f"{family.denoiser.folder}/config.json", optional=True)
+        denoiser = self._denoiser_config(family)
         index = self._json(INDEX, optional=True)
         names = (self.name, *(str(each.get("_name_or_path", "")) for each in (index, denoiser)))
         scheduler = self._json(SCHEDULER, optional=True)
@@ -229,7 +233,7 @@ class _ModelReader:
             clip_layer=family.clip_layer,
             references=family.references if self._has_image_encoder(family) else None,
             latent_to_rgb=self.own.get("preview"),
-            **list_additions(self.layout.folder),
+            **list_additions(self.name, self.layout.folder, self._denoiser_config(family)),
             **configs.spec_fields(family),
             **model_presets(self.own, defaults),
             **{key: self.own[key] for key in optional if key in self.own},

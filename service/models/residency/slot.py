@@ -88,6 +88,10 @@ TRANSITIONS: Mapping[ModelState, frozenset[ModelState]] = MappingProxyType(
 )
 
 
+# Fields of a model's spec that LoadModel reads again.
+LISTED = ("loras", "embeddings", "pickled", "controls", "control_modes", "image_adapters")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """The public status of a slot.
@@ -147,9 +151,10 @@ class Slot:
         """The model's spec: with its provider once loaded, and the adapters last listed. Raises ModelBroken."""
         listed = self.require_manifest().spec
         loaded = self.model.spec if self.model else listed
-        if (loaded.loras, loaded.embeddings, loaded.pickled) == (listed.loras, listed.embeddings, listed.pickled):
-            return loaded
-        return replace(loaded, loras=listed.loras, embeddings=listed.embeddings, pickled=listed.pickled)
+        fields = {name: getattr(listed, name) for name in LISTED}
+        return (
+            loaded if all(getattr(loaded, name) == own for name, own in fields.items()) else replace(loaded, **fields)
+        )
 
     def require_manifest(self) -> Manifest:
         """Return the manifest. Raises ModelBroken if the folder cannot be served."""

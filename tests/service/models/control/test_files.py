@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.service.models.control.files import find, flux_block, memory_bytes, modes, names, sd3_block
+from tintype.service.models.control.files import find, flux_block, memory_bytes, modes, sd3_block
 from tintype.service.models.files import ModelFileError
 
 if TYPE_CHECKING:
@@ -19,15 +19,6 @@ def add(folder: Path, name: str, class_name: str = "ControlNetModel", size: int 
     own.mkdir(parents=True)
     (own / "config.json").write_text(json.dumps({"_class_name": class_name}))
     (own / "diffusion_pytorch_model.safetensors").write_bytes(bytes(size))
-
-
-def test_folders_with_a_configuration_are_listed(tmp_path: Path) -> None:
-    """The names are those of the folders, sorted; other files are not ControlNets."""
-    add(tmp_path, "depth")
-    add(tmp_path, "canny")
-    (tmp_path / "controlnets" / "notes").mkdir()
-    assert names(tmp_path) == ("canny", "depth")
-    assert names(tmp_path / "absent") == ()
 
 
 def test_unions_have_a_number_of_kinds(tmp_path: Path) -> None:
@@ -42,7 +33,7 @@ def test_unions_have_a_number_of_kinds(tmp_path: Path) -> None:
     for name, config in configs.items():
         add(tmp_path, name)
         (tmp_path / "controlnets" / name / "config.json").write_text(config)
-    assert modes(tmp_path) == {"union": 10}
+    assert modes(tmp_path, configs) == {"union": 10}
 
 
 def test_the_two_largest_count_as_memory(tmp_path: Path) -> None:

@@ -68,6 +68,23 @@ def test_loading_lists_adapters_again(folders: list[Path]) -> None:
         assert repository.wait("a").spec.loras == ()
 
 
+@pytest.mark.usefixtures("loader")
+def test_loading_lists_controls_and_image_adapters_again(folders: list[Path]) -> None:
+    """Those added to the folder of a model in memory are listed, with the numbers of their kinds."""
+    with Repository(folders) as repository:
+        model = repository.wait("c")
+        for path in ("controlnets/canny", "image_adapters/style/image_encoder"):
+            own = folders[0] / path
+            own.mkdir(parents=True)
+            (own / "config.json").write_text('{"_class_name": "ControlNetModel", "num_mode": 6}')
+            (own / "model.safetensors").touch()
+        (folders[0] / "image_adapters/style/ip-adapter.safetensors").touch()
+        repository.load("c")
+        spec = repository.spec("c")
+        assert (spec.controls, spec.control_modes, spec.image_adapters) == (("canny",), {"canny": 6}, ("style",))
+        assert repository.get("c") is model
+
+
 def test_two_models_of_one_name_are_refused(folder: Path) -> None:
     """The error names the model and the second folder."""
     with pytest.raises(ValueError, match="two models are called 'toy', the second in"):
