@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tintype.service.errors import ModelBroken
+from tintype.service.models.control.listing import listing
 from tintype.service.models.folder.names import repository_id
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.graph_source import OnnxFile
@@ -37,8 +38,8 @@ def describe_model(model: object, options: LoadingOptions, path: Path | None, pr
     except ModelBroken as error:
         faults = (f"{model}: {fault}" for fault in error.faults)
         return _section(model, [Finding("source", _kind(path, None), problem="\n".join(faults))])
-    findings = [*_summary(path, manifest, options), *_components(manifest, provider), *_memory(manifest, provider)]
-    return _section(model, findings)
+    components, added = _components(manifest, provider), _additions(manifest)
+    return _section(model, [*_summary(path, manifest, options), *components, *added, *_memory(manifest, provider)])
 
 
 def not_cached(model: object) -> str:
@@ -96,6 +97,17 @@ def _components(manifest: Manifest, provider: str) -> Iterator[Finding]:
         quantized = describe_quantization(card)
         text = f"{format_size(size)}, template {template}, stored {formats}{f'; {quantized}' if quantized else ''}"
         yield Finding(name, {"bytes": size, "stored": stored, "template": template, "card": card}, text)
+
+
+def _additions(manifest: Manifest) -> Iterator[Finding]:
+    """Yield the ControlNets and IP-Adapters in a model's folder, and those that are skipped, with the reason."""
+    found = listing(manifest.folder, manifest.denoiser)
+    for name, own in (("ControlNets", found.controls), ("IP-Adapters", found.image_adapters)):
+        if own:
+            yield Finding(name, list(own), ", ".join(own))
+    if found.skipped:
+        notes = "\n".join(f"{path} is skipped: {reason}" for path, reason in found.skipped.items())
+        yield Finding("skipped", dict(found.skipped), ", ".join(found.skipped), note=notes)
 
 
 def bytes_on(source: GraphSource, provider: str) -> int:

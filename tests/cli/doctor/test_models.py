@@ -68,3 +68,27 @@ def test_quantization_is_described_once_it_was_made(tmp_path: Path, monkeypatch:
     layers = f"{len(card['quantized'])} layers in 8 bits, {len(card['kept'])} kept, 0.00 GB instead of 0.00, error "
     assert layers in component.text
     assert card["worst_layer"] in component.text
+
+
+def test_controlnets_and_ip_adapters_are_listed_with_those_that_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The note says why one cannot be used; without any, nothing is said."""
+    manifest = replace(read_manifest(BUILTIN), folder=tmp_path)
+    monkeypatch.setattr(models, "read_manifest", lambda *_: manifest)
+
+    def found() -> dict[str, Any]:
+        return {each.name: each for each in describe_model("m", manifest.options, BUILTIN, "cpu").findings}
+
+    assert not {"ControlNets", "IP-Adapters", "skipped"} & found().keys()
+    for name, class_name in (("canny", "ControlNetModel"), ("flux", "FluxControlNetModel")):
+        own = tmp_path / "controlnets" / name
+        own.mkdir(parents=True)
+        (own / "config.json").write_text(f'{{"_class_name": "{class_name}"}}')
+        (own / "model.safetensors").touch()
+    (tmp_path / "image_adapters" / "style").mkdir(parents=True)
+    now = found()
+    assert now["ControlNets"].value == ["canny"]
+    assert "IP-Adapters" not in now
+    assert list(now["skipped"].value) == ["controlnets/flux", "image_adapters/style"]
+    assert "controlnets/flux is skipped: it was made for a FluxTransformer2DModel" in now["skipped"].note
