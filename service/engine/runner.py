@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ..errors import GenerationFailed, OutOfMemory, TintypeError
+from ..errors import GenerationFailed, InvalidField, OutOfMemory, TintypeError
 from ..models.model import ControlInput
 from ..numerics import guide
 from .image_start import ImageStart, downscale_mask, kept_share
@@ -175,12 +175,16 @@ def encode_hints(model: Model, rows: Sequence[Row]) -> list[tuple[ControlInput, 
     plan = rows[0].task.plan
     if not plan.hints or not plan.calls:
         return []
-    return [tuple(_hint(model, row, *each) for each in zip(plan.controls, plan.hints, strict=True)) for row in rows]
+    hints = list(enumerate(zip(plan.controls, plan.hints, strict=True)))
+    return [tuple(_hint(model, row, place, *each) for place, each in hints) for row in rows]
 
 
-def _hint(model: Model, row: Row, control: Control, levels: Levels) -> ControlInput:
+def _hint(model: Model, row: Row, place: int, control: Control, levels: Levels) -> ControlInput:
     pixels = levels.astype(np.float32) / np.float32(255)
-    hint = model.encode_hint(control.name, pixels, row.noise.normal)
+    try:
+        hint = model.encode_hint(control.name, pixels, row.noise.normal)
+    except InvalidField as error:
+        raise InvalidField(f"controls[{place}].name", error.violations[0].problem) from error
     return ControlInput(control.name, hint, control.weight, control.start, control.end, control.mode)
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import InvalidField
+from ...errors import InvalidField, ModelBroken
 from ..files import ModelFileError
 from ..pipeline.graph_inputs import GRAPH_INPUTS, pack
 from . import files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..folder.manifest import Manifest
     from ..graph_source import GraphSource
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RESIDUAL, SINGLE = "control.", "control.single."
 HINT, SCALE, MODE, POOLED = "controlnet_cond", "conditioning_scale", "controlnet_mode", "pooled_projections"
+GUIDANCE, TIMESTEP = "guidance", "timestep"  # models without guidance, and with one timestep for all rows, have it too
+LATENTS = ("sample", "hidden_states")  # inpainting models read further channels
 # Names of a ControlNet's outputs, by the denoiser's inputs that they change, if the blocks of both differ.
 BLOCKS = {RESIDUAL: "block.", SINGLE: "single."}
 
@@ -37,13 +39,19 @@ BLOCKS = {RESIDUAL: "block.", SINGLE: "single."}
 class ControlNets:
     """Opens the ControlNets of a model when they are first used, and keeps the last ones.
 
-    `taken` are the names of the optional inputs of the denoiser's graph.
+    `taken` are the names of the optional inputs of the denoiser's graph, `read` its other inputs: ranks, and lengths of
+    the last axis where they are fixed.
     """
 
     def __init__(
-        self, manifest: Manifest, taken: Iterable[str], open_session: Callable[[GraphSource], Session], vae: Vae
+        self,
+        manifest: Manifest,
+        taken: Iterable[str],
+        read: Mapping[str, tuple[int, int | None]],
+        open_session: Callable[[GraphSource], Session],
+        vae: Vae,
     ) -> None:
-        self._manifest, self._open_session, self._vae = manifest, open_session, vae
+        self._manifest, self._read, self._open_session, self._vae = manifest, read, open_session, vae
         self._taken = [name for name in taken if name.startswith(RESIDUAL)]
         self._sessions: OrderedDict[str, tuple[files.ControlFile, Session]] = OrderedDict()
 
@@ -52,6 +60,7 @@ class ControlNets:
 
         Raises:
             InvalidField: the ControlNet cannot be used with this model.
+            ModelBroken: its files are damaged.
         """
         file, _ = self._get(name)
         if not file.kind.latents:
@@ -115,25 +124,44 @@ class ControlNets:
             self._sessions.move_to_end(name)
             return self._sessions[name]
         if not self._taken:
-            problem = "the denoiser's graph has no inputs for it; load the model again, or export it with --with-lora"
-            raise InvalidField("controls", f"{name!r} cannot be used: {problem}")
+            advice = "unload the model and load it again, or export it with --with-lora"
+            problem = f"{name!r} cannot be used: the denoiser's graph has no inputs for it; {advice}"
+            raise InvalidField("controls", problem)
         while len(self._sessions) >= files.KEPT:
             self._sessions.popitem(last=False)
         try:
             file = files.find(self._manifest.folder, name)
             session = self._open_session(file.source(self._manifest.options))
         except ModelFileError as error:
-            raise InvalidField("controls", f"{name!r} cannot be used: {error}") from error
+            raise ModelBroken(self._manifest.spec.name, [f"ControlNet {name!r}: {error}"]) from error
         self._check(name, file, session)
         self._sessions[name] = file, session
         return file, session
 
     def _check(self, name: str, file: files.ControlFile, session: Session) -> None:
         """Raise InvalidField if a ControlNet does not belong to this model."""
-        unknown = set(session.inputs) - {*GRAPH_INPUTS, HINT, SCALE, MODE}
         foreign = set(session.outputs) - set(self._taken) if file.kind.block is None else set()
-        if unknown or foreign or HINT not in session.inputs:
-            raise InvalidField("controls", f"{name!r} cannot be used: it belongs to another kind of model")
+        problem = next(self._differences(session), "")
+        if not problem and foreign:
+            problem = f"it changes {min(foreign)}, which this model does not have"
+        if not problem and HINT not in session.inputs:
+            problem = f"its graph has no input {HINT}"
+        if problem:
+            raise InvalidField("controls", f"{name!r} cannot be used: it was made for another model: {problem}")
+
+    def _differences(self, session: Session) -> Iterator[str]:
+        """Yield a message for each input of a ControlNet that the denoiser does not read, or of another width."""
+        for name, (_, rank) in session.inputs.items():
+            if name in (HINT, SCALE, MODE, GUIDANCE):
+                continue
+            if name not in self._read:
+                yield f"it reads {name}, which this model does not"
+                continue
+            own, (its_rank, its) = session.widths.get(name), self._read[name]
+            if name != TIMESTEP and rank != its_rank:
+                yield f"it reads {name} of {rank} axes; this model reads {its_rank}"
+            elif name not in LATENTS and None not in (own, its) and own != its:
+                yield f"it reads {name} of width {own}; this model reads {its}"
 
 
 def _uses(call: DenoiserCall, name: str) -> list[tuple[list[int], list[ControlInput]]]:

@@ -115,7 +115,7 @@ class ImageAdapters:
         if self._latest and self._latest[0] == name:
             return self._latest[1:]
         if not self.inputs:
-            raise ModelFileError("the denoiser's graph has no inputs for it; load the model again")
+            raise ModelFileError("the denoiser's graph has no inputs for it; unload the model and load it again")
         folder = self._manifest.folder / IMAGE_ADAPTERS / name
         adapter = _read(folder, self.inputs)
         config = read_json(folder / ENCODER / "config.json")

@@ -28,7 +28,8 @@ CONDITIONING_INPUTS = {PROMPT: "prompt_embeds", "text_embeds": "pooled", "pooled
 class Denoiser:
     """The denoiser's graph, called as the family and the model require.
 
-    `taken` are the names of its optional inputs; `controls` are the model's ControlNets, if they are opened.
+    `taken` are the names of its optional inputs, `read` maps the others to their ranks and the lengths of their last
+    axis where these are fixed; `controls` are the model's ControlNets, if they are opened.
 
     Raises:
         ModelFileError: the graph does not have the family's inputs and output.
@@ -42,6 +43,7 @@ class Denoiser:
         self._stacks = ArrayCache(stack)
         self._channels, self._downscale = model.latent_channels, model.downscale
         self.taken = tuple(session.optional)
+        self.read = {name: (rank, session.widths.get(name)) for name, (_, rank) in session.inputs.items()}
         self.attending = tuple(name for name in self.taken if name.startswith(PREFIX))
         self.controls: ControlNets | None = None
 

@@ -128,6 +128,7 @@ class DiffusionModel:
 
         Raises:
             InvalidField: the ControlNet cannot be used with this model.
+            ModelBroken: its files are damaged.
         """
         assert self._controls, "the engine's plan has checked the names against the folder"  # noqa: S101
         return self._controls.encode_hint(name, pixels, draw)
@@ -227,7 +228,8 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     open_control = partial(Session, runtime=runtime.for_role(GraphRole.DENOISER))
     open_encoder = partial(Session, runtime=runtime.for_role(GraphRole.TEXT_ENCODER))
     first.image_adapters = ImageAdapters(manifest, first.denoiser.taken, open_encoder)
-    controls = first.denoiser.controls = ControlNets(manifest, first.denoiser.taken, open_control, vae)
+    denoiser = first.denoiser
+    controls = denoiser.controls = ControlNets(manifest, denoiser.taken, denoiser.read, open_control, vae)
     quantized = describe_all(manifest.sources, stages.provider)
     description = ". ".join(text for text in (manifest.spec.description, quantized) if text)
     options = runtime.options.public(stages.provider)

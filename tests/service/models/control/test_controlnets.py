@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
 
-from tintype.service.errors import InvalidField
+from tintype.service.errors import InvalidField, ModelBroken
 from tintype.service.models.control import files
 from tintype.service.models.control.controlnets import ControlNets
 from tintype.service.models.control.files import KINDS, ControlFile
 from tintype.service.models.family import DenoiserSpec
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.folder.configs import PipelineConfig
 from tintype.service.models.model import Conditioning, ControlInput
 from tintype.service.models.pipeline.graph_inputs import DenoiserCall
@@ -21,13 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+READ = {"sample": (4, None), "timestep": (1, None), "encoder_hidden_states": (3, 768)}
 HINT = np.ones((3, 16, 16), np.float32)
 
 
 class Net:
     """A ControlNet whose only residual is the sum of its hint, times its weight, plus the first latent."""
 
-    inputs: dict[str, Any] = dict.fromkeys(("sample", "controlnet_cond", "conditioning_scale"))
+    inputs: ClassVar[dict[str, Any]] = {
+        "sample": (np.float32, 4),
+        "controlnet_cond": (np.float32, 4),
+        "conditioning_scale": (np.float32, 1),
+    }
+    widths: ClassVar[dict[str, int]] = {}
     outputs = ("control.0",)
 
     def __init__(self) -> None:
@@ -46,12 +53,12 @@ def nets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[ControlNets, 
     opened: dict[str, Net] = {}
     monkeypatch.setattr(files, "find", lambda folder, name: ControlFile(folder / name, {}, KINDS["ControlNetModel"]))
     monkeypatch.setattr(ControlFile, "source", lambda own, _: own.folder.name)
-    manifest: Any = SimpleNamespace(folder=tmp_path, options=None)
+    manifest: Any = SimpleNamespace(folder=tmp_path, options=None, spec=SimpleNamespace(name="sd"))
 
     def open_net(name: Any) -> Any:
         return opened.setdefault(name, Net())
 
-    return ControlNets(manifest, ["lora.a.A", "control.0"], open_net, vae=None), opened  # type: ignore[arg-type]
+    return ControlNets(manifest, ["lora.a.A", "control.0"], READ, open_net, vae=None), opened  # type: ignore[arg-type]
 
 
 def call(*rows: tuple[ControlInput, ...]) -> DenoiserCall:
@@ -96,10 +103,53 @@ def test_the_two_used_last_stay_open(nets: tuple[ControlNets, dict[str, Net]]) -
 
 def test_a_graph_without_inputs_for_it_is_an_error_of_the_request(tmp_path: Path) -> None:
     """The message says what helps."""
-    manifest: Any = SimpleNamespace(folder=tmp_path, options=None)
-    own = ControlNets(manifest, ["lora.a.A"], lambda _: pytest.fail("opened"), vae=None)  # type: ignore[arg-type]
-    with pytest.raises(InvalidField, match="'canny' cannot be used: the denoiser's graph has no inputs for it; load"):
+    manifest: Any = SimpleNamespace(folder=tmp_path, options=None, spec=SimpleNamespace(name="sd"))
+    own = ControlNets(manifest, ["lora.a.A"], READ, lambda _: pytest.fail("opened"), vae=None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidField, match="'canny' cannot be used: the denoiser's graph has no inputs for it; unload"):
         own.encode_hint("canny", HINT, np.zeros)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "widths", "problem"),
+    [
+        ({"hidden_states": 3}, {}, "it reads hidden_states, which this model does not"),
+        ({"encoder_hidden_states": 3}, {"encoder_hidden_states": 2048}, "of width 2048; this model reads 768"),
+        ({"sample": 3}, {}, "it reads sample of 3 axes; this model reads 4"),
+    ],
+)
+def test_a_controlnet_of_another_model_is_refused_when_it_is_opened(
+    nets: tuple[ControlNets, dict[str, Net]], inputs: dict[str, int], widths: dict[str, int], problem: str
+) -> None:
+    """Before it is called; the message names it, the input, and what both read."""
+    own, opened = nets
+    net: Any = opened.setdefault("canny", Net())
+    net.inputs, net.widths = Net.inputs | {name: (np.float32, rank) for name, rank in inputs.items()}, widths
+    with pytest.raises(InvalidField, match=f"'canny' cannot be used: it was made for another model: .*{problem}"):
+        own.encode_hint("canny", HINT, np.zeros)
+    assert net.calls == []
+
+
+def test_further_channels_and_another_timestep_are_no_difference(nets: tuple[ControlNets, dict[str, Net]]) -> None:
+    """An inpainting model has more latents, and a graph may take one timestep for all rows, or no guidance."""
+    own, opened = nets
+    net: Any = opened.setdefault("canny", Net())
+    net.inputs = Net.inputs | {"timestep": (np.float32, 0), "guidance": (np.float32, 1)}
+    net.widths = {"sample": 64}
+    own._read = READ | {"sample": (4, 32)}
+    assert own.encode_hint("canny", HINT, np.zeros) is HINT
+
+
+def test_a_damaged_file_is_the_fault_of_the_model(
+    nets: tuple[ControlNets, dict[str, Net]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the ControlNet and the file."""
+
+    def fail(*_: object) -> None:
+        raise ModelFileError("canny/model.safetensors ends too early")
+
+    monkeypatch.setattr(ControlFile, "source", fail)
+    with pytest.raises(ModelBroken, match=r"model 'sd' can't be served: ControlNet 'canny': canny/model\.safetens"):
+        nets[0].encode_hint("canny", HINT, np.zeros)
 
 
 @pytest.mark.parametrize(
