@@ -46,10 +46,11 @@ def check_supported(job: Job, spec: ModelSpec) -> None:
 
 def _check_names(field: str, what: str, names: Iterable[str], known: Sequence[str], model: str) -> None:
     """Raise InvalidField for a name that is not among the model's own."""
+    article = "an" if what[0] in "AEIOU" else "a"
     for place, name in enumerate(names):
         if name not in known:
             own = f"its {what}s are {', '.join(known)}" if known else f"it has no {what}s"
-            raise InvalidField(f"{field}[{place}].name", f"{name!r} is not a {what} of model {model!r}: {own}")
+            raise InvalidField(f"{field}[{place}].name", f"{name!r} is not {article} {what} of model {model!r}: {own}")
 
 
 def _check_modes(job: Job, spec: ModelSpec) -> None:
