@@ -187,13 +187,14 @@ def control_fields(body: Controlled) -> dict[str, Any]:
 
 
 def item_names(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return the client's names of the fields of controls and image prompts, if a form numbers them not from 0."""
+    """Return the client's names of the fields of objects in lists, where a form's numbers do not begin with 0."""
     found: dict[str, str] = {}
-    for key, kind in (("controls", Control), ("image_prompts", ImagePrompt)):
+    lists = {"controls": Control.__struct_fields__, "image_prompts": ImagePrompt.__struct_fields__}
+    for key, fields in {**lists, "loras": ("name", "weight")}.items():
         items = body.get(key)
         for index, place in enumerate(item_keys(key, items) if isinstance(items, list) else ()):
             if place != f"{key}[{index}]":
-                found |= {f"{key}[{index}].{name}": f"{place}.{name}" for name in kind.__struct_fields__}
+                found |= {f"{key}[{index}].{name}": f"{place}.{name}" for name in fields}
     return found
 
 

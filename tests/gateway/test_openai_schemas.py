@@ -114,7 +114,8 @@ async def test_gateway_errors_match(gateway: httpx.AsyncClient, action: str, bod
     """Errors of the gateway have the four keys, and name the field."""
     answer = await gateway.post(ACTIONS[action], json={"prompt": "x"} | _initial_image(action) | body)
     assert answer.status_code == 400
-    assert convert_strictly(answer.content, ErrorResponse).error.param in body
+    param = convert_strictly(answer.content, ErrorResponse).error.param
+    assert str(param).partition("[")[0] in body
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK], ids=lambda code: code.name)

@@ -144,6 +144,10 @@ async def test_errors_have_the_numbers_of_a_form(gateway: httpx.AsyncClient, fak
     fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations=faults)
     answer = await gateway.post(EDITS, files=[image, prompt, name, file])
     check_error(answer, 400, REQUEST, "invalid_value", "controls[7].name")
+    faults = [("loras[0].name", "must be one of 'ink'")]
+    fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations=faults)
+    answer = await gateway.post(EDITS, files=[image, prompt, ("loras[2][name]", (None, "pen"))])
+    check_error(answer, 400, REQUEST, "invalid_value", "loras[2].name")
 
 
 async def test_unreadable_image_is_named(gateway: httpx.AsyncClient, fake: FakeService) -> None:
