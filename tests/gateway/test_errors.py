@@ -76,7 +76,7 @@ REQUEST, SERVER = "invalid_request_error", "server_error"
         ({"prompt": "x", "num_inference_steps": 0}, "invalid_value", "num_inference_steps", "from 1 to 150"),
         ({"prompt": "x", "steps": 2, "num_inference_steps": 3}, "invalid_value", "num_inference_steps", "'steps'"),
         ({"prompt": "x", "cfg_scale": -1}, "invalid_value", "cfg_scale", "from 0 to 50"),
-        ({"prompt": "x", "loras": ["a"]}, "invalid_value", "loras", "list of {name"),
+        ({"prompt": "x", "loras": ["a"]}, "invalid_value", "loras[0]", "an object {name, weight}, not 'a'"),
         ({"prompt": "x" * 32_001}, "invalid_value", "prompt", "at most 32000 characters"),
     ],
     ids=str,
