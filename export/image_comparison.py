@@ -39,12 +39,14 @@ if TYPE_CHECKING:
 class LocalService:
     """The service's engine in this process, without a server, with the models at `paths`; a context manager.
 
-    With `exact`, products with int8 weights are computed in float32.
+    With `exact`, products with int8 weights are computed in float32. `memory` is the limit for weights in bytes.
     """
 
-    def __init__(self, paths: Sequence[Path], loading: LoadingOptions = DEFAULTS, *, exact: bool = False) -> None:
+    def __init__(
+        self, paths: Sequence[Path], loading: LoadingOptions = DEFAULTS, *, exact: bool = False, memory: int = 0
+    ) -> None:
         options = ProviderOptions(exact=exact)
-        self._repository = Repository(paths, providers=("cpu",), loading=loading, options=options)
+        self._repository = Repository(paths, providers=("cpu",), memory=memory, loading=loading, options=options)
         self._engine = Engine(self._repository)
 
     @property

@@ -55,9 +55,7 @@ def controlnet(family: str, pipeline: Any, seed: int, **options: Any) -> Any:
         made = _random(family, pipeline, **options)
         with torch.no_grad():
             for name, weight in made.named_parameters():
-                if name.startswith("controlnet_mode_embedder"):  # one token among those of the text
-                    weight.mul_(100)
-                elif name.startswith("controlnet_"):  # zero in a new ControlNet
+                if name.startswith("controlnet_"):  # zero in a new ControlNet
                     weight.add_(torch.randn_like(weight) * 0.2)
     return made.eval()
 
@@ -214,13 +212,13 @@ def test_rows_with_and_without_controls_share_calls(family: str, controlled: Con
 
 
 @pytest.mark.parametrize("mode", [1, 2])
-def test_a_union_controlnet_gives_diffusers_image(mode: int, controlled: Controlled, compare: Any) -> None:
-    """A ControlNet of FLUX.1 for several kinds of hints reads the kind's number."""
+def test_a_union_controlnet_gives_diffusers_image(mode: int, controlled: Controlled, record_difference: Any) -> None:
+    """A ControlNet of FLUX.1 for several kinds of hints reads the kind's number, one token beside those of the text."""
     controls = (Control(name="union", image=EDGES.image, weight=0.8, mode=mode),)
     ours = controlled.service("flux_dev").generate(job(*controls))
     other = controlled.service("flux_dev").generate(job(replace(controls[0], mode=0)))
-    assert np.abs(ours - other).max() * 255 > LEVELS
-    compare(ours, controlled.theirs("flux_dev", job(*controls)))
+    difference = np.abs(record_difference(ours, controlled.theirs("flux_dev", job(*controls)))).max()
+    assert 10 * difference < np.abs(ours - other).max() * 255 < LEVELS
 
 
 def test_a_control_of_another_model_is_refused(controlled: Controlled) -> None:

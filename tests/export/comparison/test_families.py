@@ -394,6 +394,17 @@ def test_requests_share_calls(
         assert np.abs(made[ticket][np.newaxis] - ours(family, each)).max() * 255 < 0.05
 
 
+@pytest.mark.parametrize(("family", "task"), SHARING.items())
+def test_components_take_turns_in_memory(
+    family: str, task: str, exported: Callable[..., Path], ours: Any, service: Any, tmp_path: Path
+) -> None:
+    """With memory for less than the whole model, its components are loaded in turns, for the same images."""
+    small = link_model(exported(family), tmp_path / "small")
+    with LocalService([small], memory=service(family).spec.weights_bytes - 1) as turns:
+        made = turns.generate(prepare_job(job(task), turns.spec))
+    assert np.array_equal(made, ours(family, job(task)))
+
+
 def test_flux_with_classifier_free_guidance_gives_diffusers_image(
     exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
@@ -429,7 +440,10 @@ def test_distilled_klein_gives_diffusers_image(
     exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
     """As published, FLUX.2 klein has no guidance, and four steps unless the request names others."""
-    distilled, pipeline = link_model(exported("flux2_klein"), tmp_path / "distilled"), source("flux2_klein")
+    distilled, pipeline = (
+        link_model(exported("flux2_klein"), tmp_path / "distilled", defaults={}),
+        source("flux2_klein"),
+    )
     index = json.loads((distilled / "model_index.json").read_text("utf-8"))
     (distilled / "model_index.json").unlink()
     (distilled / "model_index.json").write_text(json.dumps(index | {"is_distilled": True}))
