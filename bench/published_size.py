@@ -73,6 +73,9 @@ def make(name: str, folder: Path) -> None:
         path.write_text(json.dumps(config), "utf-8")
         for file in path.parent.glob("*.safetensors"):
             write(file, shapes)
+    if "klein" in name:
+        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        (folder / "model_index.json").write_text(json.dumps(index | {"is_distilled": True}), "utf-8")
 
 
 def weights_of(template: Template) -> dict[str, tuple[int, ...]]:
@@ -137,9 +140,9 @@ def generate(folder: Path, args: argparse.Namespace) -> None:
         engine.admit(prepare_job(job, repository.spec()))
         units = []
         while engine.busy:
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), time.process_time()
             engine.step()
-            units.append(time.perf_counter() - begun)
+            units.append((time.perf_counter() - begun, time.process_time() - used))
         errors = [event.error for _, event in engine.collect() if isinstance(event, Failed)]
     if errors:
         raise SystemExit(str(errors[0]))
@@ -162,6 +165,8 @@ def main() -> None:
         return
     if not folder.exists():
         make(args.model, folder)
+    # Otherwise an image of another size than the model's own is resampled from that.
+    (folder / "tintype.json").write_text(json.dumps({"tintype": 1, "native_sizes": [[args.size] * 2]}), "utf-8")
     done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--child"], stdout=subprocess.PIPE, check=True)  # noqa: S603
     report(json.loads(done.stdout.splitlines()[-1]), args)
 
@@ -170,10 +175,11 @@ def report(result: dict[str, Any], args: argparse.Namespace) -> None:
     """Print time and memory of loading and of the steps."""
     print(f"{args.model} {args.precision}: loaded after {result['load']:.0f} s")
     print(f"anonymous memory: {result['loaded']:.2f} GB while loading, {result['peak']:.2f} GB with the image")
-    prompt, *steps, decoding = result["units"]
-    each = ", ".join(f"{seconds:.1f}" for seconds in steps)
-    print(f"{args.size} pixels square: prompt {prompt:.1f} s, steps {each} s, decoding {decoding:.1f} s")
-    print(f"median step: {statistics.median(steps):.1f} s")
+    print(f"{args.size} pixels square, seconds (and CPU seconds of all cores):")
+    prompt, *steps, decoding = (f"{seconds:.1f} ({used:.1f})" for seconds, used in result["units"])
+    print(f"prompt {prompt}, steps {', '.join(steps)}, decoding {decoding}")
+    medians = [statistics.median(values) for values in zip(*result["units"][1:-1], strict=True)]
+    print(f"median step {medians[0]:.1f} ({medians[1]:.1f})")
 
 
 if __name__ == "__main__":
