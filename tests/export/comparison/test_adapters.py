@@ -177,8 +177,7 @@ def saved(pipelines: Any, tmp_path: Path) -> Callable[[str, str], tuple[Path, An
     return give
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+@pytest.mark.parametrize(("family", "kind"), [*(("sd15", kind) for kind in OTHERS), ("sdxl", "LoKr with cores")])
 def test_other_kinds_of_adapters_give_pefts_image(
     family: str, kind: str, saved: Any, exported: Any, pipelines: Any, tmp_path: Path, compare: Any
 ) -> None:
