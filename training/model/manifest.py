@@ -43,6 +43,7 @@ def write_manifest(folder: Path, patches: PatchBasis, defaults: dict[str, Any] |
         "max_tokens": 32,
         "batched_timestep": True,
         "precision": "fp16-weights",
+        "clip_layer": 0,  # the text encoder's graph has no earlier states, so clip skip has no effect
         "vae_encoder_output": "latent_parameters",
         "defaults": defaults or DEFAULTS,
         "qualities": QUALITIES,

@@ -230,7 +230,7 @@ class _ModelReader:
             weights_bytes=sum(file.stat().st_size for file in files),
             created=datetime.fromtimestamp(newest, UTC),
             capabilities=self._capabilities(family, inpaints=inpaints),
-            clip_layer=family.clip_layer,
+            clip_layer=self.own.get("clip_layer", family.clip_layer),
             references=family.references if self._has_image_encoder(family) else None,
             latent_to_rgb=self.own.get("preview"),
             **list_additions(self.name, self.layout.folder, self._denoiser_config(family)),

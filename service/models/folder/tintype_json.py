@@ -62,6 +62,11 @@ def count(value: Any) -> int:
     return value
 
 
+def _layer(value: Any) -> int:
+    """Read a whole number, 0 for none."""
+    return count(value) if value else 0
+
+
 def number(value: Any) -> float:
     """Read a finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
@@ -224,6 +229,7 @@ FIELDS: dict[str, Callable[[Any], Any]] = {
     "shift_factor": number,
     "max_tokens": count,
     "batched_timestep": flag,
+    "clip_layer": _layer,
     "precision": text,
     "target": text,
     "defaults": _defaults,

@@ -240,8 +240,10 @@ def _gemma(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _mistral(fields: dict[str, Any]) -> dict[str, Any]:
     """Replace null by the width of a head that the class derives."""
-    heads = fields["num_attention_heads"]
-    return fields | {"head_dim": fields["head_dim"] or fields["hidden_size"] // heads}
+    heads, width = fields["num_attention_heads"], fields["hidden_size"]
+    if not fields["head_dim"] and all(type(each) is int and each > 0 for each in (heads, width)):
+        return fields | {"head_dim": width // heads}
+    return fields
 
 
 _FLATTEN: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = dict.fromkeys(

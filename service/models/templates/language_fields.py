@@ -175,7 +175,8 @@ def flat_language(config: Mapping[str, Any]) -> dict[str, Any]:
     for field in _ROPE:
         rope = flat.pop(field, None)
         flat |= _rotary(rope) if isinstance(rope, dict) else {}
-    if set(flat.get("layer_types") or ()) <= {"full_attention"}:
+    types = flat.get("layer_types")
+    if types is None or (isinstance(types, list) and all(each == "full_attention" for each in types)):
         flat.pop("layer_types", None)
     return flat
 

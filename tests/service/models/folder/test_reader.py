@@ -38,6 +38,7 @@ def test_the_built_in_model_is_read() -> None:
     assert spec.defaults.steps == own["defaults"]["steps"]
     assert spec.max_tokens == own["max_tokens"]
     assert spec.batched_timestep is True
+    assert spec.clip_layer == 0
     assert spec.latent_to_rgb is not None
     assert spec.weights_bytes > 10**6
     assert spec.created is not None
@@ -59,6 +60,7 @@ def test_a_folder_without_tintype_json_is_read(foreign: Path, edit: Edit) -> Non
     assert spec.max_tokens == built_in.spec.max_tokens
     assert (manifest.config.scaling_factor, manifest.config.shift_factor) == (0.5, 0.25)
     assert spec.batched_timestep is False
+    assert spec.clip_layer == 1
     assert spec.latent_to_rgb is None
     assert (spec.defaults.steps, spec.defaults.guidance_scale) == (50, 7.5)
 

@@ -186,6 +186,19 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize("heads", [None, 0, "a", 32])
+@pytest.mark.parametrize("width", [None, [], 5120])
+def test_a_width_that_cannot_be_derived(heads: Any, width: Any) -> None:
+    """A head of no known width has a key of its own, or is one clear error."""
+    config = {"head_dim": None, "num_attention_heads": heads, "hidden_size": width}
+    try:
+        found = shaping("mistral_layers", config)["head_dim"]
+    except ModelFileError as error:
+        assert str(error).isprintable()  # noqa: PT017 - some raise nothing
+    else:
+        assert found == (160 if (heads, width) == (32, 5120) else None)
+
+
 @given(st.data())
 def test_any_json(data: st.DataObject) -> None:
     """Whatever values a file has, there is a key or one clear error."""
