@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .families import Family
 
 SIZES = (ExampleSize(rows=3, height=16, width=16, tokens=77), ExampleSize(rows=1, height=8, width=24, tokens=64))
-IMAGE_CHECK = "image"
+IMAGE_CHECK = "picture"
 """Name of the image's check in the output of `--json`; scripts read it, so it stays."""
 PROMPT = "A serene mountain lake at sunset"
 STEPS = 4
@@ -66,7 +66,8 @@ class Check:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.difference:.2g} {self.unit} (at most {self.limit:g})"
+        shown = "image" if self.name == IMAGE_CHECK else self.name
+        return f"{shown}: {self.difference:.2g} {self.unit} (at most {self.limit:g})"
 
 
 def check_tokenizers(pipeline: Any, folder: Path) -> Check:

@@ -232,11 +232,13 @@ def _clip_skip(body: TextToImage | ImageToImage, model: pb.Model) -> int | None:
 
 
 def _ignored_clip_skip(body: TextToImage | ImageToImage, model: pb.Model) -> dict[str, str]:
-    """Return the ignored key that names a layer of CLIP, if the model reads no layers of a CLIP."""
+    """Return the keys of a layer of CLIP without effect: not a number, overridden, or of a model without layers."""
+    key, setting = f"override_settings.{CLIP_LAYERS}", (body.override_settings or {}).get(CLIP_LAYERS)
+    without_effect = body.clip_skip is not None or not isinstance(setting, int | float)
+    ignored = {key: _format_note(setting)} if without_effect and setting not in (None, 1, body.clip_skip) else {}
     if model.clip_layer or clip_layer(body) == 1:
-        return {}
-    key = f"override_settings.{CLIP_LAYERS}" if body.clip_skip is None else "clip_skip"
-    return {key: str(clip_layer(body))}
+        return ignored
+    return ignored | {key if body.clip_skip is None else "clip_skip": str(clip_layer(body))}
 
 
 def _batch_sizes(body: TextToImage | ImageToImage, max_images: int | None) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ def test_an_export_is_verified_and_reported(precision: str, export_result: Calla
     """Tokenizers, each component and an image are compared with the source; the result is JSON, the progress text."""
     made = export_result("sd15", precision)
     assert (made.result["name"], made.result["precision"]) == ("sd15", precision)
-    assert made.checks.keys() == {"tokenizers", "text_encoder", "unet", "vae_encoder", "vae_decoder", "image"}
+    assert made.checks.keys() == {"tokenizers", "text_encoder", "unet", "vae_encoder", "vae_decoder", "picture"}
     assert all(check["difference"] <= check["limit"] for check in made.checks.values())
     for stage in ("reading", "exporting unet", "fitting previews", "comparing an image"):
         assert stage in made.progress
@@ -175,7 +175,7 @@ def test_an_interrupted_export_continues(
     assert "exporting text_encoder" not in progress
     assert "exporting vae_encoder" in progress, "a changed component is written again"
     assert "exporting vae_decoder" in progress
-    assert {check["name"] for check in json.loads(output)["checks"]} >= {"text_encoder", "unet", "image"}
+    assert {check["name"] for check in json.loads(output)["checks"]} >= {"text_encoder", "unet", "picture"}
     resumed, whole = (json.loads((at / "tintype.json").read_text()) for at in (tmp_path / "out", exported("sd15")))
     assert resumed == whole | {"name": "mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -78,7 +78,7 @@ def test_every_component_equals_torch(family: str, export_result: Callable[..., 
     name, components, defaults = EXPECTED[family]
     checks = export_result(family).checks
     assert checks.pop("tokenizers")["difference"] == 0
-    assert checks.pop("image")["difference"] <= 2
+    assert checks.pop("picture")["difference"] <= 2
     assert tuple(checks) == components
     assert max(check["difference"] for check in checks.values()) < FLOAT32
     manifest = json.loads((export_result(family).folder / "tintype.json").read_text())
@@ -137,7 +137,7 @@ def test_int8_takes_a_quarter_and_reports_the_loss(
     else:
         folder = tmp_path / "out"
         checks = export_checks(pipelines(family), folder, capsys, "--precision", "int8", "--target", target)
-    image = checks.pop("image")
+    image = checks.pop("picture")
     assert 1 < image["difference"] < image["limit"]
     assert 1e-3 < max(check["difference"] for check in checks.values()) < 0.1
     graph = onnx.load(folder / EXPECTED[family][1][-1] / "model.onnx").graph

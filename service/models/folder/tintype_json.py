@@ -64,7 +64,9 @@ def count(value: Any) -> int:
 
 def _layer(value: Any) -> int:
     """Read a whole number, 0 for none."""
-    return count(value) if value else 0
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ModelFileError(f"must be a whole number, 0 for none, not {value!r}")
+    return value
 
 
 def number(value: Any) -> float:

@@ -75,6 +75,24 @@ def test_clip_skip_without_clip_is_reported(body: dict[str, Any], ignored: dict[
     assert batched.ignored == ignored
 
 
+@pytest.mark.parametrize(
+    ("body", "ignored"),
+    [
+        ({"override_settings": {"CLIP_stop_at_last_layers": "a"}}, {"override_settings.CLIP_stop_at_last_layers": "a"}),
+        (
+            {"clip_skip": 2, "override_settings": {"CLIP_stop_at_last_layers": 3}},
+            {"override_settings.CLIP_stop_at_last_layers": "3"},
+        ),
+        ({"clip_skip": 2, "override_settings": {"CLIP_stop_at_last_layers": 2}}, {}),
+        ({"clip_skip": 2, "override_settings": {"CLIP_stop_at_last_layers": 1}}, {}),
+    ],
+)
+def test_a_layer_without_effect_is_reported(body: dict[str, Any], ignored: dict[str, str]) -> None:
+    """A setting that is no number, or that `clip_skip` overrides, is reported; the web UI's own default is not."""
+    batched = build_request(convert(TextToImage, {"prompt": "x"} | body), pb.Model(clip_layer=1), 7)
+    assert batched.ignored == ignored
+
+
 async def test_info_has_the_layer_that_is_read(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """The response's `clip_skip` is the client's number if it has an effect, otherwise 1."""
     for model, layer, header in (("tiny", 2, None), ("editor", 1, "clip_skip")):

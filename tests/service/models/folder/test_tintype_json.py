@@ -57,6 +57,8 @@ def test_tintype_json_may_remove_all_presets(folder: Path, edit: Edit) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
+        ({"clip_layer": False}, "clip_layer must be a whole number, 0 for none, not False"),
+        ({"clip_layer": "2"}, "clip_layer must be a whole number, 0 for none, not '2'"),
         ({"tintype": 2}, "tintype.json: tintype must be 1, not 2"),
         ({"family": "sdxxl"}, "family must be one of sd, lcm, sdxl, .*, not 'sdxxl'"),
         ({"guidance": "some"}, "guidance must be one of classifier_free, embedded, none, not 'some'"),
