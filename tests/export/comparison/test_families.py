@@ -98,27 +98,13 @@ ROUNDED = (
 )
 # Families that differ in how sizes are made: by halvings, patches, deeper autoencoders and positions of their own.
 SIZED = ("sd15", "sdxl", "sd3", "flux_dev", "pixart_sigma", "sana", "flux2_klein", "z_image", "qwen_image", "aura_flow")
-# Family -> the task with most inputs, of each kind of denoiser; diffusers has no pipeline for some of these.
-SHARING = {
-    "sdxl": "mask",
-    "sd3": "image",
-    "flux_kontext": "edit",
-    "flux_fill": "mask",
-    "chroma": "text",
-    "pixart_alpha": "mask",
-    "aura_flow": "mask",
-    "flux2_klein": "edit",
-    "flux2_dev": "edit",
-    "z_image": "text",
-    "lumina2": "mask",
-    "sana_sprint": "text",
-    "qwen_image_edit": "edit",
-    "kolors": "mask",
-    "ovis_image": "image",
-    "longcat_image": "mask",
-    "ernie_image": "mask",
-    "krea2": "mask",
-    "dreamlite": "image",
+# Family -> the task with most inputs; diffusers has no pipeline for some of these.
+SHARING = {family: tasks[-1] for family, tasks in (FAMILIES | NEWER).items()} | {
+    **dict.fromkeys(
+        ("pixart_alpha", "aura_flow", "lumina2", "kolors", "longcat_image", "ernie_image", "krea2"), "mask"
+    ),
+    **dict.fromkeys(("flux_kontext", "flux2_klein", "qwen_image_edit"), "edit"),
+    **dict.fromkeys(("ovis_image", "dreamlite"), "image"),
 }
 # Tasks that do not start from an image.
 UNCHANGED = ("text", "edit")
