@@ -89,12 +89,19 @@ class ServiceConfig(Common):
         default=(),
         metadata={
             "flag": "--provider",
-            "help": "execution providers in order of preference: tensorrt, cuda, openvino, cpu",
+            "help": "execution providers in order of preference: tensorrt, cuda, tensorrt-rtx, webgpu, openvino, cpu",
         },
     )
     cuda_graphs: bool = field(
         default=True,
         metadata={"help": "capture denoiser calls as CUDA graphs; each denoiser then has its own GPU memory"},
+    )
+    fixed_shapes: bool = field(
+        default=False,
+        metadata={
+            "help": "with webgpu, load a denoiser again for a shape that is called often, and capture its calls at "
+            "this shape"
+        },
     )
     engines: Path | None = field(
         default=None,

@@ -201,7 +201,12 @@ def _repository(config: ServiceConfig, existing: Repository | None) -> Generator
 def provider_options(config: ServiceConfig) -> ProviderOptions:
     """Return the options of execution providers that a configuration sets."""
     return ProviderOptions(
-        config.cuda_graphs, config.engines or DEFAULTS.engines, config.arena, config.mapped, config.exact
+        config.cuda_graphs,
+        config.engines or DEFAULTS.engines,
+        config.arena,
+        config.mapped,
+        config.exact,
+        config.fixed_shapes,
     )
 
 

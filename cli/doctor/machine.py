@@ -158,17 +158,23 @@ def execution_providers(wanted: tuple[str, ...]) -> list[Finding]:
     available = providers.available()
     missing = [name for name in providers.PROVIDERS if name not in available]
     return [
-        *(_provider(name) for name in available),
+        *(finding for name in available for finding in _provider(name)),
         Finding("not installed", missing, ", ".join(missing)),
         _chosen(wanted),
     ]
 
 
-def _provider(name: str) -> Finding:
+def _provider(name: str) -> list[Finding]:
+    """Return whether a provider computes correctly, and a plugin's adapters."""
     if name in providers.NVIDIA and not nvidia.has_driver():
-        return Finding(name, "no device", "no NVIDIA GPU or driver")
-    problem = providers.run_probe(name)
-    return Finding(name, problem or "works", f"does not work: {problem}" if problem else "works")
+        return [Finding(name, "no device", "no NVIDIA GPU or driver")]
+    problem, adapters, software = providers.run_probe(name)
+    advice = f"no GPU; --provider {name} uses the processor, usually more slowly than the provider cpu"
+    note = advice if software and not problem else ""
+    return [
+        Finding(name, problem or "works", f"does not work: {problem}" if problem else "works", note=note),
+        *([Finding(f"{name} adapters", list(adapters), ", ".join(adapters))] if adapters else []),
+    ]
 
 
 def _chosen(wanted: tuple[str, ...]) -> Finding:

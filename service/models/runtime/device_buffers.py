@@ -39,6 +39,7 @@ TOLERANCE = 1e-2  # of the largest value, between a replay and a call without; b
 GRAPH_ID = "gpu_graph_id"
 _ARENA_NAMES = {"cuda": "gpu"}  # onnxruntime's name of a device, by the one it uses for values
 SHRINKAGE = "memory.enable_memory_arena_shrinkage"
+STRICT = ("webgpu",)  # devices that refuse to bind an input again once a graph is captured
 EAGER = -1  # the graph number of calls that are neither captured nor replayed; 0 is onnxruntime's default
 
 
@@ -51,7 +52,8 @@ class DeviceBuffers:
 
     def __init__(self, session: Any, device: str, *, graphs: bool = False, shrinks: bool = False) -> None:
         self._session, self._device, self._graphs = session, device, graphs
-        self._entries = {SHRINKAGE: f"{_ARENA_NAMES.get(device, device)}:0"} if shrinks and not graphs else {}
+        shrinks = shrinks and not graphs and device not in STRICT  # WebGPU's plugin has no arena
+        self._entries = {SHRINKAGE: f"{_ARENA_NAMES.get(device, device)}:0"} if shrinks else {}
         self._sent: dict[str, ArrayCache] = {}
         self._captured = 0
         self._latest: OrderedDict[CallShape, _ShapeBuffers] = OrderedDict()
@@ -132,7 +134,10 @@ class _ShapeBuffers:
         return _fetch(results)
 
     def _bind_input(self, name: str, array: Values, send: Callable[[Values], Any]) -> None:
-        """Update an input and bind it again: an input that a node reads on the CPU is copied when it is bound."""
+        """Update an input and bind it again: an input that a node reads on the CPU is copied when it is bound.
+
+        A captured graph that proved right reads its inputs where they are, and so does any on a STRICT device.
+        """
         constant = not array.flags.writeable
         if constant and self._bound.get(name) is array:
             return
@@ -142,6 +147,8 @@ class _ShapeBuffers:
             return
         if name in self._inputs:
             self._inputs[name].update_inplace(array)
+            if self._is_captured and (self._is_checked or self._device in STRICT):
+                return
         else:
             self._inputs[name] = _value(array, self._device)
         self._io.bind_ortvalue_input(name, self._inputs[name])

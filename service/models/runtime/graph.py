@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 Values = npt.NDArray[np.generic]
 
-# Texts of out-of-memory errors, in lower case: from onnxruntime, its arena with a limit, CUDA, cuDNN 9 and C++.
+# Texts of out-of-memory errors, in lower case: from onnxruntime, its arena with a limit, CUDA, cuDNN 9, C++, and from
+# WebGPU's plugin 0.4.0: a tensor is larger than what one binding holds (`raw_hash_map`, as the plugin then fails), has
+# too many parts, or is larger than a buffer.
 _OUT_OF_MEMORY = (
     "out of memory",
     "failed to allocate",
@@ -21,6 +23,10 @@ _OUT_OF_MEMORY = (
     "allocation_failed",
     "bad_alloc",
     "bad allocation",
+    "raw_hash_map<>::at",
+    "too many storage buffers",
+    "max buffer size limit",
+    "out_of_device_memory",
 )
 
 

@@ -12,7 +12,9 @@ from ..wire_format import map_file
 from .cuda_graphs import DEVICE_ACCESS
 from .device_buffers import DeviceBuffers
 from .graph import Port, is_out_of_memory
-from .provider_options import DEFAULTS, DEVICES, GraphRole, cuda_options
+from .plugins import library
+from .plugins.table import installed
+from .provider_options import DEFAULTS, DEVICES, GraphRole, capture_options, cuda_options
 from .providers import PROVIDERS, load_libraries, onnxruntime, with_fallbacks
 from .stop_flag import StopFlag
 
@@ -83,7 +85,7 @@ class _GraphSettings(NamedTuple):
 class OrtGraph:
     """A graph as a session of onnxruntime; `provider` is its short name, `threads` those of one call on a CPU.
 
-    `engine` is for TensorRT only. Raises onnxruntime's errors.
+    `engine` is for TensorRT, and for a plugin that captures its calls. Raises onnxruntime's errors.
     """
 
     def __init__(
@@ -103,11 +105,11 @@ class OrtGraph:
         self._session: Any
         self._buffers: DeviceBuffers | None = None
         self.captures = False
-        self._open(engine, graphs=options.captures(provider, role))
+        fixed = bool(engine.axes) or provider not in installed()  # plugins capture only graphs without free axes
+        self._open(engine, graphs=fixed and options.captures(provider, role))
         self.inputs = _ports(self._session.get_inputs())
         self.outputs = tuple(output.name for output in self._session.get_outputs())
-        actual = self._session.get_providers()[0]
-        self.provider = next(name for name, long_name in PROVIDERS.items() if long_name == actual)
+        self.provider = _short_name(provider, self._session.get_providers()[0])
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`.
@@ -155,7 +157,7 @@ def _open_session(
     providers = _providers(settings, engine, graphs=graphs)
     load_libraries(provider)
     share_arena()
-    if provider in DEVICES and not graphs:
+    if DEVICES.get(provider) == "cuda" and not graphs:
         share_device_arena(chosen.arena)
     try:
         with source.open(provider) as content, DEVICE_ACCESS.shared():
@@ -164,11 +166,13 @@ def _open_session(
                 keep_weights_mapped(options, content.model)
             if content.folder:
                 options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(content.folder))
+            if provider in installed():
+                library.add_device(options, provider, capture_options(provider) if graphs else {})
             session = onnxruntime().InferenceSession(content.model, options, providers, enable_fallback=0)
     except Exception as error:
         if not graphs or isinstance(error, Cancelled):
             raise
-        log.warning("%s runs without CUDA graphs: %s", source.component, error)
+        log.warning("%s runs without captured graphs: %s", source.component, error)
         return _open_session(settings, engine, graphs=False)
     if any(values for _, values in providers):
         log.info("%s: %s", source.component, ", ".join(f"{name} {values}" for name, values in providers))
@@ -176,12 +180,21 @@ def _open_session(
 
 
 def _providers(settings: _GraphSettings, engine: EngineOptions, *, graphs: bool) -> list[tuple[str, dict[str, str]]]:
-    """Return onnxruntime's names of the provider and its fallbacks, each with its options."""
+    """Return onnxruntime's names of the provider and its fallbacks, each with its options; none for a plugin."""
+    if settings.provider in installed():
+        return []
     options = {
         PROVIDERS["tensorrt"]: dict(engine.options),
         PROVIDERS["cuda"]: cuda_options(graphs=graphs, arena=settings.options.arena),
     }
     return [(name, options.get(name, {})) for name in with_fallbacks(settings.provider)]
+
+
+def _short_name(wanted: str, actual: str) -> str:
+    """Return the short name of the provider that onnxruntime calls `actual`."""
+    if wanted in installed() and actual == library.long_name(wanted):
+        return wanted
+    return next(name for name, long_name in PROVIDERS.items() if long_name == actual)
 
 
 def _ports(arguments: Sequence[Any]) -> tuple[Port, ...]:

@@ -1,6 +1,6 @@
 """A test of whether a provider computes correctly.
 
-`python -m tintype.service.models.runtime.probe cuda` prints the problem, or nothing. Opening a session proves little:
+`python -m tintype.service.models.runtime.probe cuda` prints a `Probe` as JSON. Opening a session proves little:
 onnxruntime also opens one on a GPU that its build has no kernels for, or with a driver that is too old; the first call
 then fails. So a matrix product and a convolution, which needs cuDNN on CUDA, are computed and compared with numpy.
 `providers` runs this module in a process of its own: a driver that crashes or hangs ends only that process.
@@ -8,13 +8,17 @@ then fails. So a matrix product and a convolution, which needs cuDNN on CUDA, ar
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from . import openvino, providers
+from .plugins import library
+from .plugins import table as plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,13 +77,26 @@ def find_problem(name: str) -> str:
 
 
 def _onnxruntime(name: str) -> Compute:
-    providers.load_libraries(name)
-    ort, provider = providers.onnxruntime(), providers.PROVIDERS[name]
-    session = ort.InferenceSession(graph(), providers=[provider], enable_fallback=0)
+    session, provider = _plugin_session(name) if name in plugins.installed() else _session(name)
     actual = session.get_providers()[0]
     if actual != provider:
         raise RuntimeError(f"onnxruntime runs the graph on {actual} instead")
     return lambda feeds: session.run(["product", "convolved"], dict(feeds))
+
+
+def _session(name: str) -> tuple[Any, str]:
+    """Return a session of a provider in onnxruntime, and onnxruntime's name of the provider."""
+    providers.load_libraries(name)
+    long_name = providers.PROVIDERS[name]
+    return providers.onnxruntime().InferenceSession(graph(), providers=[long_name], enable_fallback=0), long_name
+
+
+def _plugin_session(name: str) -> tuple[Any, str]:
+    ort = providers.onnxruntime()
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    library.add_device(options, name, {})
+    return ort.InferenceSession(graph(), options, enable_fallback=0), library.long_name(name)
 
 
 def _openvino() -> Compute:
@@ -116,7 +133,18 @@ def _varint(number: int) -> bytes:
     return bytes([number & 0x7F | 0x80]) + _varint(number >> 7) if number > 0x7F else bytes([number])
 
 
+def run(name: str) -> providers.Probe:
+    """Test a provider, and name a plugin's adapters."""
+    problem = find_problem(name)
+    adapters: list[library.Adapter] = []
+    if name in plugins.installed():
+        with suppress(Exception):  # then `problem` has the reason
+            adapters = library.adapters(name)
+    software = bool(adapters) and all(adapter.software for adapter in adapters)
+    return providers.Probe(problem, tuple(map(str, adapters)), software)
+
+
 if __name__ == "__main__":
-    problem = find_problem(sys.argv[1])
-    print(problem)  # noqa: T201 - `providers` reads it
-    raise SystemExit(bool(problem))
+    result = run(sys.argv[1])
+    print(json.dumps(result))  # noqa: T201 - `providers` reads it
+    raise SystemExit(bool(result.problem))

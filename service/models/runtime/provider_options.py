@@ -15,6 +15,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .plugins.table import PLUGINS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     Options = dict[str, str]
     Shapes = Mapping[str, tuple[int, ...]]
 
-DEVICES = {"cuda": "cuda", "tensorrt": "cuda"}
+DEVICES = {"cuda": "cuda", "tensorrt": "cuda"} | {
+    name: plugin.device for name, plugin in PLUGINS.items() if plugin.device
+}
 """Providers whose inputs and outputs stay on a device between calls, with onnxruntime's name of the device.
 
 On a CPU this changed nothing: 0.99 to 1.06 of the time of a plain run, and bit-identical results."""
@@ -42,8 +46,9 @@ class ProviderOptions:
     """Settings for graphs on a device.
 
     `cuda_graphs` captures the denoiser's calls as CUDA graphs; `engines` is the folder of TensorRT's engines; `arena`
-    limits the bytes of intermediate results on a GPU (0: no limit). On a CPU, `mapped` leaves weights in their mapped
-    files, and `exact` multiplies int8 weights of exported models in float32.
+    limits the bytes of intermediate results on a GPU (0: no limit). `fixed_shapes` captures a plugin's denoiser calls
+    at one frequent shape. On a CPU, `mapped` leaves weights in their mapped files, and `exact` multiplies int8 weights
+    of exported models in float32.
     """
 
     cuda_graphs: bool = True
@@ -51,19 +56,32 @@ class ProviderOptions:
     arena: int = 0
     mapped: bool = False
     exact: bool = False
+    fixed_shapes: bool = False
 
     def public(self, provider: str) -> Options:
         """Return the options that GetModel reports; the folder of engines is not among them."""
-        enabled = {"cuda_graphs": self.captures(provider), "engine_cache": provider == "tensorrt"}
+        captures, is_cuda = self.captures(provider), provider == "cuda"
+        enabled = {
+            "cuda_graphs": captures and is_cuda,
+            "fixed_shapes": captures and not is_cuda,
+            "engine_cache": provider == "tensorrt",
+        }
         return {name: "on" for name, on in enabled.items() if on}
 
     def captures(self, provider: str, role: GraphRole = GraphRole.DENOISER) -> bool:
-        """Return whether a session of `provider` captures its calls as CUDA graphs.
+        """Return whether a session of `provider` captures its calls, as CUDA graphs or in a plugin's way.
 
         Only denoisers do: other graphs are called too seldom. With TensorRT none does: building an engine calls CUDA
         for minutes, which fails a capture.
         """
-        return self.cuda_graphs and provider == "cuda" and role is GraphRole.DENOISER
+        enabled = {"cuda": self.cuda_graphs} | {name: self.fixed_shapes for name in PLUGINS if capture_options(name)}
+        return enabled.get(provider, False) and role is GraphRole.DENOISER
+
+
+def capture_options(provider: str) -> Options:
+    """Return the options with which a plugin captures calls; none if it captures nothing."""
+    option = PLUGINS[provider].capture if provider in PLUGINS else ""
+    return {option: "1"} if option else {}
 
 
 DEFAULTS = ProviderOptions()

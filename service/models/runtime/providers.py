@@ -6,6 +6,7 @@ shows only in a computation, so each candidate computes a small graph first (see
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -15,9 +16,10 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import nvidia, openvino
+from .plugins import table as plugins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
+    **{name: plugin.long_name for name, plugin in plugins.PLUGINS.items()},
     "rocm": "ROCMExecutionProvider",
     "migraphx": "MIGraphXExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
@@ -38,13 +41,23 @@ PROVIDERS = {
 # Providers that run the nodes of a graph that the first one can't, in order.
 FALLBACKS = {"tensorrt": ("cuda", "cpu")}
 
-DEFAULT = ("cuda", "cpu")
 # Functions that load the libraries of NVIDIA's providers.
 NVIDIA = {"tensorrt": nvidia.load_tensorrt, "cuda": nvidia.load_cuda}
 
 PROBE_SECONDS = 180.0  # reading a gigabyte of CUDA's libraries from a cold disk, and building an engine of TensorRT
 BUILDS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-training")
 """Distributions that install the same package `onnxruntime`, overwriting each other's files."""
+
+
+class Probe(NamedTuple):
+    """The result of a provider's test: the problem, empty if it computes correctly, and a plugin's adapters.
+
+    `software` says that all adapters are the processor.
+    """
+
+    problem: str
+    adapters: tuple[str, ...] = ()
+    software: bool = False
 
 
 class ProviderUnavailable(ValueError):
@@ -71,32 +84,43 @@ def check_available(names: Sequence[str]) -> None:
 
 
 def _hint(name: str) -> str:
-    return "; install openvino with `pip install '.[openvino]'` in the clone" if name == "openvino" else ""
+    plugin = plugins.PLUGINS.get(name)
+    extra = name if name == "openvino" else plugin.extra if plugin else ""
+    return f"; install it with `pip install '.[{extra}]'` in the clone" if extra else ""
 
 
 def available() -> list[str]:
-    """Return the short names of the available providers: those in onnxruntime, and OpenVINO's own package."""
-    return [name for name in PROVIDERS if name in _built_in() or (name == "openvino" and openvino.is_installed())]
+    """Return the short names of the available providers: those in onnxruntime, its plugins, OpenVINO's own package."""
+    found = {*_built_in(), *plugins.installed(), *(("openvino",) if openvino.is_installed() else ())}
+    others = sorted(plugins.installed().keys() - PROVIDERS.keys())
+    return [name for name in (*(each for each in PROVIDERS if each != "cpu"), *others, "cpu") if name in found]
 
 
 def is_standalone(name: str) -> bool:
     """Return whether a provider runs in its own package, without onnxruntime."""
-    return name not in _built_in()
+    return name not in _built_in() and name not in plugins.installed()
+
+
+def automatic() -> tuple[str, ...]:
+    """Return the providers of which the first that works is used by default."""
+    return ("cuda", *plugins.installed(), "cpu")
 
 
 @cache
 def choose(names: tuple[str, ...]) -> str:
-    """Return the first of these providers that works here; by default cuda if there is a device, otherwise cpu.
+    """Return the first of these providers that works here; by default one with a GPU, otherwise cpu.
+
+    By default a plugin is used only with a GPU. A plugin that is named may compute on a software adapter.
 
     Raises:
         ProviderUnavailable: none of them works.
     """
     check_available(names)
     warn_of_conflicting_builds()
-    for name in names or DEFAULT:
+    for name in names or automatic():
         if works(name, quiet=not names):
             if not names and name == "cpu":
-                log.info("using the CPU: found no NVIDIA GPU that works here")
+                log.info("using the CPU: found no GPU that works here")
             return name
         if names:
             log.warning("provider %s does not work here", name)
@@ -111,8 +135,9 @@ def with_fallbacks(name: str) -> list[str]:
 
 def _built_in() -> list[str]:
     """Return the short names of the providers that onnxruntime was built with."""
-    long_names = onnxruntime().get_available_providers()
-    return [name for name, long_name in PROVIDERS.items() if long_name in long_names]
+    long_names = onnxruntime().get_available_providers()  # registered plugins among them
+    own = plugins.installed()
+    return [name for name, long_name in PROVIDERS.items() if long_name in long_names and name not in own]
 
 
 def load_libraries(name: str) -> None:
@@ -132,15 +157,34 @@ def works(name: str, *, quiet: bool = False) -> bool:
         level = logging.DEBUG if quiet else logging.INFO
         log.log(level, "provider %s: found no NVIDIA GPU or driver", name)
         return False
-    problem = run_probe(name)
+    if name in plugins.installed():
+        return _plugin_works(name, automatically=quiet)
+    problem = run_probe(name).problem
     if problem:
         log.warning("provider %s is not used: %s", name, problem)
     return not problem
 
 
+def _plugin_works(name: str, *, automatically: bool) -> bool:
+    if automatically and not plugins.has_gpu():
+        log.debug("provider %s: found no GPU", name)
+        return False
+    problem, adapters, software = run_probe(name)
+    if software and automatically:
+        log.info("provider %s is not used, because %s is software; --provider %s uses it", name, adapters[0], name)
+        return False
+    if problem:
+        log.warning("provider %s is not used: %s", name, problem)
+        return False
+    log.info("provider %s computes on %s", name, " or ".join(adapters))
+    if software:
+        log.warning("provider %s computes on the processor, usually more slowly than the provider cpu", name)
+    return True
+
+
 @cache
-def run_probe(name: str) -> str:
-    """Test a provider in a separate process, once per name; return the problem, or an empty text."""
+def run_probe(name: str) -> Probe:
+    """Test a provider in a separate process, once per name."""
     command = (sys.executable, "-P", "-m", f"{__package__}.probe", name)
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)  # noqa: S603
@@ -150,11 +194,12 @@ def run_probe(name: str) -> str:
         process.kill()
         with suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver can't be killed
             process.communicate(timeout=5)
-        return f"it computed nothing within {PROBE_SECONDS:g} s"
-    if process.returncode == 0:
-        return ""
+        return Probe(f"it computed nothing within {PROBE_SECONDS:g} s")
     last_line = output.decode(errors="replace").split("\n")[-2:-1]
-    return last_line[0] if last_line and process.returncode == 1 else _crash(process.returncode, errors)
+    if not last_line or process.returncode not in (0, 1):
+        return Probe(_crash(process.returncode, errors))
+    problem, adapters, software = json.loads(last_line[0])
+    return Probe(problem, tuple(adapters), software)
 
 
 def _crash(code: int, errors: bytes) -> str:

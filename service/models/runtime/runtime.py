@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from .openvino import OpenVinoGraph
 from .ort import OrtGraph
+from .plugins.captured import CapturedGraph
+from .plugins.table import installed
 from .provider_options import DEFAULTS, GraphRole
 from .providers import choose, is_standalone
 from .stop_flag import StopFlag
@@ -91,6 +93,8 @@ class Runtime:
             return OpenVinoGraph(source, self.threads)
         if self.provider == "tensorrt":
             return TensorRtGraph(source, self.threads, options=self.options, role=self.role, stop_flag=stop_flag)
+        if self.provider in installed() and self.options.captures(self.provider, self.role):
+            return CapturedGraph(source, self.provider, self.threads, options=self.options, stop_flag=stop_flag)
         return OrtGraph(source, self.provider, self.threads, options=self.options, role=self.role, stop_flag=stop_flag)
 
 

@@ -27,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith(("TINTYPE_", "HF_", "HUGGING", "XDG_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(providers, "run_probe", lambda _: "")
+    monkeypatch.setattr(providers, "run_probe", lambda _: providers.Probe(""))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -74,7 +74,8 @@ def test_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_providers_that_do_not_work_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider's problem is its test's; a wish that can't be fulfilled is a problem."""
-    monkeypatch.setattr(providers, "run_probe", lambda name: "" if name == "cpu" else "it computes wrong values")
+    wrong = providers.Probe("it computes wrong values")
+    monkeypatch.setattr(providers, "run_probe", lambda name: providers.Probe("") if name == "cpu" else wrong)
     monkeypatch.setattr(providers, "available", lambda: ["directml", "cpu"])
     found = machine.execution_providers(())
     assert values(found)["directml"] == "it computes wrong values"
@@ -82,6 +83,21 @@ def test_providers_that_do_not_work_are_named(monkeypatch: pytest.MonkeyPatch) -
     assert "cuda" in str(values(found)["not installed"])
     (problem,) = [finding.problem for finding in machine.execution_providers(("rocm",)) if finding.problem]
     assert "provider 'rocm' is not in this onnxruntime" in problem
+
+
+def test_adapters_of_plugins_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adapters that a plugin may compute on have a line; software ones are advised against."""
+    results = {
+        "webgpu": providers.Probe("", ("llvmpipe (software)",), software=True),
+        "tensorrt-rtx": providers.Probe("", ("NVIDIA GPU 0x2684",)),
+    }
+    monkeypatch.setattr(providers, "run_probe", lambda name: results.get(name, providers.Probe("")))
+    monkeypatch.setattr(providers, "available", lambda: [*results, "cpu"])
+    found = machine.execution_providers(("cpu",))
+    assert values(found)["webgpu"] == values(found)["tensorrt-rtx"] == "works"
+    assert values(found)["webgpu adapters"] == ["llvmpipe (software)"]
+    assert values(found)["tensorrt-rtx adapters"] == ["NVIDIA GPU 0x2684"]
+    assert [finding.name for finding in found if finding.note] == ["webgpu"]
 
 
 def test_builds_over_each_other_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from tintype.service.models.runtime import nvidia, openvino, probe, providers
+from tintype.service.models.runtime.plugins import library
+from tintype.service.models.runtime.plugins import table as plugins
 from tintype.service.models.runtime.providers import choose, run_probe, works
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def test_without_a_driver_no_test_process_is_started(monkeypatch: pytest.MonkeyP
 
 def test_the_cpu_passes_its_test() -> None:
     """The installed onnxruntime loads the graph, and its results are numpy's, in this process and in a separate one."""
-    assert run_probe("cpu") == probe.find_problem("cpu") == ""
+    assert run_probe("cpu") == (probe.find_problem("cpu"), (), False) == ("", (), False)
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" not in providers.onnxruntime().get_available_providers(), reason="no CUDA")
@@ -115,13 +117,30 @@ def test_cuda_without_its_libraries_is_logged(
     monkeypatch.setattr(nvidia, "has_driver", lambda: True)
     assert not works("cuda", quiet=True)
     assert "provider cuda is not used: " in caplog.text
-    assert run_probe("cuda")
+    assert run_probe("cuda").problem
+
+
+def test_a_plugin_computes_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is among the session's options; without one, and on another provider, the test fails."""
+    monkeypatch.setattr(plugins, "installed", lambda: {"webgpu": plugins.PLUGINS["webgpu"]})
+    monkeypatch.setattr(library, "long_name", lambda _: "WebGpuExecutionProvider")
+    monkeypatch.setattr(library, "adapters", lambda _: [library.Adapter("llvmpipe", software=True)])
+
+    def none(*_: object) -> None:
+        raise RuntimeError("the library of provider webgpu finds no device here")
+
+    monkeypatch.setattr(library, "add_device", none)
+    assert probe.find_problem("webgpu") == "the library of provider webgpu finds no device here"
+    monkeypatch.setattr(library, "add_device", lambda *_: None)
+    problem, adapters, software = probe.run("webgpu")
+    assert "CPU" in problem
+    assert (adapters, software) == (("llvmpipe (software)",), True)
 
 
 @pytest.mark.skipif(not openvino.is_installed(), reason="openvino is not installed")
 def test_openvino_passes_its_test() -> None:
     """OpenVINO's own runtime computes the same graph correctly."""
-    assert run_probe("openvino") == ""
+    assert run_probe("openvino").problem == ""
 
 
 def test_the_expected_convolution_is_correct() -> None:

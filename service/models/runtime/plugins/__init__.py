@@ -1,0 +1,1 @@
+"""Execution providers in libraries of their own, which register themselves by onnxruntime's plugin interface."""
