@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
 
 PEAK = 1.06  # memory while loading, as a part of the weights in memory
-GPUS = ("cuda", "tensorrt", "rocm", "migraphx", "directml")  # weights are in the device's memory
+GPUS = (
+    "cuda",
+    "tensorrt",
+    "tensorrt-rtx",
+    "webgpu",
+    "rocm",
+    "migraphx",
+    "directml",
+)  # weights are in the device's memory
 
 
 def describe_model(model: object, options: LoadingOptions, path: Path | None, provider: str) -> Section:
