@@ -1,6 +1,6 @@
 # `make up` and `make test` need only python3 (3.11 to 3.13) and make. `make help` lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast test-export test-gpu test-wheel coverage lint format types protos protos-check templates templates-check templates-sample check training demo clean
+.PHONY: help up test test-fast test-export test-gpu test-device device-models test-wheel coverage lint format types protos protos-check templates templates-check templates-sample check training demo clean
 
 # Arguments for the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
@@ -13,6 +13,7 @@ FIRST_IMAGE ?= $(or $(PICTURE),outputs/first-image.png)
 BIN := .venv/bin
 EXPORT_BIN := .venv-export/bin
 GPU_BIN := .venv-gpu/bin
+DEVICE_BIN := .venv-device/bin
 PROTOS_BIN := .venv-protos/bin
 # With COVERAGE=1, tests record the lines that they reach; `make coverage` prints the report.
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
@@ -41,6 +42,16 @@ test-export: .venv-export/stamp .venv-peers/stamp ## Run the tests that compare 
 test-gpu: .venv-gpu/stamp ## Run GPU tests and benchmarks on an NVIDIA GPU (installs CUDA and TensorRT); ARGS: models
 	$(GPU_BIN)/python -m pytest -m "gpu and not torch"
 	$(GPU_BIN)/python bench/gpu.py $(ARGS)
+
+# Families whose tiny pipelines the device tests export and run; without, test-device runs those in DEVICE_MODELS.
+FAMILIES ?=
+DEVICE_MODELS := build/device-models
+
+test-device: .venv-device/stamp $(if $(FAMILIES),device-models) ## Run the tests of a device on WebGPU, in software unless SOFTWARE=no; FAMILIES: whole images, too
+	@TINTYPE_TEST_EXPORTS=$(DEVICE_MODELS) .ci/test-device $(DEVICE_BIN)/python $(PYTEST) tests/device $(ARGS)
+
+device-models: .venv-export/stamp ## Export tiny pipelines in half precision for test-device; FAMILIES: not all
+	$(EXPORT_BIN)/python tests/support/export/device_models.py $(DEVICE_MODELS) $(FAMILIES)
 
 test-wheel: .venv/stamp ## Build the wheel and test it in a separate environment, outside the checkout
 	rm -rf build/wheel && mkdir -p build/wheel/tests
@@ -95,7 +106,7 @@ training: .venv-export/stamp ## Render, train, pack, verify and score the built-
 demo: training # the target's former name
 
 clean: ## Remove environments and build outputs
-	rm -rf .venv .venv-export .venv-peers .venv-gpu .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-export .venv-peers .venv-gpu .venv-device .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
 
 # Only what serving needs; the first `make test` adds the development tools.
 .venv/served: pyproject.toml
@@ -118,6 +129,14 @@ clean: ## Remove environments and build outputs
 	@PYTHONS="$${PYTHONS:-python3.11 python3 python3.12 python3.13}" \
 		.ci/venv .venv-peers --editable '.[peers]' --constraint export/constraints-peers.txt
 	@touch $@
+
+# Its packages are those of .venv and the plugin, which other tests must not find.
+.venv-device/stamp: .venv/stamp
+	@$(BIN)/python -m venv --clear .venv-device
+	@packages='import site; print(site.getsitepackages()[0])'; \
+		echo "import site; site.addsitedir('$$($(BIN)/python -c "$$packages")')" > "$$($(DEVICE_BIN)/python -c "$$packages")/venv.pth"
+	@if $(DEVICE_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[webgpu]'; then touch $@; else \
+		echo "cannot install onnxruntime-ep-webgpu: the device tests are skipped" >&2; fi
 
 .venv-gpu/stamp: pyproject.toml constraints-gpu.txt
 	@.ci/venv .venv-gpu --editable '.[dev,cuda]' --constraint constraints-gpu.txt

@@ -75,3 +75,55 @@ def test_model_of_make_up(checkout: Path) -> None:
     environ = os.environ | {"MODEL": "a/b"}
     plain = subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, check=True)
     assert "--model" not in plain.stdout
+
+
+@pytest.fixture
+def device_checkout(checkout: Path) -> Path:
+    """A checkout with the scripts of the device tests, and a plugin that is installed."""
+    (checkout / ".ci").mkdir()
+    for script in ("vulkan", "test-device"):
+        shutil.copy(ROOT / ".ci" / script, checkout / ".ci")
+    (checkout / ".venv-device").mkdir()
+    (checkout / ".venv-device/stamp").touch()
+    return checkout
+
+
+def run_device_tests(checkout: Path, *command: str) -> str:
+    """Run a command as a device test, and return its output."""
+    script = [str(checkout / ".ci/test-device"), *command]
+    return subprocess.run(script, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_device_tests_without_a_driver_say_so(device_checkout: Path) -> None:
+    """In one line, with the reason; no test runs, and the script succeeds."""
+    (device_checkout / ".ci/vulkan").write_text("#!/bin/sh\necho 'apt-get has no driver' >&2\nexit 1\n")
+    assert run_device_tests(device_checkout, "echo", "ran") == ("The device tests are skipped: apt-get has no driver\n")
+    (device_checkout / ".venv-device/stamp").unlink()
+    expected = "The device tests are skipped: onnxruntime-ep-webgpu is not installed.\n"
+    assert run_device_tests(device_checkout, "echo", "ran") == expected
+
+
+def test_device_tests_get_the_driver(device_checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its variables are set, and a device is then required; with SOFTWARE=no the machine's own is used."""
+    monkeypatch.delenv("VK_DRIVER_FILES", raising=False)
+    (device_checkout / ".ci/vulkan").write_text("#!/bin/sh\necho VK_DRIVER_FILES=/lvp.json\n")
+    show = "echo $VK_DRIVER_FILES $TINTYPE_TEST_DEVICE"
+    assert run_device_tests(device_checkout, "sh", "-c", show) == "/lvp.json required\n"
+    monkeypatch.setenv("SOFTWARE", "no")
+    assert run_device_tests(device_checkout, "sh", "-c", show) == "\n"
+
+
+def test_an_unpacked_driver_is_used_again(device_checkout: Path) -> None:
+    """A driver in the folder needs no download; a loader older than 1.3.207 gets its own variable."""
+    folder = device_checkout / "build/vulkan"
+    (folder / "root/usr/share/vulkan/icd.d").mkdir(parents=True)
+    (folder / "root/usr/share/vulkan/icd.d/lvp_icd.json").touch()
+    (folder / "root/usr/lib").mkdir()
+    (folder / "root/usr/lib/libvulkan_lvp.so").touch()
+    script = [device_checkout / ".ci/vulkan", folder]
+    environment = os.environ | {"PATH": f"{device_checkout}:/usr/bin:/bin"}  # without ldconfig, as without a driver
+    done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=60, env=environment)
+    description = f"{folder}/root/usr/share/vulkan/icd.d/lvp_icd.json"
+    assert f"LD_LIBRARY_PATH={folder}/root/usr/lib" in done.stdout.splitlines()
+    assert f"VK_DRIVER_FILES={description}" in done.stdout.splitlines()
+    assert f"VK_ICD_FILENAMES={description}" in done.stdout.splitlines()
