@@ -25,8 +25,9 @@ from .models import ModelState
 from .ordered_pipeline import run_ahead
 from .prepare import prepare_job
 from .rpc import to_proto
+from .rpc.collect import collect
 from .rpc.from_proto import job_from_pb
-from .rpc.health import wait_until_loaded
+from .rpc.model_health import wait_until_loaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -90,14 +91,14 @@ class ImageApi:
         """Generate images and return one response. Arguments and errors as in `stream`."""
         stream_request = pb.StreamImagesRequest(generation=request)
         async with aclosing(self.stream(stream_request, caller=caller, deadline=deadline)) as responses:
-            return to_proto.collect([response async for response in responses])
+            return collect([response async for response in responses])
 
-    def list_models(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+    async def list_models(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         """List the models that this server serves, the default first."""
         models = [to_proto.model(self._repository, spec) for spec in self._repository.specs()]
         return pb.ListModelsResponse(models=models)
 
-    def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
+    async def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
         """Describe a model. Raises ModelNotFound, ModelBroken."""
         return pb.GetModelResponse(model=self._model(request.model))
 

@@ -11,7 +11,8 @@ import logging
 import re
 import time
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from uuid import uuid4
 
 import grpc
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from ..api import ImageApi
     from .access import ImageCount
 
     Context: TypeAlias = ServicerContext[Message, Message]
@@ -41,14 +41,44 @@ QUIET = ("ListModels", "GetModel")  # calls that are logged at level debug if th
 _PLAIN_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 
+class ServedApi(Protocol):
+    """The six calls of ImageService without their transport, and the name of the default model."""
+
+    @property
+    def default(self) -> str:
+        """Name of the model for requests that name none."""
+
+    async def generate(
+        self, request: pb.GenerateImagesRequest, *, caller: str, deadline: float | None
+    ) -> pb.GenerateImagesResponse:
+        """Generate images and return one response."""
+
+    def stream(
+        self, request: pb.StreamImagesRequest, *, caller: str, deadline: float | None
+    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+        """Generate images and yield each event; closing the generator cancels the rest."""
+
+    async def list_models(self, request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        """List the models, the default first."""
+
+    async def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
+        """Describe a model."""
+
+    async def load_model(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
+        """Load a model."""
+
+    async def unload_model(self, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
+        """Evict a model from memory."""
+
+
 # The methods have the names of the contract.
 # ruff: noqa: N802
 
 
 class ImageServicer(pb_grpc.ImageServiceServicer):
-    """Serves `ImageApi` over gRPC. `idle` is set while no call runs; a call runs until its last byte is sent."""
+    """Serves an API over gRPC. `idle` is set while no call runs; a call runs until its last byte is sent."""
 
-    def __init__(self, api: ImageApi) -> None:
+    def __init__(self, api: ServedApi) -> None:
         self._api = api
         self._rates = Rates()
         self._active = 0
@@ -84,7 +114,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         async with self._call(context, request):
             response, caller = pb.ListModelsResponse(), current_caller()
             default = caller.model("", self._api.default) or self._api.default
-            allowed = [model for model in self._api.list_models(request).models if caller.may_use(model.name)]
+            allowed = [model for model in (await self._api.list_models(request)).models if caller.may_use(model.name)]
             response.models.extend(sorted(allowed, key=lambda model: model.name != default))
             for model in response.models:
                 model.is_default = model.name == default
@@ -94,7 +124,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         """Describe a model."""
         async with self._call(context, request):
             with self._model_use(request):
-                return self._api.get_model(request)
+                return await self._api.get_model(request)
 
     async def LoadModel(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
         """Load a model."""
@@ -128,6 +158,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
     async def _call(self, context: Context, request: Message) -> AsyncGenerator[Call]:
         """Count and log one call, and end it with the status of an exception raised inside the block."""
         call = Call(request, request_id(context))
+        _CALL.set(call)
         self._count(context)
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
         try:
@@ -161,6 +192,7 @@ class Call:
 
     def __init__(self, request: Message, id_: str) -> None:
         self.id = id_
+        self.device = ""  # of several
         self.outcome = "OK"
         self.completed = False
         self._key = current_caller().name
@@ -186,14 +218,24 @@ class Call:
         """Return the values of the log line."""
         run = time.monotonic() - self._began - self._queue
         facts = {"call": self._name, "id": self.id, "key": self._key, "model": self._model, "count": self._count}
-        return facts | {"status": self.outcome, "queue": round(self._queue, 3), "run": round(run, 3)}
+        where = {"device": self.device} if self.device else {}
+        return facts | where | {"status": self.outcome, "queue": round(self._queue, 3), "run": round(run, 3)}
 
     def __str__(self) -> str:
         pairs = self.pairs()
+        device = f"device={self.device} " if self.device else ""
         return (
-            f"{self._name} id={self.id} key={self._key or '-'} model={self._model!r} count={self._count} "
+            f"{self._name} id={self.id} key={self._key or '-'} model={self._model!r} count={self._count} {device}"
             f"status={self.outcome} queue={pairs['queue']:.3f} run={pairs['run']:.3f}"
         )
+
+
+_CALL: ContextVar[Call | None] = ContextVar("tintype-call", default=None)
+
+
+def current_call() -> Call | None:
+    """Return the record of the call that runs in this context."""
+    return _CALL.get()
 
 
 def _check_size(response: pb.GenerateImagesResponse) -> None:

@@ -16,8 +16,6 @@ from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 from ..numerics import SAMPLERS, SCHEDULES, samplers_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ..images.encode import EncodedImage
     from ..models import ModelSpec, ModelStatus, Repository
 
@@ -102,20 +100,6 @@ def timings(measured: events.Timings, total: float) -> pb.Timings:
     """Return the times of the parts of a request; `total` is seconds."""
     parts = {part.name: duration(getattr(measured, part.name)) for part in fields(measured)}
     return pb.Timings(**parts, total=duration(total))
-
-
-def collect(responses: Iterable[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
-    """Return the response of GenerateImages from those of StreamImages."""
-    result = pb.GenerateImagesResponse()
-    images = []
-    for response in responses:
-        if response.HasField("image"):
-            images.append(response.image)
-        elif response.HasField("completed"):
-            done = response.completed
-            result = pb.GenerateImagesResponse(model=done.model, usage=done.usage, timings=done.timings)
-    result.images.extend(sorted(images, key=lambda image: image.index))
-    return result
 
 
 def model(repository: Repository, spec: ModelSpec) -> pb.Model:

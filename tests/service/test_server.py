@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.support.service.startup import make_config, start_error
+from tintype.service import lifecycle
 from tintype.service import server as servers
 from tintype.service.engine.events import Progress
 from tintype.service.models import ModelState, ModelStatus
@@ -321,7 +322,7 @@ def test_broken_only_model_prevents_the_start(installed_fakes: Any) -> None:
 
 def test_keepalive_pings_are_permitted() -> None:
     """Clients may ping every 5 s, with and without calls; gRPC disconnects clients that ping more often."""
-    options = dict(servers.OPTIONS)
+    options = dict(lifecycle.OPTIONS)
     assert options["grpc.http2.min_ping_interval_without_data_ms"] < 5_000
     assert options["grpc.http2.min_ping_interval_without_data_ms"] < dict(KEEPALIVE_OPTIONS)["grpc.keepalive_time_ms"]
     assert options["grpc.keepalive_permit_without_calls"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +116,8 @@ def test_no_call_waits_while_memory_is_freed(bench: Bench, way: str) -> None:
 
     def calls() -> None:
         api = ImageApi(bench.repository, None)  # type: ignore[arg-type]
-        assert len(api.list_models(pb.ListModelsRequest()).models) == 3
-        assert api.get_model(pb.GetModelRequest(model="b")).model.name == "b"
+        assert len(asyncio.run(api.list_models(pb.ListModelsRequest())).models) == 3
+        assert asyncio.run(api.get_model(pb.GetModelRequest(model="b"))).model.name == "b"
         bench.repository.hold("b")
         bench.repository.release("b")
         try:

@@ -1,0 +1,38 @@
+"""Health from the states of the models.
+
+NOT_SERVING until the default model has been loaded or has failed, while no model can be served, and while draining.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ..models import ModelState
+
+if TYPE_CHECKING:
+    from ..models import ModelStatus, Repository
+    from .health import Health
+
+POLL = 0.05  # seconds between two checks of the models
+
+
+async def follow(repository: Repository, health: Health) -> None:
+    """Update the health from the states of the models, until cancelled."""
+    await wait_until_loaded(repository)
+    while True:
+        await health.set_all(serving=can_serve(repository))
+        await asyncio.sleep(POLL)
+
+
+async def wait_until_loaded(repository: Repository, name: str = "") -> ModelStatus:
+    """Return the status of a model once it is no longer loading."""
+    # Models load in threads without an event loop.
+    while (status := repository.status(name)).state.is_loading:  # noqa: ASYNC110
+        await asyncio.sleep(POLL)
+    return status
+
+
+def can_serve(repository: Repository) -> bool:
+    """Return whether at least one model is loaded or can be loaded."""
+    return any(repository.status(spec.name).state is not ModelState.FAILED for spec in repository.specs())
