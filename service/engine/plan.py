@@ -55,6 +55,9 @@ class Plan:
         mask_layout: how the model takes a mask; None if it takes none.
         controls, hints: ControlNets, and the levels [3, height, width] of the image that each follows.
         references: images to edit; `sees_references`: the text encoder reads them too.
+        guided: whether each call also evaluates the negative prompt.
+        calls: number of denoiser calls per image; a call with guidance counts once.
+        batch_key: model, latent shape and shapes of the images to edit, which images of one batch share.
     """
 
     model: str
@@ -90,11 +93,16 @@ class Plan:
     controls: tuple[Control, ...] = ()
     hints: tuple[Levels, ...] = ()
     image_prompts: tuple[ImagePrompt, ...] = ()
+    guided: bool = field(init=False, repr=False)
+    calls: int = field(init=False, repr=False)
+    batch_key: BatchKey = field(init=False, repr=False)
 
-    @property
-    def guided(self) -> bool:
-        """Whether each call also evaluates the negative prompt."""
-        return self.guidance is Guidance.CLASSIFIER_FREE and self.guidance_scale + self.guidance_rule.offset > 1
+    def __post_init__(self) -> None:
+        guided = self.guidance is Guidance.CLASSIFIER_FREE and self.guidance_scale + self.guidance_rule.offset > 1
+        edited = tuple(reference.levels.shape for reference in self.references)
+        object.__setattr__(self, "guided", guided)
+        object.__setattr__(self, "calls", len(self.table) if self.skipped < self.steps else 0)
+        object.__setattr__(self, "batch_key", (self.model, self.shape, edited))
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
@@ -119,19 +127,9 @@ class Plan:
         return self.steps - self.skipped
 
     @property
-    def calls(self) -> int:
-        """Number of denoiser calls per image; a call with guidance counts once."""
-        return len(self.table) if self.skipped < self.steps else 0
-
-    @property
     def reads_images(self) -> bool:
         """Whether images are encoded with the prompts."""
         return self.source is not None or bool(self.references)
-
-    @property
-    def batch_key(self) -> BatchKey:
-        """Model, latent shape and shapes of the images to edit, which images of one batch share."""
-        return self.model, self.shape, tuple(reference.levels.shape for reference in self.references)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

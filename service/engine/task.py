@@ -97,8 +97,9 @@ class Row:
     @property
     def conditionings(self) -> tuple[Conditioning, ...]:
         """The conditionings of the next call: of the prompt and, with guidance, of the negative prompt."""
-        encoded, plan = self.task.conditionings, self.task.plan
-        chosen = tuple(encoded[index] for index in plan.prompt_indices(self.step))
+        chosen, plan = self.task.conditionings, self.task.plan
+        if len(chosen) > self.model_rows:  # a prompt changes over the steps
+            chosen = tuple(chosen[index] for index in plan.prompt_indices(self.step))
         if not self.controls:
             return chosen
         active = tuple(control for control in self.controls if control.active(self.step, plan.calls))

@@ -18,7 +18,8 @@ network input needs no scaling, and x stays near unit variance, which suits half
 docs/samplers.md derives two rows of the table from their loops.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,17 @@ Floats = NDArray[np.float64]
 
 class NotFinite(ValueError):
     """A coefficient is infinite or undefined: the noise levels do not suit the sampler."""
+
+
+class Coefficients(NamedTuple):
+    """The numbers of one call, as in `Table`; `b` are K weights, newest first."""
+
+    timestep: float
+    p: float
+    q: float
+    a: float
+    b: tuple[float, ...]
+    d: float
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,11 +70,13 @@ class Table:
     """[n + 1] x = alpha * x0 + sigma * noise, before each call and after the last; sigmas decrease, usually to 0."""
     init: float
     """Text-to-image starts at x = init * N(0, 1)."""
+    calls: tuple[Coefficients, ...] = field(init=False, repr=False)
+    """[n] what each call reads: numbers of Python, since reading an element of an array takes ten times as long."""
 
     def __post_init__(self) -> None:
         n, columns = len(self), self.b.shape[1] if self.b.ndim == 2 else 0
         shapes = {"b": (n, columns), "alphas": (n + 1,), "sigmas": (n + 1,)}
-        for name in (f.name for f in fields(self) if f.name != "init"):
+        for name in (f.name for f in fields(self) if f.name not in {"init", "calls"}):
             array = getattr(self, name)
             if array.shape != shapes.get(name, (n,)):
                 raise ValueError(f"{name} has shape {array.shape}, not {shapes.get(name, (n,))}")
@@ -73,6 +87,8 @@ class Table:
             raise ValueError("a table needs at least one call and a history of at least one output")
         if np.triu(self.b[:columns], 1).any():
             raise ValueError("b reads history from before the first call")
+        columns_of_calls = (self.timesteps, self.p, self.q, self.a, map(tuple, self.b.tolist()), self.d)
+        object.__setattr__(self, "calls", tuple(map(Coefficients._make, zip(*columns_of_calls, strict=True))))
 
     def __len__(self) -> int:
         return len(self.timesteps)

@@ -53,13 +53,15 @@ def guide(
             (Lin et al. 2305.08891, section 3.4, eq. 15 and 16).
         rule: What the model does differently.
     """
-    guided: Latents = uncond + _per_row(np.asarray(scale) + rule.offset, cond) * (cond - uncond)
+    guided = cond - uncond
+    guided *= _per_row(np.asarray(scale) + rule.offset, cond)
+    guided += uncond
     if rule.norm:
         ratio = _length(cond, rule.norm) / np.maximum(_length(guided, rule.norm), np.float32(1e-12))
         guided *= np.minimum(ratio, np.float32(1)) if rule.shrinks else ratio
     share = _per_row(rescale, cond)
     if not share.any():
-        return np.asarray(guided)
+        return guided
     axes = tuple(range(1, cond.ndim))
     # torch's std, which diffusers uses, divides by n - 1; in this ratio the divisor cancels.
     ratio = cond.std(axis=axes, keepdims=True) / np.maximum(guided.std(axis=axes, keepdims=True), 1e-12)
@@ -115,20 +117,21 @@ class Trajectory:
 
     def model_input(self) -> tuple[Latents, float]:
         """Return (x, timestep) for the next model call."""
-        return self.x, float(self.table.timesteps[self.i])
+        return self.x, self.table.calls[self.i].timestep
 
     def advance(self, out: Latents) -> None:
         """Apply the update of `table` to the network's output [c, h, w] for `model_input`."""
-        t, i = self.table, self.i
-        newest, after = self._history[i % t.history], self._previous
-        np.multiply(out, np.float32(t.q[i]), out=newest)
-        self._add(newest, t.p[i], self.x)
-        np.multiply(self.x, np.float32(t.a[i]), out=after)
-        for j, weight in enumerate(t.b[i]):
-            self._add(after, weight, self._history[(i - j) % t.history])
-        if t.d[i]:
-            self._add(after, t.d[i], self._noise.normal(self.x.shape))
-        self._previous, self.x, self.i = self.x, after, i + 1
+        _, p, q, a, b, d = self.table.calls[self.i]
+        i, history, x, after = self.i, self._history, self.x, self._previous
+        newest = history[i % len(history)]
+        np.multiply(out, q, newest)
+        self._add(newest, p, x)
+        np.multiply(x, a, after)
+        for j, weight in enumerate(b):
+            self._add(after, weight, history[(i - j) % len(history)])
+        if d:
+            self._add(after, d, self._noise.normal(x.shape))
+        self._previous, self.x, self.i = x, after, i + 1
 
     @property
     def denoised(self) -> Latents:
@@ -138,10 +141,10 @@ class Trajectory:
         t, i = self.table, self.i - 1
         ratio = t.q0[i] / t.q[i]  # out = (D - p x) / q
         estimate = np.float32(t.p0[i] - ratio * t.p[i]) * self._previous
-        self._add(estimate, ratio, self._history[i % t.history])
+        self._add(estimate, float(ratio), self._history[i % t.history])
         return estimate
 
     def _add(self, total: Latents, weight: float, term: Latents) -> None:
         if weight:
-            np.multiply(term, np.float32(weight), out=self._scratch)
-            np.add(total, self._scratch, out=total)
+            np.multiply(term, weight, self._scratch)  # a Python number is rounded to float32 first
+            np.add(total, self._scratch, total)
