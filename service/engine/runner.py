@@ -215,14 +215,17 @@ def denoise(model: Model, rows: Sequence[Row], width: int) -> None:
     The rows with their prompts come first, in order, then the guided rows again with their negative prompts. Either all
     rows advance or none does.
     """
-    guided = [i for i, row in enumerate(rows) if len(row.conditionings) > 1]
-    both = [*rows, *(rows[i] for i in guided)]
-    out = _call(model, both, [row.conditionings[i >= len(rows)] for i, row in enumerate(both)], width)
+    conditionings = [row.conditionings for row in rows]
+    guided = [i for i, own in enumerate(conditionings) if len(own) > 1]
+    inputs = [row.model_input() for row in rows]
+    inputs += [inputs[i] for i in guided]
+    out = _call(model, inputs, [own[0] for own in conditionings] + [conditionings[i][1] for i in guided], width)
     if guided:
-        scales = [rows[i].task.plan.guidance_scale for i in guided]
-        rescales = [rows[i].task.plan.guidance_rescale for i in guided]
-        rule = rows[guided[0]].task.plan.guidance_rule  # of the model, which all rows share
-        out[guided] = guide(out[len(rows) :], out[guided], scales, rescales, rule)
+        plans = [rows[i].task.plan for i in guided]
+        scales, rescales = [plan.guidance_scale for plan in plans], [plan.guidance_rescale for plan in plans]
+        place = guided if len(guided) < len(rows) else slice(len(rows))  # a slice is not copied
+        rule = plans[0].guidance_rule  # of the model, which all rows share
+        out[place] = guide(out[len(rows) :], out[place], scales, rescales, rule)
     for row, own in zip(rows, out, strict=False):
         row.advance(own)
 
@@ -251,17 +254,19 @@ def preview(model: Model, row: Row) -> Array:
     return model.preview(row.trajectory.denoised)
 
 
-def _call(model: Model, rows: Sequence[Row], conditionings: Sequence[Conditioning], width: int) -> Array:
-    """Return the output [n, c, h, w] for n rows, in calls of at most `width` rows with one conditioning shape."""
-    inputs = [row.model_input() for row in rows]
-    latents = np.stack([latents for latents, _ in inputs])
+def _call(
+    model: Model, inputs: Sequence[tuple[Array, float]], conditionings: Sequence[Conditioning], width: int
+) -> Array:
+    """Return the output [n, c, h, w] for n inputs, in calls of at most `width` with one conditioning shape."""
+    latents = np.array([latents for latents, _ in inputs])
     timesteps = np.array([timestep for _, timestep in inputs], np.float32)
+    if len(inputs) <= width and len({conditioning.key for conditioning in conditionings}) == 1:
+        return _denoise(model, latents, timesteps, conditionings)  # the usual case: nothing is copied
     groups = _groups(conditionings, width)
-    if len(groups) == 1:  # the usual case: nothing is copied
-        return _denoise(model, latents, timesteps, conditionings)
-    out = np.empty((len(rows), *rows[0].task.plan.shape), np.float32)
-    for indices in groups:
-        out[indices] = _denoise(model, latents[indices], timesteps[indices], [conditionings[i] for i in indices])
+    parts = [_denoise(model, latents[own], timesteps[own], [conditionings[i] for i in own]) for own in groups]
+    out = np.empty((len(inputs), *parts[0].shape[1:]), np.float32)
+    for indices, part in zip(groups, parts, strict=True):
+        out[indices] = part
     return out
 
 

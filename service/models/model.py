@@ -108,21 +108,20 @@ class Conditioning:
     references: tuple[Array, ...] = field(default=(), repr=False)
     controls: tuple[ControlInput, ...] = field(default=(), repr=False)
     attended: tuple[Array, ...] = field(default=(), repr=False)
+    key: tuple[Shape, ...] = field(init=False, repr=False)
+    """Shapes of the arrays; rows of one model with equal keys may share a denoiser call."""
 
     def __post_init__(self) -> None:
         for array in self.arrays:
             array.setflags(write=False)
+        shapes = (array.shape for array in self.arrays)
+        object.__setattr__(self, "key", (*shapes, *(self.later.key if self.later else ())))
 
     @property
     def arrays(self) -> list[npt.NDArray[np.generic]]:
         """Return all arrays that are not None."""
         own = (self.prompt_embeds, self.pooled, self.mask, *self.references, *self.attended)
         return [array for array in own if array is not None]
-
-    @property
-    def key(self) -> tuple[Shape, ...]:
-        """Return the shapes of the arrays; rows of one model with equal keys may share a denoiser call."""
-        return (*(array.shape for array in self.arrays), *(self.later.key if self.later else ()))
 
 
 class Model(Protocol):

@@ -46,6 +46,9 @@ class Denoiser:
         self.read = {name: (rank, session.widths.get(name)) for name, (_, rank) in session.inputs.items()}
         self.attending = tuple(name for name in self.taken if name.startswith(PREFIX))
         self.controls: ControlNets | None = None
+        self._graph_inputs = [(name, GRAPH_INPUTS[name]) for name in session.inputs]
+        self._timestep_rank = session.inputs[TIMESTEP][1]
+        self._batched_timestep = self._timestep_rank > 0 and session.widths.get(TIMESTEP) != 1
 
     @property
     def batched_timestep(self) -> bool:
@@ -53,7 +56,7 @@ class Denoiser:
 
         UNets exported by optimum take a scalar for all rows, others a list of one.
         """
-        return self._session.inputs[TIMESTEP][1] > 0 and self._session.widths.get(TIMESTEP) != 1
+        return self._batched_timestep
 
     def check(self, conditioning: Conditioning) -> None:
         """Check that the text encoders give what the graph needs.
@@ -93,7 +96,7 @@ class Denoiser:
             self._stacks,
             self._channels,
         )
-        inputs = {name: GRAPH_INPUTS[name](call) for name in self._session.inputs}
+        inputs = {name: make(call) for name, make in self._graph_inputs}
         inputs |= self._adapters.graph_inputs(self._spec.folder, [row.loras for row in conditionings])
         if self.controls:
             inputs |= self.controls.residuals(call)
@@ -103,7 +106,7 @@ class Denoiser:
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")
-            inputs[TIMESTEP] = inputs[TIMESTEP][:1] if self._session.inputs[TIMESTEP][1] else inputs[TIMESTEP][0]
+            inputs[TIMESTEP] = inputs[TIMESTEP][:1] if self._timestep_rank else inputs[TIMESTEP][0]
         out = self._session.run(self._spec.out, **inputs)
         if self._spec.packed:
             height, width = latents.shape[2:]

@@ -107,8 +107,11 @@ class Session:
         return [np.asarray(result, np.float32) for result in results]
 
     def _cast_input(self, name: str, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        if array.flags.writeable:
-            return _cast(array, self.types[name])
+        flags, dtype = array.flags, self.types[name]
+        if array.dtype == dtype and flags.c_contiguous:
+            return array
+        if flags.writeable:
+            return _cast(array, dtype)
         cast: npt.NDArray[np.generic] = self._casts[name]([array])
         return cast
 
