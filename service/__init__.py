@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .config import ServiceConfig
     from .errors import TintypeError
+    from .launch import run, running, serve
     from .rpc.listen import ServeError
-    from .server import run, running, serve
 
 __all__ = ["ServeError", "ServiceConfig", "TintypeError", "run", "running", "serve"]
 
@@ -20,9 +20,9 @@ _MODULES = {
     "ServeError": ".rpc.listen",
     "ServiceConfig": ".config",
     "TintypeError": ".errors",
-    "run": ".server",
-    "running": ".server",
-    "serve": ".server",
+    "run": ".launch",
+    "running": ".launch",
+    "serve": ".launch",
 }
 
 if not TYPE_CHECKING:  # or type checkers would accept any name

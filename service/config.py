@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from tintype.v1.settings import Common, flag
 
+from .devices.choice import parse_choice
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -92,6 +94,14 @@ class ServiceConfig(Common):
             "help": "execution providers in order of preference: tensorrt, cuda, tensorrt-rtx, webgpu, openvino, cpu",
         },
     )
+    devices: str = field(
+        default="",
+        metadata={
+            "unit": "devices",
+            "help": "devices to use, with one process each: a number of them, all, or names separated by commas, for "
+            "example 0,1; with the provider cpu, shares of the cores (default: one device, in one process)",
+        },
+    )
     cuda_graphs: bool = field(
         default=True,
         metadata={"help": "capture denoiser calls as CUDA graphs; each denoiser then has its own GPU memory"},
@@ -116,7 +126,8 @@ class ServiceConfig(Common):
         },
     )
     memory: int = field(
-        default=0, metadata={"unit": "bytes", "help": "memory budget for models, for example 6GiB (0: no limit)"}
+        default=0,
+        metadata={"unit": "bytes", "help": "memory budget for models, of each device, for example 6GiB (0: no limit)"},
     )
     threads: int = field(default=0, metadata={"help": "threads per model call on a CPU (0: one per core)"})
     queue: int = field(default=64, metadata={"help": "maximum number of waiting requests; further ones are refused"})
@@ -131,6 +142,11 @@ class ServiceConfig(Common):
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"{flag('precision')} must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
+        if self.devices:
+            try:
+                parse_choice(self.devices)
+            except ValueError as error:
+                raise ValueError(f"{flag('devices')} {error}") from None
 
     def check(self) -> None:
         """Raise ValueError if a number is negative, or a path to read from cannot be read."""

@@ -37,7 +37,7 @@ class ServerCommand:
 
 
 SERVERS = {
-    "serve": ServerCommand(ServiceConfig, "tintype.service.server", "on_ready"),
+    "serve": ServerCommand(ServiceConfig, "tintype.service.launch", "on_ready"),
     "gateway": ServerCommand(GatewayConfig, "tintype.gateway.server", "ready"),
 }
 

@@ -32,6 +32,7 @@ SHARED = (
         "memory",
         "precision",
         "providers",
+        "devices",
         "data",
         "grace",
         "lame_duck",

@@ -219,6 +219,13 @@ def _toml_number(value: object) -> float:
     return float(_integer(value)) if isinstance(value, int) else _typed_reader(float)(value)
 
 
+def _toml_devices(value: object) -> str:
+    """Return a number, a text or a list of devices as text."""
+    if isinstance(value, list):
+        return "".join(f"{_toml_devices(item)}," for item in value)
+    return str(_integer(value)) if isinstance(value, int) else _string(value)
+
+
 def _toml_size(value: object) -> int:
     return parse_size(value) if isinstance(value, str) else _integer(value)
 
@@ -256,6 +263,12 @@ VALUE_TYPES: dict[str, ValueType[object]] = {
     "model": ValueType("MODEL", "a path or OWNER/NAME", parse_model, _from_string(parse_model)),
     "dict[str, str]": ValueType(
         "NAME=NAME", "NAME=NAME pairs, separated by commas, for example dall-e-3=sdxl", _parse_pairs, _toml_pairs
+    ),
+    "devices": ValueType(
+        "DEVICES",
+        "a number of devices, all, or names separated by commas, for example 0,1",
+        parse_text,
+        _toml_devices,
     ),
     "bytes": SIZE,
     "address": ADDRESS,

@@ -73,11 +73,21 @@ class Status(NamedTuple):
     trailing: tuple[tuple[str, bytes], ...]
 
 
+class ForwardedError(Exception):
+    """The failure of another service's call, which the client gets unchanged."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
 def to_status(error: Exception) -> Status:
     """Return the status of a call that failed with `error`.
 
     An exception outside of the tree is a bug: it is logged with its traceback, and the client gets no details.
     """
+    if isinstance(error, ForwardedError):
+        return error.status
     if not isinstance(error, TintypeError):
         log.error("unexpected %s", type(error).__name__, exc_info=error)
         error = TintypeError("internal error; the log of the server has the details")

@@ -89,7 +89,9 @@ class ImageServiceServicer(object):
 
         Order of events: any number of `queued` and `loading`, then any number of `progress` and `preview`, one `image` for
         each image in the order in which they finish, and `completed` last. A cancelled call releases its resources before
-        the next step. Errors: as in GenerateImages.
+        the next step. If a server with several devices loses one, the images that are missing begin again on another one:
+        `queued`, `loading` and the `progress` of their first steps are sent again, finished images and previews are not.
+        Errors: as in GenerateImages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,9 @@ class ImageServiceStub:
 
     Order of events: any number of `queued` and `loading`, then any number of `progress` and `preview`, one `image` for
     each image in the order in which they finish, and `completed` last. A cancelled call releases its resources before
-    the next step. Errors: as in GenerateImages.
+    the next step. If a server with several devices loses one, the images that are missing begin again on another one:
+    `queued`, `loading` and the `progress` of their first steps are sent again, finished images and previews are not.
+    Errors: as in GenerateImages.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.ListModelsRequest, _image_service_pb2.ListModelsResponse]
     """Lists the models of this server, loaded or not, the default model first."""
@@ -92,7 +94,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
 
     Order of events: any number of `queued` and `loading`, then any number of `progress` and `preview`, one `image` for
     each image in the order in which they finish, and `completed` last. A cancelled call releases its resources before
-    the next step. Errors: as in GenerateImages.
+    the next step. If a server with several devices loses one, the images that are missing begin again on another one:
+    `queued`, `loading` and the `progress` of their first steps are sent again, finished images and previews are not.
+    Errors: as in GenerateImages.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_image_service_pb2.ListModelsRequest, _image_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models of this server, loaded or not, the default model first."""
@@ -136,7 +140,9 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Order of events: any number of `queued` and `loading`, then any number of `progress` and `preview`, one `image` for
         each image in the order in which they finish, and `completed` last. A cancelled call releases its resources before
-        the next step. Errors: as in GenerateImages.
+        the next step. If a server with several devices loses one, the images that are missing begin again on another one:
+        `queued`, `loading` and the `progress` of their first steps are sent again, finished images and previews are not.
+        Errors: as in GenerateImages.
         """
 
     @_abc_1.abstractmethod

@@ -14,6 +14,7 @@ import pytest
 from tintype.cli.errors import UserError
 from tintype.cli.servers import log
 from tintype.gateway.config import GatewayConfig
+from tintype.v1.logs import LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d"
 @contextmanager
 def configured_log(**settings: str) -> Iterator[None]:
     """Configure the log without other handlers, such as those of pytest."""
-    root, own_logger = logging.getLogger(), logging.getLogger(log.LOGGER)
+    root, own_logger = logging.getLogger(), logging.getLogger(LOGGER)
     before = root.handlers, root.level, own_logger.level
     root.handlers = []
     try:

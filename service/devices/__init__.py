@@ -1,0 +1,14 @@
+"""Several devices in one machine: one process for each, behind one gRPC address.
+
+A front process has the public address with its keys and certificates. It starts a service for each device as a child
+process, sends each request to one of them, and sends it to another one if the device is lost.
+
+    choice, inventory, cpu_shares    which devices a setting means, and how a process is limited to one of them
+    child, process, pool             the children: their start, health, restarts and requests
+    placement                        which device gets a request or a model (pure functions)
+    delivery, failures               what of a request is still to be made; what the error of a call means (pure)
+    union                            the models of all devices as those of one service (pure)
+    api, front                       the six calls; the process
+
+The front imports neither numpy nor onnxruntime (docs/decisions/0018).
+"""

@@ -1,0 +1,103 @@
+"""The process with the public address of several devices, from start to shutdown.
+
+    run(config)                                 until SIGTERM or SIGINT; used by `tintype serve --devices`
+    await serve(config)                         the same, inside an event loop
+    async with running(config) as address:      for tests and one-off commands; leaving the block ends running requests
+
+It listens when the first device lists its models, and is ready when every device serves. Its health is SERVING while
+at least one device serves. It ends only by a signal: devices that are lost are started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from ..lifecycle import bind, run_loop, serve_until_stopped
+from ..rpc.listen import ServeError
+from .api import DeviceApi
+from .inventory import find_devices
+from .pool import DevicePool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from ..config import ServiceConfig
+    from ..lifecycle import Server
+    from ..rpc.health import Health
+
+log = logging.getLogger(__name__)
+
+POLL = 0.05  # seconds between two looks at the devices' health
+
+
+@asynccontextmanager
+async def start(config: ServiceConfig) -> AsyncGenerator[Server]:
+    """Bind the address and start the devices; leaving the block cancels running requests and ends the devices.
+
+    Raises ServeError.
+    """
+    pool = await _pool(config)
+
+    async def ready(address: str) -> None:
+        await pool.wait_until_ready()
+        devices = ", ".join(str(device.spec) for device in pool.devices)
+        log.info("serving gRPC on %s: models %s; devices %s", address, ", ".join(pool.models), devices)
+
+    server = bind(config, DeviceApi(pool), ready)
+    await server.health.set_all(serving=False)
+    async with pool.run():
+        tasks = asyncio.create_task(_open(server, pool)), asyncio.create_task(_follow(pool, server.health))
+        try:
+            yield server
+        finally:
+            for task in tasks:
+                task.cancel()
+            await server.drain(0)
+
+
+@asynccontextmanager
+async def running(config: ServiceConfig) -> AsyncGenerator[str]:
+    """Serve inside the block and yield the address; for port 0 the system chooses the port."""
+    async with start(config) as server:
+        await server.wait_until_ready()
+        yield server.address
+
+
+async def serve(
+    config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
+) -> None:
+    """Serve until a signal, then drain. With `stop`, serve until it is set, and handle no signals.
+
+    `on_ready` is called with the address once every device serves. Raises ServeError.
+    """
+    await serve_until_stopped(start(config), config, on_ready=on_ready, stop=stop)
+
+
+def run(config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve until a signal, on uvloop if it is installed. Raises ServeError."""
+    run_loop(serve(config, on_ready=on_ready))
+
+
+async def _pool(config: ServiceConfig) -> DevicePool:
+    try:
+        config.check()
+        specs = await asyncio.to_thread(find_devices, config.devices, config.providers)
+    except ValueError as error:
+        raise ServeError(str(error)) from error
+    return DevicePool(config, specs)
+
+
+async def _open(server: Server, pool: DevicePool) -> None:
+    """Accept calls once the models are known: the rights of keys depend on them."""
+    await pool.listed.wait()
+    await server.grpc.start()
+
+
+async def _follow(pool: DevicePool, health: Health) -> None:
+    """Update the health from the states of the devices, until cancelled."""
+    while True:
+        await health.set_all(serving=pool.is_serving)
+        await asyncio.sleep(POLL)
