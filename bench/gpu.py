@@ -1,262 +1,185 @@
-"""Measure a model on a device: time per denoiser call for each way of calling, and images per second by batch.
+"""Measure a device offline, in under ten minutes: whether it computes correctly, and how fast each way of calling is.
 
-    python bench/gpu.py [MODEL_FOLDER ...] [--provider cuda] [--quick] [--size 256] [--steps 16] [--rounds 5]
+    python bench/gpu.py [MODEL_FOLDER ...] [--provider cuda] [--budget 540] [--json results.jsonl] [--quick]
 
-Without a folder the built-in model is measured. Ways of calling the denoiser, with the same arrays, alternating:
+Without a folder the built-in model is measured. Nothing is downloaded: models of published size are templates, filled
+with random weights. The sections, the most telling first:
 
-    run       all arrays go to the device and back at each call
-    bound     buffers stay on the device; embeddings are sent once (the service's way on CUDA)
-    graph     like bound, captured as a CUDA graph           (only with --provider cuda)
-    tensorrt  like bound, with an engine for the shape       (only with --provider cuda, if TensorRT is installed)
-    fixed     like run, with the graph's dynamic dimensions fixed to the shape
+    machine     machine, GPU, versions; each provider computes a small graph, on which adapters
+    agreement   one call of each graph on the device against the CPU, in float32 and float16
+    calls       a denoiser call in each way, in turns, by rows
+    shapes      the price of a call with another number of rows than the one before
+    denoisers   SDXL's and SD 1.5's UNet with random float16 weights, also in torch, over the same arrays in turns
+    images      whole images: images per second by batch, share in denoiser calls, text encoders, VAE, memory
+    tensorrt    engines of TensorRT
 
-Figures are medians; `of run` is the ratio to the first way. For a way that does not work the output gives the reason,
-and the others continue. Then the engine generates whole images, for each batch.
+The ways of calling a denoiser:
+
+    run            all arrays go to the device and back at each call
+    bound          buffers stay on the device; embeddings are sent once (the service's way)
+    graph          like bound, with captured calls
+    fixed          like run, with the graph's free axes fixed to the shapes
+    tensorrt       like bound, with an engine for the shapes
+    torch          diffusers' UNet, on a GPU in float16 and channels_last; on a CPU in float32
+    compile        the same with torch.compile
+    compile graph  the same with torch.compile in the mode "reduce-overhead", which captures CUDA graphs
+
+Times are medians, `of the first` is the ratio to the first way, differences are relative to the first way's largest
+value. A way that fails gives the reason, and the others go on. Each section is a process, so that a crash or a hang
+ends that section only, and results are written at once, as JSON lines. `--quick` has tiny sizes, to test the program.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
+import contextlib
+import logging
+import os
+import signal
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tintype.service.engine import Engine, Limits
-from tintype.service.engine.events import Finished
-from tintype.service.job import Job
-from tintype.service.models import Prompt, Repository
-from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.runtime.device_buffers import DeviceBuffers
-from tintype.service.models.runtime.ort import EXTERNAL_DATA_FOLDER, OrtGraph, session_options
-from tintype.service.models.runtime.provider_options import DEVICES, GraphRole, ProviderOptions, fixed_axes
-from tintype.service.models.runtime.providers import onnxruntime, with_fallbacks
-from tintype.service.models.runtime.runtime import Runtime
-from tintype.service.models.runtime.tensorrt import HOT, TensorRtGraph, builder
+from gpu_sections import records
+from gpu_sections.context import Context
+from gpu_sections.sections import ARCHITECTURES, QUICK_ARCHITECTURES, SECTIONS, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from concurrent.futures import Future
+    from collections.abc import Iterator
 
-    from tintype.service.models.graph_source import GraphSource
-
-    Feeds = Mapping[str, Any]
-    Way = Callable[[list[str], Feeds], list[Any]]
+GRACE = 5.0  # seconds after its time in which a section may end by itself
 
 
-class DenoiserInputs:
-    """Records the inputs of a model's denoiser, in the graph's own types."""
-
-    def __init__(self, provider: str, folder: Path) -> None:
-        self._repository = Repository([folder], providers=[provider])
-        self.model: Any = self._repository.wait(timeout=3600)
-        self.spec = self.model.spec
-
-    def of_call(self, rows: int, size: int) -> tuple[GraphSource, list[str], Feeds]:
-        """Return the denoiser's graph, its outputs, and the inputs of a call with `rows` rows."""
-        stage = getattr(self.model._stages, "_first", self.model._stages)
-        session, recorded = stage.denoiser._session, []
-
-        class Recorder:
-            def run(self, outputs: Any, feeds: Any) -> Any:
-                recorded.append((list(outputs), dict(feeds)))
-                return inner.run(outputs, feeds)
-
-        inner, session._session = session._session, Recorder()
-        try:
-            latents = np.random.default_rng(0).standard_normal((rows, *self.spec.latent_shape(size, size)), np.float32)
-            (conditioning,) = self.model.encode([Prompt("a red circle")])
-            self.model.denoise(latents, np.full(rows, 500, np.float32), [conditioning] * rows)
-        finally:
-            session._session = inner
-        return (session.source, *recorded[0])
-
-    def close(self) -> None:
-        """Release the model."""
-        self._repository.close()
-
-
-def machine(provider: str) -> None:
-    """Print machine, device and versions."""
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    try:
-        device = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        device = "no NVIDIA GPU"
-    print(f"machine    {platform.node()}, {platform.machine()}, {platform.platform()}")
-    print(f"device     {device}")
-    versions = {"Python": platform.python_version(), "onnxruntime": onnxruntime().__version__, "numpy": np.__version__}
-    print(f"versions   {', '.join(f'{name} {version}' for name, version in versions.items())}")
-    print(f"provider   {provider}; onnxruntime has {', '.join(onnxruntime().get_available_providers())}")
-
-
-def ways(provider: str, source: GraphSource, feeds: Feeds, cache: Path) -> dict[str, Callable[[], Way]]:
-    """Return a function that prepares each way of calling that the provider has, by name."""
-    runtime = Runtime.choose((provider,))
-    device = DEVICES.get(provider, "cpu")
-    made: dict[str, Callable[[], Way]] = {
-        "run": lambda: _plain(OrtGraph(source, runtime.provider, runtime.threads)),
-        "bound": lambda: DeviceBuffers(OrtGraph(source, runtime.provider, runtime.threads)._session, device).run,
-        "fixed": lambda: _fixed(source, runtime, feeds),
-    }
-    if provider == "cuda":
-        made["graph"] = lambda: _captured(source)
-        made["tensorrt"] = lambda: _engine(source, feeds, cache)
-    return made
-
-
-def _plain(graph: OrtGraph) -> Way:
-    return lambda outputs, feeds: list(graph._session.run(outputs, dict(feeds)))
-
-
-def _fixed(source: GraphSource, runtime: Runtime, feeds: Feeds) -> Way:
-    axes = fixed_axes(
-        OrtGraph(source, runtime.provider, runtime.threads).inputs,
-        {name: array.shape for name, array in feeds.items()},
-    )
-    settings, providers = session_options(runtime.threads, axes=axes), with_fallbacks(runtime.provider)
-    with source.open(runtime.provider) as content:
-        if content.folder:
-            settings.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(content.folder))
-        session = onnxruntime().InferenceSession(content.model, settings, providers, enable_fallback=0)
-    return lambda outputs, feeds: list(session.run(outputs, dict(feeds)))
-
-
-def _captured(source: GraphSource) -> Way:
-    graph = OrtGraph(source, "cuda", 1, options=ProviderOptions(cuda_graphs=True), role=GraphRole.DENOISER)
-    if not graph.captures:
-        raise RuntimeError("onnxruntime cannot capture this graph: a node is not on CUDA")
-    return graph.run
-
-
-def _engine(source: GraphSource, feeds: Feeds, cache: Path) -> Way:
-    graph = TensorRtGraph(source, 1, options=ProviderOptions(engines=cache))
+def main(arguments: list[str] | None = None) -> int:
+    """Run all sections and print a table. Return 1 if the provider does not compute correctly, or a section failed."""
+    given = sys.argv[1:] if arguments is None else arguments
+    args = _parser().parse_args(given)
+    if args.child:
+        run(args.child, _context(args))
+        return 0
     began = time.perf_counter()
-    for _ in range(HOT):
-        graph.run([graph.outputs[0]], feeds)
-    after: Future[None] = builder().submit(lambda: None)
-    after.result()  # the builder's queue is in order: the engine is built, or has failed
-    if not all(engine.result() for engine in graph._engines.values()):
-        raise RuntimeError("no engine could be built; see the log")
-    print(f"           tensorrt: the engine was ready after {time.perf_counter() - began:.1f} s")
-    return graph.run
+    with tempfile.TemporaryDirectory() as folder:
+        args.work, args.json = args.work or Path(folder), args.json or Path(folder, "results.jsonl")
+        args.work.mkdir(parents=True, exist_ok=True)
+        args.json.write_text("", "utf-8")
+        extra = ["--work", str(args.work), "--json", str(args.json)]
+        failed = _run_all(args, [*given, *extra], began)
+        found = records.read(args.json)
+    print(f"\n{records.table(found)}\n\n{time.perf_counter() - began:.0f} s in all")
+    return int(failed or any(record.get("agrees") is False for record in found))
 
 
-def calls(args: argparse.Namespace, inputs: DenoiserInputs, rows: int, cache: Path) -> None:
-    """Print the time of one denoiser call for each way."""
-    source, outputs, feeds = inputs.of_call(rows, args.size)
-    ready: dict[str, Way] = {}
-    for name, make in ways(args.provider, source, feeds, cache).items():
-        try:
-            ready[name] = make()
-            first = ready[name](outputs, feeds)[0]
-            again = [ready[name](outputs, feeds)[0] for _ in range(3)]
-        except Exception as error:  # noqa: BLE001 - the others continue
-            print(f"rows {rows:2}    {name:10} does not work here: {error}")
-            ready.pop(name, None)
+def _run_all(args: argparse.Namespace, given: list[str], began: float) -> bool:
+    """Run each section in a process, as long as time is left; return whether one failed."""
+    results, failed, stopped = records.Records(args.json), False, ""
+    for name, architecture in _steps(args):
+        left = args.budget - (time.perf_counter() - began)
+        if not stopped and left < SECTIONS[name].least:
+            stopped = f"the budget of {args.budget:g} s is spent"
+        if stopped:
+            results.add(name, architecture, problem=f"not run: {stopped}")
             continue
-        if not all(np.array_equal(first, other) for other in again):
-            print(f"rows {rows:2}    {name:10} WARNING: repeated calls give different results")
-    spent: dict[str, list[float]] = {name: [] for name in ready}
-    for turn in range(args.rounds * len(ready)):
-        for name in [*ready][turn % len(ready) :] + [*ready][: turn % len(ready)]:
-            began = time.perf_counter()
-            ready[name](outputs, feeds)
-            spent[name].append(time.perf_counter() - began)
-    report(rows, ready, spent, outputs, feeds)
+        seconds = min(left, SECTIONS[name].most)
+        child = ["--child", name, "--of", architecture, "--seconds", f"{seconds:.1f}"]
+        problem = run_child([sys.executable, str(Path(__file__).resolve()), *given, *child], seconds)
+        if problem:
+            results.add(name, architecture, problem=problem)
+            failed = True
+        if not _provider_works(args):
+            stopped, failed = f"provider {args.provider} does not work here", True
+    return failed
 
 
-def report(
-    rows: int, ready: Mapping[str, Way], spent: Mapping[str, list[float]], outputs: list[str], feeds: Feeds
-) -> None:
-    """Print medians, ratios and the largest difference of each way's result from that of `run`."""
-    results = {name: way(outputs, feeds)[0].astype(np.float32) for name, way in ready.items()}
-    base, scale = statistics.median(spent["run"]), float(np.abs(results["run"]).max())
-    for name, times in spent.items():
-        middle, off = statistics.median(times), float(np.abs(results[name] - results["run"]).max()) / scale
-        print(
-            f"rows {rows:2}    {name:10} {1000 * middle:9.3f} ms per call {middle / base:7.3f} of run"
-            f" {rows / middle:9.2f} rows/s   difference {off:.1e}"
-        )
+def _steps(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield each section and, for `denoisers`, each architecture."""
+    architectures = args.architecture or (QUICK_ARCHITECTURES if args.quick else ARCHITECTURES)
+    for name in args.sections:
+        yield from ((name, each) for each in (architectures if name == "denoisers" else ("",)))
 
 
-def images(args: argparse.Namespace, folder: Path, batch: int) -> None:
-    """Print images per second with `batch` rows per call, and the share of the time in denoiser calls."""
-    job = Job(prompt="a red circle", seed=1, count=batch, steps=args.steps, width=args.size, height=args.size)
-    options = ProviderOptions(cuda_graphs=args.cuda_graphs)
-    with Repository([folder], providers=[args.provider], options=options) as repository:
-        in_calls = time_denoiser(repository.wait(timeout=3600))
-        engine = Engine(repository, limits=Limits(max_batch=batch))
-        generate(engine, job)  # not counted
-        walls, shares = [], []
-        for _ in range(args.rounds):
-            in_calls.clear()
-            walls.append(generate(engine, job))
-            shares.append(sum(in_calls) / walls[-1])
-    wall, share = statistics.median(walls), statistics.median(shares)
-    print(
-        f"batch {batch:2}   {batch / wall:9.3f} images/s {1000 * wall / args.steps:9.3f} ms per step"
-        f"   {share:.1%} in denoiser calls; the rest is prompt, decoder and gaps"
+def run_child(command: list[str], seconds: float) -> str:
+    """Run a section's command for at most `seconds` and GRACE; return the problem, empty if it ended well."""
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        process = subprocess.Popen(command, stderr=errors, start_new_session=True)  # noqa: S603
+        problem = ""
+        try:
+            code = process.wait(seconds + GRACE)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+            problem = f"stopped after {seconds:.0f} s; what is missing was not measured"
+            _kill(process)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+        else:
+            how = signal.Signals(-code).name if code < 0 else f"code {code}"
+            problem = f"its process ended with {how}" if code else ""
+        errors.seek(0)
+        lines = [line for line in errors.read().splitlines() if line.strip()]
+    if lines:
+        print("\n".join(lines[-20:]), file=sys.stderr, flush=True)
+    return ": ".join([problem, *(lines[-1:] if problem else ())])
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a section and the processes that it started, such as torch's compilers."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver can't be killed
+        process.wait(5)
+
+
+def _provider_works(args: argparse.Namespace) -> bool:
+    """Return whether the section `machine` found that the provider computes correctly; True before it ran."""
+    tests = [each for each in records.read(args.json) if each["subject"] == "provider" and each["way"] == args.provider]
+    return all(each["works"] for each in tests)
+
+
+def _context(args: argparse.Namespace) -> Context:
+    from tintype.service.models.residency.catalogue import BUILTIN  # noqa: PLC0415 - only sections need tintype
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    quick = args.quick
+    return Context(
+        section=args.child,
+        records=records.Records(args.json),
+        provider=args.provider,
+        models=tuple(args.models) or (BUILTIN,),
+        work=args.work,
+        deadline=time.perf_counter() + args.seconds,
+        memory=int(args.memory * 2**30),
+        quick=quick,
+        rounds=1 if quick else args.rounds,
+        size=64 if quick else args.size,
+        steps=2 if quick else args.steps,
+        templates=args.templates,
+        architecture=args.of,
+        torch=not args.no_torch,
     )
 
 
-def time_denoiser(model: Any) -> list[float]:
-    """Return a list that gets the seconds of each later denoiser call of a model."""
-    seconds: list[float] = []
-    denoise = model.denoise
-
-    def timed(*arguments: Any) -> Any:
-        began = time.perf_counter()
-        result = denoise(*arguments)
-        seconds.append(time.perf_counter() - began)
-        return result
-
-    model.denoise = timed
-    return seconds
-
-
-def generate(engine: Engine, job: Job) -> float:
-    """Generate the images of a job and return the seconds."""
-    engine.admit(job)
-    began, done = time.perf_counter(), 0
-    while engine.step():
-        done += sum(isinstance(event, Finished) for _, event in engine.collect())
-    done += sum(isinstance(event, Finished) for _, event in engine.collect())
-    if done != job.count:
-        raise SystemExit(f"{done} of {job.count} images were generated")
-    return time.perf_counter() - began
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Measure and print."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", type=Path)
-    parser.add_argument("--provider", default="cuda")
-    parser.add_argument("--cuda-graphs", action="store_true", help="use CUDA graphs for the whole images")
-    parser.add_argument("--quick", action="store_true", help="small and short, to test the script")
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("models", nargs="*", type=Path, metavar="MODEL_FOLDER")
+    parser.add_argument("--provider", default="cuda", help="cuda, webgpu, cpu or another one that is installed")
+    parser.add_argument("--budget", type=float, default=540, help="seconds for all sections (default: 540)")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--json", type=Path, help="file for the results, one JSON object a line")
+    parser.add_argument("--memory", type=float, default=0, help="free memory of the device in GiB, if not NVIDIA's")
+    parser.add_argument("--work", type=Path, help="folder for random models, which is kept (default: a temporary one)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to test the program")
+    parser.add_argument("--no-torch", action="store_true", help="do not measure torch")
+    parser.add_argument("--size", type=int, default=256, help="side of the images of MODEL_FOLDER in pixels")
     parser.add_argument("--steps", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args(arguments)
-    batches: tuple[int, ...] = (1, 2, 4, 8)
-    if args.quick:
-        args.size, args.steps, args.rounds, batches = 64, 2, 1, (1, 2)
-    machine(args.provider)
-    with TemporaryDirectory() as cache:
-        for folder in args.models or [BUILTIN]:
-            print(f"model      {folder.name}, {args.size}x{args.size}, {args.steps} steps")
-            inputs = DenoiserInputs(args.provider, folder)
-            for rows in batches:
-                calls(args, inputs, rows, Path(cache))
-            inputs.close()
-            for batch in batches:
-                images(args, folder, batch)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--architecture", action="append", default=[], help="template to measure in `denoisers`")
+    parser.add_argument("--templates", type=Path, help="folder with further templates")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--of", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
