@@ -1,8 +1,10 @@
 """Runs of diffusers' schedulers and of tables with the same settings, over whole trajectories."""
 
 import inspect
+import json
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from itertools import product
 from typing import Any
 
@@ -154,6 +156,17 @@ def _class(name: str) -> Any:
     return getattr(pytest.importorskip("diffusers"), f"{name}Scheduler")
 
 
+def new_scheduler(name: str, settings: Settings) -> Any:
+    """Return a scheduler of diffusers. It is constructed once for each settings: KDPM2's constructor takes seconds."""
+    key = name, json.dumps(settings, sort_keys=True)
+    if key not in _CONSTRUCTED:
+        _CONSTRUCTED[key] = _class(name)(**settings)
+    return deepcopy(_CONSTRUCTED[key])
+
+
+_CONSTRUCTED: dict[tuple[str, str], Any] = {}
+
+
 def _mu(scheduler_class: Any, config: Any) -> Settings:
     """Return mu of a dynamic shift, as pipelines compute it from the image size."""
     if (
@@ -185,12 +198,10 @@ class Run:
     ) -> None:
         """Prepare both, from the class's own settings or, with `from_config`, from a file with left-over settings."""
         scheduler_class = _class(name)
-        read = (
-            settings if from_config else {k: v for k, v in scheduler_class(**settings).config.items() if v is not None}
-        )
+        self.scheduler = scheduler_class.from_config(settings) if from_config else new_scheduler(name, settings)
+        read = settings if from_config else {k: v for k, v in self.scheduler.config.items() if v is not None}
         diffusion = Diffusion.from_config({**read, "_class_name": f"{name}Scheduler"})
         self.table = make_table(diffusion, steps, image_tokens=TOKENS, eta=eta, start=start)
-        self.scheduler = scheduler_class.from_config(settings) if from_config else scheduler_class(**settings)
         self.scheduler.set_timesteps(steps, **_mu(scheduler_class, self.scheduler.config))
         takes_eta = "eta" in inspect.signature(scheduler_class.step).parameters
         self.eta = {"eta": eta or 0.0} if takes_eta else {}  # diffusers' pipelines pass 0 by default
