@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from tests.support.export.verified import VERIFIED
 from tintype import export
 
 if TYPE_CHECKING:
@@ -58,15 +59,6 @@ class ExportOutput(NamedTuple):
         return {check["name"]: check for check in self.result["checks"]}
 
 
-# Precision and options -> the families whose checks tests read; None is all. Checks double the time of an export.
-VERIFIED: dict[tuple[str, ...], tuple[str, ...] | None] = {
-    ("fp32",): None,
-    ("fp16",): ("sd15",),
-    ("fp16", "--target", "gpu"): ("sd21", "sdxl", "sd35", "flux_dev", "z_image", "pixart_sigma", "sana"),
-    ("int8",): ("sdxl_inpaint", "sd3", "flux_schnell", "sana"),
-}
-
-
 @pytest.fixture(scope="session")
 def export_result(
     pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
@@ -83,7 +75,7 @@ def export_result(
         verified = VERIFIED.get((precision, *options), ())
         arguments = [str(pipelines(family)), str(out), "--precision", precision, *options, "--json"]
         with redirect_stdout(StringIO()) as result, redirect_stderr(StringIO()) as progress:
-            code = export.main(arguments if verified is None or family in verified else [*arguments, "--no-verify"])
+            code = export.main(arguments if family in verified else [*arguments, "--no-verify"])
         assert code == 0, progress.getvalue()
         return ExportOutput(out, json.loads(result.getvalue()), progress.getvalue())
 

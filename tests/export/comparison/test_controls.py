@@ -17,11 +17,12 @@ import transformers
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.support.export.float32_templates import make
 from tests.support.export.input_images import disc, photo, png
 from tintype.export.console import quiet
 from tintype.export.image_comparison import LocalService
 from tintype.export.templates.folder import write
-from tintype.export.templates.making import NUMBERS, GraphConfig, make
+from tintype.export.templates.making import GraphConfig
 from tintype.export.templates.pipelines import graph_configs
 from tintype.service.engine.events import Finished
 from tintype.service.errors import InvalidField
@@ -99,13 +100,13 @@ class Controlled:
     def _service(self, family: str) -> LocalService:
         folder = copytree(self._pipelines(family), self._root / family, dirs_exist_ok=True)
         (folder / "tintype.json").write_text(json.dumps({"tintype": 1, "native_sizes": [list(SIZE)]}))
-        made = {name: make(config, NUMBERS[:1]) for name, (_, config) in graph_configs(folder).items()}
+        made = {name: make(config) for name, (_, config) in graph_configs(folder).items()}
         for name, net in self.nets(family).items():
             net.save_pretrained(folder / "controlnets" / name)
             config = json.loads((folder / "controlnets" / name / "config.json").read_text())
             kind = KINDS[config["_class_name"]].kind
             own = GraphConfig(kind=kind, fields=shaping(kind, config), pooled_width=pooled_width(folder))
-            made[f"{family}-{kind}-{name}"] = make(own, NUMBERS[:1])
+            made[f"{family}-{kind}-{name}"] = make(own)
         write(self._root / f"{family}-templates", made)
         options = LoadingOptions(templates=self._root / f"{family}-templates", cache=self._root / "cache")
         self._services.append(LocalService([folder], options))
@@ -261,9 +262,9 @@ def test_image_prompts_give_diffusers_images(
     (folder / "tintype.json").write_text(json.dumps({"tintype": 1, "native_sizes": [list(SIZE)]}))
     pipeline = diffusers.DiffusionPipeline.from_pretrained(pipelines(family))
     weights = image_adapter(pipeline, folder / "image_adapters" / "style")
-    made = {name: make(config, NUMBERS[:1]) for name, (_, config) in graph_configs(folder).items()}
+    made = {name: make(config) for name, (_, config) in graph_configs(folder).items()}
     config = json.loads((folder / "image_adapters" / "style" / "image_encoder" / "config.json").read_text())
-    made["vision"] = make(GraphConfig(kind="clip_vision", fields=shaping("clip_vision", config)), NUMBERS[:1])
+    made["vision"] = make(GraphConfig(kind="clip_vision", fields=shaping("clip_vision", config)))
     write(tmp_path / "templates", made)
     files = [png(photo(*SIZE)), png(disc(70, 90).convert("RGB"))][:count]
     example = job(image_prompts=tuple(ImageFile(name="style", image=data, weight=0.7) for data in files))

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from tests.support.export.diffusers_pipelines import images_of_task, read_pipeline
+from tests.support.export.float32_templates import make
 from tests.support.export.input_images import disc, photo, png
 from tests.support.export.random_adapters import load_embedding, write_kohya, write_peft
 from tintype.export.image_comparison import LocalService
 from tintype.export.source import INDEX
 from tintype.export.templates.folder import write
-from tintype.export.templates.making import NUMBERS, make
 from tintype.export.templates.pipelines import graph_configs
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job, Lora
@@ -104,7 +104,7 @@ class Published:
     def _templates(self, family: str) -> Path:
         """Make the templates that no family before has needed, traced once, in one folder for all families."""
         out, configs = self._root / "templates", graph_configs(self._pipelines(family))
-        write(out, {name: make(configs[name][1], NUMBERS[:1]) for name in configs.keys() - self._made})
+        write(out, {name: make(configs[name][1]) for name in configs.keys() - self._made})
         self._made |= configs.keys()
         return out
 

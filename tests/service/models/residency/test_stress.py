@@ -328,7 +328,7 @@ class Residency(RuleBasedStateMachine):
             self.events[ticket].append(event)
 
 
-Residency.TestCase.settings = settings(stateful_step_count=40, deadline=None)
+Residency.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestResidency = Residency.TestCase
 
 

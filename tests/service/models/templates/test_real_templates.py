@@ -55,10 +55,11 @@ def test_nothing_is_copied(tmp_path: Path, template: Template) -> None:
     wanted = shapes(template)
     assert sum(math.prod(shape) for shape in wanted.values()) == template.parameters
     ways = [("F32", "cpu", True)]
-    # T5 keeps one matrix of each layer in float32, Krea 2 its norms: these are cast.
-    if any(each.variant.half for each in template.variants) and not template.kind.endswith(("t5", "krea2")):
+    # T5 keeps one matrix of each layer in float32, Krea 2 its norms: these are cast. Of a kind, one has a half checked.
+    first = next(each for each in installed() if each.kind == template.kind)
+    if any(each.variant.half for each in first.variants) and not first.kind.endswith(("t5", "krea2")):
         ways.append(("F16", "cuda", False))
-    for dtype, provider, adapters in ways:
+    for dtype, provider, adapters in ways if template == first else ways[:1]:
         weights = write_empty(tmp_path / f"{dtype}.safetensors", wanted, dtype)
         source = fill_template(template, "c", weights, LoadingOptions(cache=tmp_path / "cache"), adapters=adapters)
         with source.open(provider) as content:
