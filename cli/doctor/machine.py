@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tintype.service.models.runtime import nvidia, openvino, providers
+from tintype.service.models.runtime.plugins import table, vulkan
 from tintype.service.models.runtime.runtime import usable_cores
 
 from ..settings.values import format_size
@@ -127,7 +128,7 @@ def _read(path: Path) -> str:
 def gpu() -> list[Finding]:
     """Return each NVIDIA GPU with its driver and memory, as `nvidia-smi` reports them."""
     if not nvidia.has_driver():
-        return [Finding("gpu", None, "no NVIDIA driver")]
+        return [Finding("gpu", None, "no NVIDIA driver"), *_vulkan()]
     rows = _nvidia_smi()
     if not rows:
         return [Finding("gpu", nvidia.describe_gpu() or None, nvidia.describe_gpu() or "a driver, but no GPU")]
@@ -139,6 +140,13 @@ def gpu() -> list[Finding]:
         )
         for number, (name, total, free, driver) in enumerate(rows)
     ]
+
+
+def _vulkan() -> list[Finding]:
+    """Return the memory of the adapter that WebGPU's plugin uses on Linux, if the plugin is installed."""
+    found = vulkan.memory() if "webgpu" in table.installed() else None
+    text = f"{format_size(found.total)}, {format_size(found.free)} free" if found else ""
+    return [Finding("webgpu memory", {"memory": found.total, "free": found.free}, text)] if found else []
 
 
 def _nvidia_smi() -> list[list[str]]:
@@ -168,12 +176,14 @@ def _provider(name: str) -> list[Finding]:
     """Return whether a provider computes correctly, and a plugin's adapters."""
     if name in providers.NVIDIA and not nvidia.has_driver():
         return [Finding(name, "no device", "no NVIDIA GPU or driver")]
-    problem, adapters, software = providers.run_probe(name)
+    problem, adapters, software, wrong = providers.run_probe(name)
     advice = f"no GPU; --provider {name} uses the processor, usually more slowly than the provider cpu"
     note = advice if software and not problem else ""
+    wrong_here = f"{', '.join(wrong)}, whose nodes run on the CPU"
     return [
         Finding(name, problem or "works", f"does not work: {problem}" if problem else "works", note=note),
         *([Finding(f"{name} adapters", list(adapters), ", ".join(adapters))] if adapters else []),
+        *([Finding(f"{name} computes wrongly", list(wrong), wrong_here)] if wrong and not problem else []),
     ]
 
 

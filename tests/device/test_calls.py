@@ -9,13 +9,17 @@ import pytest
 
 from tests.support.models.unet_calls import OUT, UNET, largest_difference, prompt_embeds, unet_feeds
 from tintype.service.errors import OutOfMemory
-from tintype.service.models.runtime import device_buffers
+from tintype.service.models.graph_source import OnnxFile
+from tintype.service.models.runtime import device_buffers, probe
 from tintype.service.models.runtime.device_buffers import SHAPES, DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph
+from tintype.service.models.runtime.plugins import vulkan
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tintype.service.models.runtime.graph import Graph
 
 pytestmark = pytest.mark.slow
@@ -84,8 +88,43 @@ def test_a_failed_call_leaves_the_graph_usable(graph: OrtGraph, cpu: Graph) -> N
     assert largest_difference(graph, cpu, unet_feeds()) <= RELATIVE
 
 
-def test_a_session_works_after_an_out_of_memory_error(provider: str, cpu: Graph) -> None:
-    """A call that needs more than the device can hold raises OutOfMemory, and the next call succeeds."""
+def test_attention_equals_numpys(provider: str, tmp_path: Path) -> None:
+    """Where a plugin's own kernel is wrong, as WebGPU's is on llvmpipe, the node runs on the CPU."""
+    (tmp_path / "model.onnx").write_bytes(probe.attention_graph())
+    graph = OrtGraph(OnnxFile(tmp_path / "model.onnx"), provider, 1)
+    assert graph.provider == provider
+    (found,) = graph.run(["mixed"], probe.arrays(probe.ATTENTION_SHAPES))
+    expected = probe.expected_attention()
+    assert np.abs(found - expected).max() <= RELATIVE * np.abs(expected).max()
+
+
+@pytest.mark.skipif(vulkan.memory() is None, reason="Vulkan does not tell what is free")
+def test_a_device_without_spare_memory_is_not_trusted(
+    provider: str, cpu: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WebGPU's plugin computes on after an allocation failed; so such a call raises OutOfMemory, and the next is right.
+
+    The device tells how much it has; here it tells that most is taken.
+    """
+    if provider != "webgpu":
+        pytest.skip(f"provider {provider} reports that memory is short")
+    session, feeds = Session(UNET, Runtime(provider, 1)), unet_feeds()
+    told = vulkan.memory()
+    assert told
+    assert 0 < told.free <= told.total
+    monkeypatch.setattr(vulkan, "memory", lambda: told._replace(free=2**27))
+    with pytest.raises(OutOfMemory):
+        session.compute(OUT, feeds)
+    monkeypatch.setattr(vulkan, "memory", lambda: told._replace(free=2**20))
+    with pytest.raises(OutOfMemory, match="does not fit into memory"):
+        Session(UNET, Runtime(provider, 1))
+    monkeypatch.undo()
+    (found,), (expected,) = session.compute(OUT, feeds), cpu.run(OUT, feeds)
+    assert np.abs(found - np.asarray(expected, np.float32)).max() <= RELATIVE * np.abs(found).max()
+
+
+def test_a_session_works_after_a_call_that_is_too_large(provider: str, cpu: Graph) -> None:
+    """A tensor larger than the adapter binds raises OutOfMemory, so that a VAE uses tiles; the next call succeeds."""
     session = Session(UNET, Runtime(provider, 1))
     with pytest.raises(OutOfMemory):
         session.compute(OUT, unet_feeds(side=1536))  # 1.2 GB after the first convolution

@@ -13,6 +13,8 @@ from .cuda_graphs import DEVICE_ACCESS
 from .device_buffers import DeviceBuffers
 from .graph import Port, is_out_of_memory
 from .plugins import library
+from .plugins.cpu_nodes import cpu_nodes
+from .plugins.spare_memory import LowMemory, ShapeCheck, check_room
 from .plugins.table import installed
 from .provider_options import DEFAULTS, DEVICES, GraphRole, capture_options, cuda_options
 from .providers import PROVIDERS, load_libraries, onnxruntime, with_fallbacks
@@ -104,6 +106,7 @@ class OrtGraph:
         self._stop_flag = stop_flag or StopFlag()
         self._session: Any
         self._buffers: DeviceBuffers | None = None
+        self._shapes = ShapeCheck(provider)
         self.captures = False
         fixed = bool(engine.axes) or provider not in installed()  # plugins capture only graphs without free axes
         self._open(engine, graphs=fixed and options.captures(provider, role))
@@ -122,7 +125,10 @@ class OrtGraph:
             results: list[Values] = self._session.run(list(outputs), dict(feeds), self._stop_flag.options)
             return results
         try:
-            return self._buffers.run(outputs, feeds)
+            return self._run_on_device(self._buffers, outputs, feeds)
+        except LowMemory:
+            self._buffers, self._session = None, None  # some of its buffers may be unusable
+            raise
         except Exception as error:
             if not self.captures or is_out_of_memory(error):
                 raise
@@ -132,6 +138,13 @@ class OrtGraph:
             self._buffers, self._session = None, None  # memory may not suffice for two sessions
         self._open(NO_ENGINE, graphs=False)
         return self.run(outputs, feeds)
+
+    def _run_on_device(
+        self, buffers: DeviceBuffers, outputs: Sequence[str], feeds: Mapping[str, Values]
+    ) -> list[Values]:
+        results = buffers.run(outputs, feeds)
+        self._shapes.check(feeds)
+        return results
 
     def _open(self, engine: EngineOptions, *, graphs: bool) -> None:
         settings = self._settings
@@ -167,7 +180,9 @@ def _open_session(
             if content.folder:
                 options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(content.folder))
             if provider in installed():
-                library.add_device(options, provider, capture_options(provider) if graphs else {})
+                captured = capture_options(provider) if graphs else {}
+                check_room(provider, source.weights_bytes, source.label)
+                library.add_device(options, provider, {**captured, **cpu_nodes(provider, content.model)})
             session = onnxruntime().InferenceSession(content.model, options, providers, enable_fallback=0)
     except Exception as error:
         if not graphs or isinstance(error, Cancelled):

@@ -3,6 +3,8 @@
 `python -m tintype.service.models.runtime.probe cuda` prints a `Probe` as JSON. Opening a session proves little:
 onnxruntime also opens one on a GPU that its build has no kernels for, or with a driver that is too old; the first call
 then fails. So a matrix product and a convolution, which needs cuDNN on CUDA, are computed and compared with numpy.
+A plugin also computes attention, as exported models have it: for an operator that it computes wrongly there may be a
+way around it (`plugins.cpu_nodes`), or else the plugin is not used.
 `providers` runs this module in a process of its own: a driver that crashes or hangs ends only that process.
 """
 
@@ -35,6 +37,15 @@ WEIGHTS = (
     "w",
 )  # constants of the graph, like weights: TensorRT requires constant weights of a convolution
 TOLERANCE = 1e-2  # of the largest value; TF32 keeps ten bits
+ATTENTION = "MultiHeadAttention"
+HEADS, WIDTH = 2, 8  # of attention; WebGPU's shader for heads of 64 takes llvmpipe half a minute to compile
+# WebGPU's plugin has another kernel for up to 30 tokens.
+ATTENTION_SHAPES = {
+    "q": (1, 64, HEADS * WIDTH),
+    "k": (1, 77, HEADS * WIDTH),
+    "v": (1, 77, HEADS * WIDTH),
+    "bias": (1, 1, 64, 77),
+}
 
 
 def graph() -> bytes:
@@ -47,10 +58,21 @@ def graph() -> bytes:
     return _field(1, 8) + _field(7, content) + _field(8, _field(2, 13))
 
 
-def arrays() -> dict[str, Values]:
-    """Return the inputs and weights, always the same."""
+def attention_graph() -> bytes:
+    """Return an ONNX graph of opset 13: mixed = MultiHeadAttention(q, k, v), with a bias of the scores."""
+    heads = _field(1, "num_heads") + _field(3, HEADS) + _field(20, 2)
+    attributes = _field(5, heads) + _field(7, "com.microsoft")
+    node = _node(ATTENTION, ("q", "k", "v", "", "", "bias"), "mixed") + _field(3, "attention") + attributes
+    inputs = [_value(name, shape) for name, shape in ATTENTION_SHAPES.items()]
+    output = _value("mixed", ATTENTION_SHAPES["q"])
+    content = _field(1, node) + _field(2, "attention") + _field(11, *inputs) + _field(12, output)
+    return _field(1, 8) + _field(7, content) + _field(8, _field(2, 13), _field(1, "com.microsoft") + _field(2, 1))
+
+
+def arrays(shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> dict[str, Values]:
+    """Return inputs and weights, always the same."""
     random = np.random.default_rng(0)
-    return {name: random.standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
+    return {name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()}
 
 
 def expected() -> list[NDArray[np.float64]]:
@@ -60,6 +82,15 @@ def expected() -> list[NDArray[np.float64]]:
     return [a @ b, np.einsum("nchwij,ocij->nohw", windows, w)]
 
 
+def expected_attention() -> NDArray[np.float64]:
+    """Return attention as numpy computes it, in float64."""
+    *tokens, bias = (array.astype(np.float64) for array in arrays(ATTENTION_SHAPES).values())
+    q, k, v = (array.reshape(1, -1, HEADS, WIDTH).transpose(0, 2, 1, 3) for array in tokens)
+    weights = np.exp(q @ k.swapaxes(2, 3) / WIDTH**0.5 + bias)
+    mixed = weights / weights.sum(-1, keepdims=True) @ v
+    return np.asarray(mixed.transpose(0, 2, 1, 3).reshape(ATTENTION_SHAPES["q"]))
+
+
 def find_problem(name: str) -> str:
     """Return in one line why a provider does not work here; empty if it works."""
     feeds = {name: array for name, array in arrays().items() if name not in WEIGHTS}
@@ -67,7 +98,12 @@ def find_problem(name: str) -> str:
         results = (_openvino() if providers.is_standalone(name) else _onnxruntime(name))(feeds)
     except Exception as error:  # noqa: BLE001 - after any error the provider does not work
         return " ".join(f"{error or type(error).__name__}".split())
-    for result, right in zip(results, expected(), strict=True):
+    return _difference(results, expected())
+
+
+def _difference(results: Sequence[Values], expected: Sequence[NDArray[np.float64]]) -> str:
+    """Return in one line how results differ from the right ones; empty if they don't."""
+    for result, right in zip(results, expected, strict=True):
         if result.shape != right.shape:
             return f"it computes wrong values: shape {result.shape} instead of {right.shape}"
         difference = np.abs(np.asarray(result, np.float64) - right).max() / np.abs(right).max()
@@ -92,11 +128,28 @@ def _session(name: str) -> tuple[Any, str]:
 
 
 def _plugin_session(name: str) -> tuple[Any, str]:
+    return _open(name, graph(), {"session.disable_cpu_ep_fallback": "1"}), library.long_name(name)
+
+
+def _open(name: str, model: bytes, entries: Mapping[str, str]) -> Any:
     ort = providers.onnxruntime()
     options = ort.SessionOptions()
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    for key, value in entries.items():
+        options.add_session_config_entry(key, value)
     library.add_device(options, name, {})
-    return ort.InferenceSession(graph(), options, enable_fallback=0), library.long_name(name)
+    return ort.InferenceSession(model, options, enable_fallback=0)
+
+
+def find_wrong_operators(name: str) -> tuple[str, ...]:
+    """Return the operators that a working plugin computes wrongly, of those that other providers compute in its place.
+
+    Attention runs on the CPU where the plugin does not have it.
+    """
+    try:
+        results = _open(name, attention_graph(), {}).run(["mixed"], arrays(ATTENTION_SHAPES))
+    except Exception:  # noqa: BLE001 - a kernel that fails is as wrong
+        return (ATTENTION,)
+    return (ATTENTION,) if _difference(results, [expected_attention()]) else ()
 
 
 def _openvino() -> Compute:
@@ -137,11 +190,15 @@ def run(name: str) -> providers.Probe:
     """Test a provider, and name a plugin's adapters."""
     problem = find_problem(name)
     adapters: list[library.Adapter] = []
-    if name in plugins.installed():
+    wrong: tuple[str, ...] = ()
+    if plugin := plugins.installed().get(name):
         with suppress(Exception):  # then `problem` has the reason
             adapters = library.adapters(name)
+        wrong = () if problem else find_wrong_operators(name)
+        if wrong and not plugin.cpu_nodes:
+            problem = f"it computes wrong values: {' and '.join(wrong)}"
     software = bool(adapters) and all(adapter.software for adapter in adapters)
-    return providers.Probe(problem, tuple(map(str, adapters)), software)
+    return providers.Probe(problem, tuple(map(str, adapters)), software, wrong)
 
 
 if __name__ == "__main__":

@@ -52,12 +52,14 @@ BUILDS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime
 class Probe(NamedTuple):
     """The result of a provider's test: the problem, empty if it computes correctly, and a plugin's adapters.
 
-    `software` says that all adapters are the processor.
+    `software` says that all adapters are the processor. `wrong` are operators that it computes wrongly, whose nodes
+    run on the CPU.
     """
 
     problem: str
     adapters: tuple[str, ...] = ()
     software: bool = False
+    wrong: tuple[str, ...] = ()
 
 
 class ProviderUnavailable(ValueError):
@@ -169,7 +171,7 @@ def _plugin_works(name: str, *, automatically: bool) -> bool:
     if automatically and not plugins.has_gpu():
         log.debug("provider %s: found no GPU", name)
         return False
-    problem, adapters, software = run_probe(name)
+    problem, adapters, software, wrong = run_probe(name)
     if software and automatically:
         log.info("provider %s is not used, because %s is software; --provider %s uses it", name, adapters[0], name)
         return False
@@ -177,6 +179,8 @@ def _plugin_works(name: str, *, automatically: bool) -> bool:
         log.warning("provider %s is not used: %s", name, problem)
         return False
     log.info("provider %s computes on %s", name, " or ".join(adapters))
+    if wrong:
+        log.warning("provider %s computes %s wrongly here: these nodes run on the CPU", name, " and ".join(wrong))
     if software:
         log.warning("provider %s computes on the processor, usually more slowly than the provider cpu", name)
     return True
@@ -198,8 +202,8 @@ def run_probe(name: str) -> Probe:
     last_line = output.decode(errors="replace").split("\n")[-2:-1]
     if not last_line or process.returncode not in (0, 1):
         return Probe(_crash(process.returncode, errors))
-    problem, adapters, software = json.loads(last_line[0])
-    return Probe(problem, tuple(adapters), software)
+    problem, adapters, software, wrong = json.loads(last_line[0])
+    return Probe(problem, tuple(adapters), software, tuple(wrong))
 
 
 def _crash(code: int, errors: bytes) -> str:

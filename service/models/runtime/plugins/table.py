@@ -22,13 +22,15 @@ class Plugin:
 
     `long_name` is onnxruntime's name, empty if only the package knows it. `device` is onnxruntime's name of the
     device for values that stay there between calls; without it arrays go to the device and back at each call. `capture`
-    is the option that captures calls, `software` the variable that allows adapters without a GPU. `extra` installs it.
+    is the option that captures calls, `cpu_nodes` the option that names nodes to run on the CPU, `software` the
+    variable that allows adapters without a GPU. `extra` installs it.
     """
 
     package: str
     long_name: str = ""
     device: str = ""
     capture: str = ""
+    cpu_nodes: str = ""
     software: str = ""
     extra: str = ""
 
@@ -42,6 +44,7 @@ PLUGINS = {
         "WebGpuExecutionProvider",
         device="webgpu",
         capture="enableGraphCapture",
+        cpu_nodes="forceCpuNodeNames",
         software="ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER",
         extra="webgpu",
     ),

@@ -104,7 +104,7 @@ def test_without_a_driver_no_test_process_is_started(monkeypatch: pytest.MonkeyP
 
 def test_the_cpu_passes_its_test() -> None:
     """The installed onnxruntime loads the graph, and its results are numpy's, in this process and in a separate one."""
-    assert run_probe("cpu") == (probe.find_problem("cpu"), (), False) == ("", (), False)
+    assert run_probe("cpu") == (probe.find_problem("cpu"), (), False, ()) == ("", (), False, ())
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" not in providers.onnxruntime().get_available_providers(), reason="no CUDA")
@@ -132,9 +132,43 @@ def test_a_plugin_computes_on_its_device(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(library, "add_device", none)
     assert probe.find_problem("webgpu") == "the library of provider webgpu finds no device here"
     monkeypatch.setattr(library, "add_device", lambda *_: None)
-    problem, adapters, software = probe.run("webgpu")
+    problem, adapters, software, wrong = probe.run("webgpu")
     assert "CPU" in problem
-    assert (adapters, software) == (("llvmpipe (software)",), True)
+    assert (adapters, software, wrong) == (("llvmpipe (software)",), True, ())
+
+
+class FakeSession:
+    """A session that computes attention `factor` times too large, or fails without a factor."""
+
+    def __init__(self, factor: float | None) -> None:
+        self._factor = factor
+
+    def run(self, _: object, feeds: Any) -> list[Any]:
+        assert feeds.keys() == probe.ATTENTION_SHAPES.keys()
+        if self._factor is None:
+            raise RuntimeError("device lost")
+        return [probe.expected_attention() * self._factor]
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.1, None])
+@pytest.mark.parametrize("name", ["webgpu", "tensorrt-rtx"])
+def test_a_plugin_with_wrong_attention(monkeypatch: pytest.MonkeyPatch, name: str, factor: float | None) -> None:
+    """It is used only if its nodes can run on the CPU."""
+    monkeypatch.setattr(plugins, "installed", lambda: plugins.PLUGINS)
+    monkeypatch.setattr(probe, "find_problem", lambda _: "")
+    monkeypatch.setattr(library, "adapters", lambda _: [])
+    monkeypatch.setattr(probe, "_open", lambda *_: FakeSession(factor))
+    found = probe.run(name)
+    assert found.wrong == (() if factor == 1 else (probe.ATTENTION,))
+    refused = "it computes wrong values: MultiHeadAttention"
+    assert found.problem == (refused if found.wrong and name == "tensorrt-rtx" else "")
+
+
+def test_the_expected_attention_is_that_of_the_cpu() -> None:
+    """Onnxruntime loads the graph and computes the same."""
+    session = providers.onnxruntime().InferenceSession(probe.attention_graph(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(["mixed"], probe.arrays(probe.ATTENTION_SHAPES))
+    assert np.abs(found - probe.expected_attention()).max() < 1e-5
 
 
 @pytest.mark.skipif(not openvino.is_installed(), reason="openvino is not installed")

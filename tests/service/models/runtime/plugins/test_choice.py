@@ -79,6 +79,15 @@ def test_a_named_plugin_may_be_software(machine: Callable[..., None], caplog: py
     assert "usually more slowly than the provider cpu" in caplog.text
 
 
+def test_operators_that_run_on_the_cpu_are_logged(
+    machine: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A plugin that computes an operator wrongly is used without it."""
+    machine({"webgpu": Probe("", ("Maker X",), wrong=("MultiHeadAttention",))})
+    assert choose.__wrapped__(()) == "webgpu"
+    assert "provider webgpu computes MultiHeadAttention wrongly here: these nodes run on the CPU" in caplog.text
+
+
 def test_a_named_plugin_that_fails_its_test_is_skipped(
     machine: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,14 +10,15 @@ import pytest
 
 from tintype.service.models.runtime.plugins import vulkan
 
-ADAPTERS = {11: (b"Maker X", 2), 12: (b"llvmpipe (LLVM 15)", 4)}  # handle -> name and VkPhysicalDeviceType
+ADAPTERS = {12: (b"llvmpipe (LLVM 15)", 4), 11: (b"Maker X", 2)}  # handle -> name and VkPhysicalDeviceType
+HEAPS = {11: ((16, 0, 16, 0), (8, 1, 6, 2)), 12: ((32, 1, 32, 1),)}  # size, flags, budget and usage of each heap
 
 
 class FakeLoader:
     """libvulkan with ADAPTERS; `result` is what creating an instance returns."""
 
-    def __init__(self, result: int = 0) -> None:
-        self.result = result
+    def __init__(self, result: int = 0, extensions: tuple[bytes, ...] = (b"VK_EXT_memory_budget",)) -> None:
+        self.result, self.extensions = result, extensions
         self.destroyed = 0
 
     def vkCreateInstance(self, info: Any, _: None, instance: Any) -> int:  # noqa: N802
@@ -38,6 +39,20 @@ class FakeLoader:
     def vkGetPhysicalDeviceProperties(self, handle: Any, found: Any) -> None:  # noqa: N802
         found._obj.name, found._obj.kind = ADAPTERS[handle.value]
 
+    def vkEnumerateDeviceExtensionProperties(self, _: Any, __: None, number: Any, found: Any) -> int:  # noqa: N802
+        number._obj.value = len(self.extensions)
+        for index, name in enumerate(self.extensions if found is not None else ()):
+            found[index].name = name
+        return 0
+
+    def vkGetPhysicalDeviceMemoryProperties2(self, handle: Any, found: Any) -> None:  # noqa: N802
+        memory = found._obj
+        budget = ctypes.cast(memory.next, ctypes.POINTER(vulkan._Budget)).contents
+        memory.heap_count = len(HEAPS[handle.value])
+        for index, (size, flags, allowed, used) in enumerate(HEAPS[handle.value]):
+            memory.heaps[index].size, memory.heaps[index].flags = size, flags
+            budget.budget[index], budget.usage[index] = allowed, used
+
 
 @pytest.fixture(autouse=True)
 def _linux(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,14 +63,25 @@ def test_adapters_have_names_and_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only adapters of the kind CPU are software; the instance is destroyed."""
     loader = FakeLoader()
     monkeypatch.setattr(ctypes, "CDLL", lambda _: loader)
-    assert vulkan.adapters() == [("Maker X", False), ("llvmpipe (LLVM 15)", True)]
+    assert vulkan.adapters() == [("llvmpipe (LLVM 15)", True), ("Maker X", False)]
     assert loader.destroyed == 1
+
+
+def test_memory_is_that_of_the_fastest_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own memory, not the host's; without Vulkan's extension nothing is known."""
+    loader = FakeLoader()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: loader)
+    assert vulkan.memory() == (8, 4)
+    assert loader.destroyed == 1
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: FakeLoader(extensions=(b"VK_KHR_maintenance1",)))
+    assert vulkan.memory() is None
 
 
 def test_a_loader_without_drivers_has_no_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
     """VK_ERROR_INCOMPATIBLE_DRIVER is not an error here."""
     monkeypatch.setattr(ctypes, "CDLL", lambda _: FakeLoader(-9))
     assert vulkan.adapters() == []
+    assert vulkan.memory() is None
 
 
 def test_without_a_loader_there_are_no_adapters(monkeypatch: pytest.MonkeyPatch) -> None:

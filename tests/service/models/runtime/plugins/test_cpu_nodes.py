@@ -1,0 +1,59 @@
+"""Nodes of operators that a plugin computes wrongly are found in a graph, and named in the plugin's option."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.service.models.files import ModelFileError
+from tintype.service.models.runtime.plugins import cpu_nodes as module
+from tintype.service.models.runtime.plugins import table
+from tintype.service.models.runtime.plugins.cpu_nodes import cpu_nodes, node_names
+from tintype.service.models.runtime.probe import _field, _node
+from tintype.service.models.runtime.providers import Probe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WRONG = ("MultiHeadAttention",)
+
+
+def node(operator: str, name: str, *subgraphs: bytes) -> bytes:
+    attributes = [_field(1, "branch") + _field(6, subgraph) for subgraph in subgraphs]
+    return _node(operator, ("x",), "y") + _field(3, name) + _field(5, *attributes)
+
+
+def model(*nodes: bytes, functions: bytes = b"") -> bytes:
+    return _field(1, 8) + _field(7, _field(1, *nodes)) + functions
+
+
+def test_nodes_have_their_names(tmp_path: Path) -> None:
+    """Those of subgraphs and of local functions, too; from a file and from bytes."""
+    inner = _field(1, node("MultiHeadAttention", "b"), node("Add", "c"))
+    functions = _field(25, _field(7, node("MultiHeadAttention", "d")))
+    content = model(node("MultiHeadAttention", "a"), node("If", "e", inner), functions=functions)
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert set(node_names(content, WRONG)) == set(node_names(tmp_path / "model.onnx", WRONG)) == {"a", "b", "d"}
+
+
+def test_a_node_without_a_name_is_refused() -> None:
+    """It could not be kept on the CPU."""
+    with pytest.raises(RuntimeError, match="a node with the operator MultiHeadAttention must have a name"):
+        node_names(model(_node("MultiHeadAttention", ("x",), "y")), WRONG)
+    with pytest.raises(ModelFileError, match="not an ONNX graph"):
+        node_names(b"\xff\xff", WRONG)
+
+
+@pytest.mark.parametrize("wrong", [WRONG, ()])
+def test_the_option_names_the_nodes(monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]) -> None:
+    """Without wrong operators the graph is not read, and there is no option."""
+    monkeypatch.setattr(module, "run_probe", lambda _: Probe("", wrong=wrong))
+    monkeypatch.setattr(module, "installed", lambda: table.PLUGINS)
+    content = model(node("MultiHeadAttention", "a"), node("MultiHeadAttention", "b")) if wrong else b"\xff"
+    found = cpu_nodes("webgpu", content)
+    assert {name: set(nodes.split("\n")) for name, nodes in found.items()} == (
+        {"forceCpuNodeNames": {"a", "b"}} if wrong else {}
+    )
+    if wrong:
+        assert cpu_nodes("webgpu", model(node("Add", "a"))) == {}
