@@ -26,6 +26,7 @@ STATES = {
     pb.MODEL_STATE_FAILED: "failed",
 }
 HEADINGS = ("MODEL", "STATE", "FAMILY", "SIZE", "STEPS", "PROVIDER", "WEIGHTS", "")
+DEVICES = "DEVICES"  # a further column, if the service has several
 
 
 def run(arguments: Namespace) -> int:
@@ -38,8 +39,17 @@ def run(arguments: Namespace) -> int:
         raise UserError(f"{arguments.action} needs the name of a model: tintype models {arguments.action} NAME")
     if arguments.action == "list" and arguments.name:
         raise UserError(f"list takes no name; did you mean `tintype models load {arguments.name}`?")
-    print(format_table([HEADINGS, *map(_format_row, interrupt.run(_call_service(arguments)))]))
+    print(format_models(interrupt.run(_call_service(arguments))))
     return 0
+
+
+def format_models(models: Sequence[pb.Model]) -> str:
+    """Return models as a table, with a column for the devices that have them if the service has several."""
+    rows = [HEADINGS, *map(_format_row, models)]
+    if not any(model.devices for model in models):
+        return format_table(rows)
+    devices = [DEVICES, *(",".join(model.devices) or "-" for model in models)]
+    return format_table([(*row[:-1], column, row[-1]) for row, column in zip(rows, devices, strict=True)])
 
 
 async def _call_service(arguments: Namespace) -> Sequence[pb.Model]:

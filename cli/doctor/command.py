@@ -56,8 +56,9 @@ def _sections(sources: Sources, models: Sequence[str]) -> Iterator[Section]:
     folders = {"data": config.data, "converted weights": options.cache, "hub cache": hub_cache()}
     yield Section("software", "software", machine.software())
     yield Section("machine", "machine", [*machine.processors(), *machine.memory(), *machine.gpu()])
+    devices = machine.devices(config.devices, config.providers)
     in_use = machine.execution_providers(config.providers)
-    yield Section("providers", "execution providers", in_use)
+    yield Section("providers", "execution providers", [*devices, *in_use])
     yield Section("disk", "disk space", places.disks(folders))
     yield Section("ports", "ports", places.ports({"rest": gateway.rest, "grpc": config.grpc}))
     yield Section("access", "access", places.access(config))

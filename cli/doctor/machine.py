@@ -14,6 +14,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tintype.service.devices.inventory import find_devices
 from tintype.service.models.runtime import nvidia, openvino, providers
 from tintype.service.models.runtime.plugins import table, vulkan
 from tintype.service.models.runtime.runtime import usable_cores
@@ -147,6 +148,18 @@ def _vulkan() -> list[Finding]:
     found = vulkan.memory() if "webgpu" in table.installed() else None
     text = f"{format_size(found.total)}, {format_size(found.free)} free" if found else ""
     return [Finding("webgpu memory", {"memory": found.total, "free": found.free}, text)] if found else []
+
+
+def devices(setting: str, wanted: tuple[str, ...]) -> list[Finding]:
+    """Return the devices that the setting `devices` means for the `wanted` providers; none if it is not set."""
+    if not setting:
+        return []
+    try:
+        found = find_devices(setting, wanted)
+    except ValueError as error:
+        return [Finding("devices", None, setting, problem=str(error))]
+    names = [str(device) for device in found]
+    return [Finding("devices", names, ", ".join(names))]
 
 
 def _nvidia_smi() -> list[list[str]]:

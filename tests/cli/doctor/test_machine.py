@@ -110,3 +110,13 @@ def test_builds_over_each_other_are_noted(monkeypatch: pytest.MonkeyPatch) -> No
     assert [finding.problem for finding in machine.software() if finding.problem] == [
         "onnxruntime is not installed; install tintype again"
     ]
+
+
+def test_devices() -> None:
+    """The devices that a setting means are listed; a setting that can't be met is a problem."""
+    assert machine.devices("", ()) == []
+    (found,) = machine.devices("2", ("cpu",))
+    assert isinstance(found.value, list)
+    assert [str(each).partition(" ")[0] for each in found.value] == ["0", "1"]
+    (found,) = machine.devices("2", ("webgpu",))
+    assert "webgpu chooses its device itself" in found.problem

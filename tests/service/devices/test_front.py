@@ -140,9 +140,10 @@ def test_models_and_health(front: Front) -> None:
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     with pytest.raises(grpc.RpcError) as caught:
         front.stub.GenerateImages(request(steps=900))
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "900" in caught.value.details()
-    assert "grpc-status-details-bin" in dict(caught.value.trailing_metadata())
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "900" in error.details()
+    assert "grpc-status-details-bin" in dict(error.trailing_metadata())
 
 
 def test_cancelling_reaches_the_device(front: Front) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tintype.service.devices import inventory
 from tintype.service.devices.choice import parse_choice
-from tintype.service.devices.inventory import CUDA, HIP, DeviceError, Gpu, find_devices, visible
+from tintype.service.devices.inventory import CUDA, HIP, DeviceError, Gpu, find_devices, nvidia_gpus, visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GPUS = [Gpu(f"GPU-{number}", "NVIDIA Test", 8 * 2**30) for number in range(3)]
 
@@ -50,6 +55,16 @@ def test_description() -> None:
     """A GPU has its name and memory."""
     (device,) = visible(parse_choice("1,"), CUDA, None, GPUS)
     assert (str(device), device.memory) == ("1 (NVIDIA Test)", 8 * 2**30)
+
+
+def test_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each GPU that nvidia-smi lists has its id and its memory in bytes; without the program there is none."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU-5b, NVIDIA H200, 143771'\necho 'No devices were found'\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert nvidia_gpus() == []
+    program.chmod(0o755)
+    assert nvidia_gpus() == [Gpu("GPU-5b", "NVIDIA H200", 143771 * 2**20)]
 
 
 def test_providers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
     from tintype.service.job import Job
+    from tintype.service.lifecycle import Server
     from tintype.service.models.model import Model
-    from tintype.service.server import Server
 
 UNPLANNED: Any = None
 """Stands for the plan of a finished image; `FakeDevice` replaces it."""
