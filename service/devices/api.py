@@ -4,7 +4,7 @@
 - If a device is lost, the images that are missing are made by another device, with the same seeds. The client notices
   only that steps are counted again.
 - A request that has begun on two devices and lost both fails: it may be the reason.
-- A request of which nothing has begun is passed on as often as necessary, within MAX_TRIES.
+- A request of which nothing has begun is passed on as often as necessary, up to MAX_TRIES times.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_LOSSES = 2
-MAX_TRIES = 8
+MAX_LOSSES = 2  # of devices on which a request had begun
+MAX_TRIES = 8  # losses in all
+MAX_MOVES = 3  # to idle devices
 
 
 class Interrupted(Exception):
@@ -56,7 +57,7 @@ class Interrupted(Exception):
 
 
 class Tries:
-    """The devices that a request was sent to in vain, and how often it may be sent again."""
+    """The devices that a request was sent to in vain, and whether it may be sent again."""
 
     def __init__(self, pool: DevicePool, delivery: Delivery) -> None:
         self._pool = pool
@@ -64,44 +65,49 @@ class Tries:
         self._refusal: Exception | None = None
         self._lost: list[str] = []
         self._count = 0
-        self.excluded: set[Device] = set()
+        self._moves = 0
+        self._excluded: set[Device] = set()
+
+    @property
+    def may_move(self) -> bool:
+        """Whether an idle device may take over the request while it waits."""
+        return self._moves < MAX_MOVES
 
     def choose(self, model: pb.Model) -> Device:
         """Return the next device. Raises the refusal of the first one, or Unavailable, if there is none."""
         try:
-            return self._pool.choose(model, self.excluded)
+            return self._pool.choose(model, self._excluded)
         except Unavailable:
-            raise self._refusal or self._unavailable() from None
+            if self._refusal:
+                raise self._refusal from None
+            raise
 
     def add(self, device: Device, interruption: Interrupted) -> None:
         """Record that a device did not finish the request. Raises an error if it must not be sent again."""
-        self._count += 1
-        if interruption.failure is Failure.FINAL:
-            raise interruption.error
-        if interruption.failure is Failure.MOVED and self._count < MAX_TRIES:
-            return
-        self.excluded.add(device)
-        if interruption.failure is Failure.REFUSED:
-            self._refusal = self._refusal or interruption.error
-            return
-        if interruption.failure is Failure.DEVICE_LOST:
-            self._pool.drop(device, interruption.problem)
-        self._add_loss(device, interruption.problem)
+        match interruption.failure:
+            case Failure.FINAL:
+                raise interruption.error
+            case Failure.MOVED:
+                self._moves += 1
+            case Failure.REFUSED:
+                self._excluded.add(device)
+                self._refusal = self._refusal or interruption.error
+            case Failure.PROCESS_LOST:
+                self._add_loss(device, interruption.problem)
+            case Failure.DEVICE_LOST:
+                self._pool.drop(device, interruption.problem)
+                self._add_loss(device, interruption.problem)
 
     def _add_loss(self, device: Device, problem: str) -> None:
         call = current_call()
         log.warning("id=%s: device %s is lost (%s)", call.id if call else "-", device.name, problem)
+        self._excluded.add(device)
+        self._count += 1
         if not self._delivery.waiting:
             self._lost.append(device.name)
         if len(self._lost) >= MAX_LOSSES or self._count >= MAX_TRIES:
             devices = " and of ".join(f"device {name}" for name in self._lost) or "several devices"
             raise GenerationFailed(f"the loss of {devices} interrupted this request; it is not tried again")
-
-    def _unavailable(self) -> Unavailable:
-        """Return why no device is left, without the names of the devices that are only excluded."""
-        problems = [f"device {each.name}: {each.problem}" for each in self._pool.devices if each.problem]
-        text = "; ".join(problems) or "those that are left have refused it"
-        return Unavailable(f"no device can take the request now ({text})", retry_after=5.0)
 
 
 class DeviceApi:
@@ -147,6 +153,7 @@ class DeviceApi:
             work = work_of(call_request.generation, model)
             priority = request.generation.priority
             with self._pool.working(device, model.name, work, priority, delivery) as attempt:
+                attempt.may_move = tries.may_move
                 try:
                     await _list_adapters_again(device, model.name)
                     async with aclosing(_responses(attempt, call_request, deadline)) as responses:
@@ -193,10 +200,7 @@ class DeviceApi:
 
     def _devices(self) -> list[Device]:
         """Return the devices that answer calls. Raises Unavailable."""
-        devices = [device for device in self._pool.devices if device.connection]
-        if not devices:
-            self._pool.choose(self._pool.model(""))  # raises the error
-        return devices
+        return self._pool.answering() or [self._pool.choose(self._pool.model(""))]
 
     async def _each(
         self,

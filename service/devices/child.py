@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from threading import Thread
 from typing import TextIO
@@ -48,7 +49,8 @@ def main() -> int:
     start: ChildStart = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
     Thread(target=_end_with_front, name="tintype-lifeline", daemon=True).start()
     if start.cpus and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, start.cpus)
+        with suppress(OSError):  # the container's CPUs have changed meanwhile
+            os.sched_setaffinity(0, start.cpus)
     logs.configure(f"service[{start.device}]", start.config)
     if start.config.log_level != "debug":  # the front logs every call, with its device
         logging.getLogger("tintype.service.rpc.servicer").setLevel(logging.WARNING)

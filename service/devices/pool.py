@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import tempfile
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
@@ -53,7 +53,10 @@ class State(Enum):
 
 @dataclass(eq=False, slots=True)
 class Attempt:
-    """A request on one device. `cancel` ends its call; `moved` says that another device takes it over."""
+    """A request on one device.
+
+    `cancel` ends its call. `may_move` says that an idle device may take it over while it waits, `moved` that one does.
+    """
 
     number: int
     device: Device
@@ -62,12 +65,14 @@ class Attempt:
     priority: int
     delivery: Delivery
     cancel: Callable[[], object] = lambda: None
+    may_move: bool = True
     moved: bool = False
 
     def view(self) -> Running:
         """Return what placement knows about it."""
         work = self.work * self.delivery.remaining
-        return Running(self.number, self.model, work, self.delivery.waiting and not self.moved, self.priority)
+        waiting = self.delivery.waiting and self.may_move and not self.moved
+        return Running(self.number, self.model, work, waiting, self.priority)
 
 
 @dataclass(eq=False, slots=True)
@@ -85,7 +90,8 @@ class Device:
     running: dict[int, Attempt] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)  # models whose lists of adapters have changed on disk
     last_use: int = 0
-    answered: float = 0.0
+    answered: float = 0.0  # time of the last answer to a health check, on the loop's clock
+    is_answering: bool = True
 
     @property
     def name(self) -> str:
@@ -152,10 +158,15 @@ class DevicePool:
             raise ModelNotFound(name, list(self.models))
         return model
 
+    def answering(self) -> list[Device]:
+        """Return the devices that have answered their last health check, or are connected without one."""
+        return [device for device in self.devices if device.connection and device.is_answering]
+
     def available(self, excluded: Collection[Device] = ()) -> list[Device]:
-        """Return the devices that take requests, except `excluded`: those that serve, or those that load."""
-        devices = [device for device in self.devices if device.connection and device not in excluded]
-        return [device for device in devices if device.state is State.SERVING] or devices
+        """Return the devices that take requests, except `excluded`: of those that answer, the ones that serve."""
+        connected = [device for device in self.devices if device.connection and device not in excluded]
+        answering = [device for device in connected if device.is_answering] or connected
+        return [device for device in answering if device.state is State.SERVING] or answering
 
     def choose(self, model: pb.Model, excluded: Collection[Device] = ()) -> Device:
         """Return the device for a request. Raises Unavailable."""
@@ -220,7 +231,8 @@ class DevicePool:
                 async for word, text in process.announcements():
                     if word == LISTENING:
                         device.connection = Connection(text, self._key)
-                        device.state, device.answered = State.LOADING, asyncio.get_running_loop().time()
+                        device.state, device.is_answering = State.LOADING, True
+                        device.answered = asyncio.get_running_loop().time()
                     elif word == READY:
                         device.state, device.problem = State.SERVING, ""
                         self._set_ready(device)
@@ -247,18 +259,23 @@ class DevicePool:
         clock = asyncio.get_running_loop().time
         while True:
             if device.connection:
-                with suppress(grpc.aio.AioRpcError):
-                    await self._poll(device, device.connection)
-                    device.answered = clock()
+                device.is_answering = await self._poll(device, device.connection)
+                device.answered = clock() if device.is_answering else device.answered
                 if clock() - device.answered > HUNG_AFTER:
                     self.drop(device, f"its process has not answered for {HUNG_AFTER:g} s")
             await asyncio.sleep(POLL if device.state is State.SERVING else POLL / 20)
 
-    async def _poll(self, device: Device, connection: Connection) -> None:
-        serving = await connection.is_serving()
-        models = {model.name: model for model in (await connection.list_models()).models}
+    async def _poll(self, device: Device, connection: Connection) -> bool:
+        """Update what is known about a device; return whether it has answered."""
+        try:
+            serving = await connection.is_serving()
+            models = {model.name: model for model in (await connection.list_models()).models}
+        except grpc.aio.AioRpcError:
+            return False
         if device.connection is connection and device.state is not State.ENDED:
             device.state = State.SERVING if serving else State.LOADING
+            device.problem = "" if serving else "it loads its default model, or no model can be loaded"
             device.models = self.models = models
             self.listed.set()
             self._move_waiting(device)
+        return True

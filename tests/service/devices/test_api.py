@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.service.devices import FakeDevices, call_error, connection_lost, images, queued
-from tintype.service.devices.api import DeviceApi
+from tintype.service.devices.api import DeviceApi, Interrupted, Tries
+from tintype.service.devices.delivery import Delivery
+from tintype.service.devices.failures import Failure
 from tintype.service.errors import (
     GenerationFailed,
     InvalidField,
@@ -216,6 +218,37 @@ def test_requests_spread_over_the_devices() -> None:
         return [len(stub.requests) for stub in fakes.stubs]
 
     assert run(scenario) == [3, 3]
+
+
+def test_a_silent_device_is_avoided() -> None:
+    """A device that has not answered its last health check gets no request while another one answers."""
+
+    async def scenario(fakes: FakeDevices, api: DeviceApi) -> Any:
+        fakes.pool.devices[0].is_answering = False
+        await asyncio.gather(*(api.generate(request()) for _ in range(3)))
+        listed = await api.list_models(pb.ListModelsRequest())
+        fakes.end(fakes.pool.devices[1])
+        await api.generate(request())
+        return [len(stub.requests) for stub in fakes.stubs], list(listed.models[0].devices)
+
+    assert run(scenario) == ([1, 3], ["1"])
+
+
+def test_a_request_moves_a_few_times() -> None:
+    """A request that always meets other requests is not moved for ever, and never fails by that."""
+
+    async def scenario(fakes: FakeDevices, _: DeviceApi) -> Any:
+        tries = Tries(fakes.pool, Delivery(pb.StreamImagesRequest(generation=request())))
+        moved = Interrupted(Failure.MOVED, "", Unavailable(""))
+        may_move = []
+        for _ in range(20):
+            may_move.append(tries.may_move)
+            tries.add(tries.choose(fakes.pool.model("")), moved)
+        return may_move
+
+    may_move = run(scenario)
+    assert may_move[0]
+    assert not may_move[-1]
 
 
 def test_an_idle_device_takes_over() -> None:
