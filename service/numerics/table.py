@@ -87,7 +87,8 @@ class Table:
             raise ValueError("a table needs at least one call and a history of at least one output")
         if np.triu(self.b[:columns], 1).any():
             raise ValueError("b reads history from before the first call")
-        columns_of_calls = (self.timesteps, self.p, self.q, self.a, map(tuple, self.b.tolist()), self.d)
+        timesteps, p, q, a, b, d = (each.tolist() for each in (self.timesteps, self.p, self.q, self.a, self.b, self.d))
+        columns_of_calls = timesteps, p, q, a, map(tuple, b), d
         object.__setattr__(self, "calls", tuple(map(Coefficients._make, zip(*columns_of_calls, strict=True))))
 
     def __len__(self) -> int:
