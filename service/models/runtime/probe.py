@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..graph_writer import FLOAT, GraphWriter
 from . import openvino, providers
 from .plugins import library
 from .plugins import table as plugins
@@ -50,12 +51,15 @@ ATTENTION_SHAPES = {
 
 def graph() -> bytes:
     """Return an ONNX graph of opset 13: product = MatMul(a, b), convolved = Conv(x, w)."""
-    nodes = _node("MatMul", ("a", "b"), "product"), _node("Conv", ("x", "w"), "convolved")
-    inputs = [_value(name, shape) for name, shape in SHAPES.items() if name not in WEIGHTS]
-    weights = [_tensor(name, arrays()[name]) for name in WEIGHTS]
-    outputs = _value("product", (64, 32)), _value("convolved", (1, 16, 14, 14))
-    content = _field(1, *nodes) + _field(2, "probe") + _field(5, *weights) + _field(11, *inputs) + _field(12, *outputs)
-    return _field(1, 8) + _field(7, content) + _field(8, _field(2, 13))
+    g = GraphWriter("probe", opset=13)
+    tensors = {
+        name: g.constant(array) if name in WEIGHTS else g.input(name, FLOAT, SHAPES[name])
+        for name, array in arrays().items()
+    }
+    a, b, x, w = tensors.values()
+    g.output("product", g.apply("MatMul", a, b), FLOAT, (64, 32))
+    g.output("convolved", g.apply("Conv", x, w), FLOAT, (1, 16, 14, 14))
+    return g.content()
 
 
 def attention_graph() -> bytes:
@@ -156,34 +160,6 @@ def _openvino() -> Compute:
     core = openvino.core()
     compiled: Any = core.compile_model(core.read_model(graph()), "CPU")
     return lambda feeds: [compiled(dict(feeds))[name] for name in ("product", "convolved")]
-
-
-def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
-    return _field(1, *inputs) + _field(2, output) + _field(4, operator)
-
-
-def _value(name: str, shape: Sequence[int]) -> bytes:
-    """Return the description of a float32 tensor."""
-    axes = _field(1, *(_field(1, axis) for axis in shape))
-    return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, axes)))
-
-
-def _tensor(name: str, array: Values) -> bytes:
-    return _field(1, *array.shape) + _field(2, 1) + _field(8, name) + _field(9, array.tobytes())
-
-
-def _field(number: int, *values: str | bytes | int) -> bytes:
-    """Return a protobuf field, once per value: a number, a text, or the bytes of a message."""
-    encoded = bytearray()
-    for value in values:
-        content = value.encode() if isinstance(value, str) else value
-        encoded += _varint(number << 3 | (not isinstance(content, int)) * 2)
-        encoded += _varint(content) if isinstance(content, int) else _varint(len(content)) + content
-    return bytes(encoded)
-
-
-def _varint(number: int) -> bytes:
-    return bytes([number & 0x7F | 0x80]) + _varint(number >> 7) if number > 0x7F else bytes([number])
 
 
 def run(name: str) -> providers.Probe:
