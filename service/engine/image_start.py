@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..numerics import Trajectory
+from ..errors import GenerationFailed
+from ..numerics import KeptPart, Trajectory, noised
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..images.upload import Mask
-    from ..models.model import Array
-    from ..numerics import Noise, Table
+    from ..models.model import Array, Model
+    from ..numerics import Noise
     from .plan import LatentShape, Plan
 
 
@@ -45,23 +48,62 @@ class ImageStart:
     def trajectory(self, plan: Plan, stream: Noise) -> Trajectory:
         """Return the trajectory. With a mask and full strength, the repainted part starts from pure noise."""
         table = plan.table
-        pure = self.latents is None or (self.keep is not None and plan.strength == 1)
-        x = np.float32(table.init) * self.noise if pure else self._noised(table, 0)
-        return Trajectory(table, x, stream)
+        if self.latents is None:
+            return Trajectory(table, np.float32(table.init) * self.noise, stream, channels=self.extra_channels)
+        kept = None if self.keep is None else KeptPart(self.keep, self.latents, self.noise)
+        pure = kept is not None and plan.strength == 1
+        x = np.float32(table.init) * self.noise if pure else noised(table, 0, self.latents, self.noise)
+        return Trajectory(table, x, stream, kept, self.extra_channels)
 
-    def restore(self, trajectory: Trajectory) -> None:
-        """Restore the kept part after a call, at the new noise level; clean after the last call."""
-        if self.keep is not None:
-            kept = self._clean if trajectory.done else self._noised(trajectory.table, trajectory.i)
-            np.copyto(trajectory.x, self.keep * kept + (1 - self.keep) * trajectory.x)
 
-    def _noised(self, table: Table, i: int) -> Array:
-        return np.float32(table.alphas[i]) * self._clean + np.float32(table.sigmas[i]) * self.noise
+def encode_image(model: Model, plan: Plan, streams: Sequence[Noise]) -> list[ImageStart] | None:
+    """Encode the source image, and the masked image if the model reads it, once for all rows; each has its stream.
 
-    @property
-    def _clean(self) -> Array:
-        assert self.latents is not None, "pure noise has no clean latents"  # noqa: S101
-        return self.latents
+    None without an image or without denoiser calls.
+    """
+    if plan.source is None or not plan.calls:
+        return None
+    layout = plan.mask_layout
+    if not layout or plan.strength != 1:
+        latents: Sequence[Array | None] = list(_encode_pixels(model, plan, plan.source.pixels, streams))
+    else:  # rows start from pure noise
+        latents = [None] * len(streams)
+        if layout.draws_source:
+            _skip_posterior_noise(model, plan, streams)
+    noises = [stream.normal(plan.shape) for stream in streams]
+    if plan.source.repaint is None:
+        return [ImageStart(own, noise) for own, noise in zip(latents, noises, strict=True)]
+    if not layout:
+        _skip_posterior_noise(model, plan, streams)  # for the masked image
+        keep = kept_share(plan.source.repaint, plan.shape, smooth=model.spec.smooth_mask)
+        return [ImageStart(own, noise, keep) for own, noise in zip(latents, noises, strict=True)]
+    masked = _encode_pixels(model, plan, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), streams)
+    mask = downscale_mask(plan.source.repaint, plan.shape, layout.cells).astype(np.float32)
+    extra_channels = [np.concatenate((own, mask) if layout.last else (mask, own)) for own in masked]
+    return [
+        ImageStart(own, noise, extra_channels=extra)
+        for own, noise, extra in zip(latents, noises, extra_channels, strict=True)
+    ]
+
+
+def _encode_pixels(model: Model, plan: Plan, pixels: Array, streams: Sequence[Noise]) -> Array:
+    """Return latents [n, c, h, w] of pixels [3, H, W], each with noise of its stream."""
+    noise = np.stack([_posterior_noise(model, plan, stream) for stream in streams])
+    latents = model.encode_pixels(pixels[np.newaxis], noise)
+    if latents.shape != noise.shape:
+        raise GenerationFailed(f"the image encoder returned shape {list(latents.shape)}, expected {list(noise.shape)}")
+    return latents
+
+
+def _skip_posterior_noise(model: Model, plan: Plan, streams: Sequence[Noise]) -> None:
+    """Draw the noise of each stream for an image that is not encoded here, as in diffusers."""
+    for stream in streams:
+        _posterior_noise(model, plan, stream)
+
+
+def _posterior_noise(model: Model, plan: Plan, stream: Noise) -> Array:
+    """Return a stream's noise for the encoder's posterior; an encoder without one draws none, as in diffusers."""
+    return stream.normal(plan.shape) if model.spec.draws_posterior else np.zeros(plan.shape, np.float32)
 
 
 def downscale_mask(mask: Mask, shape: LatentShape, cells: int = 1) -> Mask:

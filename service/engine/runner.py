@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from ..errors import GenerationFailed, InvalidField, OutOfMemory, TintypeError
-from ..models.model import ControlInput
+from ..models.model import ControlInput, call_groups
+from ..models.resident.interface import ResidentCall, resident_latents
 from ..numerics import guide
-from .image_start import ImageStart, downscale_mask, kept_share
+from .image_start import encode_image
 from .task import PROMPTS_PER_UNIT, Phase
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ..images.upload import Levels
     from ..job import Control
     from ..models.model import Array, Conditioning, Model
+    from ..models.resident.interface import ResidentLatents
+    from .image_start import ImageStart
     from .plan import Plan
     from .policy import Unit
     from .task import Row
@@ -88,7 +91,7 @@ def _run_encode(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> En
     last = len(task.conditionings) + len(conditionings) >= task.prompt_count
     references = encode_references(model, task.plan) if last else ()
     controls = encode_hints(model, task.rows) if last else []
-    starts = encode_image(model, task.rows) if last else None
+    starts = encode_image(model, task.plan, [row.noise for row in task.rows]) if last else None
     return Encoding(clock() - began, chunks, conditionings, starts, references, controls)
 
 
@@ -96,8 +99,8 @@ def _run_denoise(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> D
     began, rows = clock(), unit.rows
     denoise(model, rows, unit.width)
     ended = clock()
-    broken = tuple(row for row in rows if not row.is_finite)
-    previews = tuple(preview(model, row) if row.preview_due and row not in broken else None for row in rows)
+    broken = tuple(row for row in rows if not row.trajectory.finite)
+    previews = tuple(preview(model, row) if row.preview_due() and row not in broken else None for row in rows)
     return Denoising(ended - began, ended, previews, broken)
 
 
@@ -124,37 +127,6 @@ def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Co
     prompts = plan.prompts[done : done + PROMPTS_PER_UNIT]
     encoded = model.encode(prompts, chunks) if chunks else model.encode(prompts)
     return tuple(replace(conditioning, guidance_scale=plan.guidance_scale) for conditioning in encoded)
-
-
-def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
-    """Encode the source image of a task once for all rows, and the masked image if the model reads it.
-
-    Noise is drawn in the order of diffusers, see `image_start`. None without an image or without denoiser calls.
-    """
-    plan = rows[0].task.plan
-    if plan.source is None or not plan.calls:
-        return None
-    layout = plan.mask_layout
-    if not layout or plan.strength != 1:
-        latents: Sequence[Array | None] = list(_encode_pixels(model, plan.source.pixels, rows))
-    else:  # rows start from pure noise
-        latents = [None] * len(rows)
-        if layout.draws_source:
-            _skip_posterior_noise(model, rows)
-    noises = [row.noise.normal(plan.shape) for row in rows]
-    if plan.source.repaint is None:
-        return [ImageStart(own, noise) for own, noise in zip(latents, noises, strict=True)]
-    if not layout:
-        _skip_posterior_noise(model, rows)  # for the masked image
-        keep = kept_share(plan.source.repaint, plan.shape, smooth=model.spec.smooth_mask)
-        return [ImageStart(own, noise, keep) for own, noise in zip(latents, noises, strict=True)]
-    masked = _encode_pixels(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
-    mask = downscale_mask(plan.source.repaint, plan.shape, layout.cells).astype(np.float32)
-    extra_channels = [np.concatenate((own, mask) if layout.last else (mask, own)) for own in masked]
-    return [
-        ImageStart(own, noise, extra_channels=extra)
-        for own, noise, extra in zip(latents, noises, extra_channels, strict=True)
-    ]
 
 
 def encode_references(model: Model, plan: Plan) -> tuple[Array, ...]:
@@ -188,36 +160,47 @@ def _hint(model: Model, row: Row, place: int, control: Control, levels: Levels) 
     return ControlInput(control.name, hint, control.weight, control.start, control.end, control.mode)
 
 
-def _encode_pixels(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
-    """Return latents [n, c, h, w] of pixels [3, H, W], each with its row's noise."""
-    noise = np.stack([_posterior_noise(model, row) for row in rows])
-    latents = model.encode_pixels(pixels[np.newaxis], noise)
-    if latents.shape != noise.shape:
-        raise GenerationFailed(f"the image encoder returned shape {list(latents.shape)}, expected {list(noise.shape)}")
-    return latents
-
-
-def _skip_posterior_noise(model: Model, rows: Sequence[Row]) -> None:
-    """Draw the noise of each row for an image that is not encoded here, as in diffusers."""
-    for row in rows:
-        _posterior_noise(model, row)
-
-
-def _posterior_noise(model: Model, row: Row) -> Array:
-    """Return a row's noise for the encoder's posterior; an encoder without one draws none, as in diffusers."""
-    shape = row.task.plan.shape
-    return row.noise.normal(shape) if model.spec.draws_posterior else np.zeros(shape, np.float32)
-
-
 def denoise(model: Model, rows: Sequence[Row], width: int) -> None:
-    """Advance every row by one denoiser call, in model calls of at most `width` rows.
+    """Advance every row by one denoiser call, in model calls of at most `width` rows. Either all advance or none does.
 
-    The rows with their prompts come first, in order, then the guided rows again with their negative prompts. Either all
-    rows advance or none does.
+    Latents stay on the model's device if it keeps them there and the call is possible there.
     """
     conditionings = [row.conditionings for row in rows]
+    resident = resident_latents(model)
+    if resident and resident.takes([each for own in conditionings for each in own]):
+        _denoise_on_device(resident, rows, conditionings, width)
+    else:
+        _denoise_on_host(model, rows, conditionings, width)
+
+
+def _denoise_on_device(
+    resident: ResidentLatents, rows: Sequence[Row], conditionings: Sequence[tuple[Conditioning, ...]], width: int
+) -> None:
+    plans, rule = [row.task.plan for row in rows], rows[0].task.plan.guidance_rule  # of the model, which all rows share
+    calls = [
+        ResidentCall(
+            row.on_device(resident),
+            own,
+            scale=plan.guidance_scale + rule.offset,
+            rescale=plan.guidance_rescale if len(own) > 1 else 0.0,
+            estimated=row.preview_due(more=1),
+        )
+        for row, plan, own in zip(rows, plans, conditionings, strict=True)
+    ]
+    resident.advance(calls, width, rule)
+    for row in rows:
+        row.advanced()
+
+
+def _denoise_on_host(
+    model: Model, rows: Sequence[Row], conditionings: Sequence[tuple[Conditioning, ...]], width: int
+) -> None:
+    """Advance every row.
+
+    The rows with their prompts come first, in order, then the guided rows again with their negative prompts.
+    """
     guided = [i for i, own in enumerate(conditionings) if len(own) > 1]
-    inputs = [row.model_input() for row in rows]
+    inputs = [row.on_host().model_input() for row in rows]
     inputs += [inputs[i] for i in guided]
     out = _call(model, inputs, [own[0] for own in conditionings] + [conditionings[i][1] for i in guided], width)
     if guided:
@@ -262,20 +245,12 @@ def _call(
     timesteps = np.array([timestep for _, timestep in inputs], np.float32)
     if len(inputs) <= width and len({conditioning.key for conditioning in conditionings}) == 1:
         return _denoise(model, latents, timesteps, conditionings)  # the usual case: nothing is copied
-    groups = _groups(conditionings, width)
+    groups = call_groups(conditionings, width)
     parts = [_denoise(model, latents[own], timesteps[own], [conditionings[i] for i in own]) for own in groups]
     out = np.empty((len(inputs), *parts[0].shape[1:]), np.float32)
     for indices, part in zip(groups, parts, strict=True):
         out[indices] = part
     return out
-
-
-def _groups(conditionings: Sequence[Conditioning], width: int) -> list[list[int]]:
-    """Return groups of at most `width` indices with one conditioning shape: a negative prompt's may differ."""
-    groups: dict[object, list[int]] = {}
-    for i, conditioning in enumerate(conditionings):
-        groups.setdefault(conditioning.key, []).append(i)
-    return [group[i : i + width] for group in groups.values() for i in range(0, len(group), width)]
 
 
 def _denoise(model: Model, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:

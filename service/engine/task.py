@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ..models.residency.leases import Lease, LeaseState
+from ..models.resident.trajectory import ResidentTrajectory
 from ..numerics import TorchNoise, Trajectory
 from .events import Completed, Timings
 
 if TYPE_CHECKING:
     from ..models.model import Array, Conditioning, ControlInput, Model
+    from ..models.resident.interface import ResidentLatents
     from .batch_width import BatchLimit, BatchWidths
     from .estimates import Cost, Estimates
     from .image_start import ImageStart
@@ -56,10 +56,10 @@ class Row:
         self.noise = TorchNoise(self.seed)
         self.image_start: ImageStart | None = None
         self.controls: tuple[ControlInput, ...] = ()
-        self._trajectory: Trajectory | None = None
+        self._trajectory: Trajectory | ResidentTrajectory | None = None
 
     @property
-    def trajectory(self) -> Trajectory:
+    def trajectory(self) -> Trajectory | ResidentTrajectory:
         """The trajectory from noise or from an image. Noise is drawn on first use, so waiting rows need no memory."""
         if self._trajectory is None:
             plan = self.task.plan
@@ -89,10 +89,9 @@ class Row:
         """Batch entries of this image: 1, or 2 with guidance, for the negative prompt."""
         return 2 if self.task.plan.guided else 1
 
-    @property
-    def preview_due(self) -> bool:
-        """Whether the job requests a preview after this step."""
-        return self.task.ticket.job.previews.due(self.step, self.task.plan.calls)
+    def preview_due(self, more: int = 0) -> bool:
+        """Return whether the job requests a preview after this step, or after `more` denoiser calls."""
+        return self.task.ticket.job.previews.due(self.step + more, self.task.plan.calls)
 
     @property
     def conditionings(self) -> tuple[Conditioning, ...]:
@@ -105,11 +104,17 @@ class Row:
         active = tuple(control for control in self.controls if control.active(self.step, plan.calls))
         return tuple(replace(each, controls=active) for each in chosen)
 
-    def model_input(self) -> tuple[Array, float]:
-        """Return the inputs of the next call: latents, with an inpainting model's extra channels, and the timestep."""
-        x, timestep = self.trajectory.model_input()
-        extra_channels = self.image_start.extra_channels if self.image_start else None
-        return x if extra_channels is None else np.concatenate([x, extra_channels]), timestep
+    def on_host(self) -> Trajectory:
+        """Return the trajectory, moved to the host if it is on a device."""
+        if isinstance(self.trajectory, ResidentTrajectory):
+            self._trajectory = self.trajectory.to_host()
+        return cast("Trajectory", self._trajectory)
+
+    def on_device(self, resident: ResidentLatents) -> ResidentTrajectory:
+        """Return the trajectory, moved to the device if it is on the host."""
+        if isinstance(self.trajectory, Trajectory):
+            self._trajectory = resident.join(self.trajectory)
+        return cast("ResidentTrajectory", self._trajectory)
 
     def reset_noise(self) -> None:
         """Restart the noise stream after a failed encoding, which may have drawn from it."""
@@ -121,16 +126,13 @@ class Row:
 
     def advance(self, out: Array) -> None:
         """Apply the guided output [c, h, w] of one denoiser call."""
-        self.trajectory.advance(out)
-        if self.image_start:
-            self.image_start.restore(self.trajectory)
+        self.on_host().advance(out)
+        self.advanced()
+
+    def advanced(self) -> None:
+        """Enter the phase after the last denoiser call."""
         if self.trajectory.done:
             self.phase = Phase.DECODE
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether all latents are finite. Latents that are not finite cannot be repaired by later steps."""
-        return bool(np.isfinite(self.trajectory.x).all())
 
     def finish(self) -> None:
         """Free the arrays: the image is finished or no longer needed."""

@@ -124,6 +124,14 @@ class Conditioning:
         return [array for array in own if array is not None]
 
 
+def call_groups(conditionings: Sequence[Conditioning], width: int) -> list[list[int]]:
+    """Return groups of at most `width` indices with one conditioning key: a negative prompt's may differ."""
+    groups: dict[object, list[int]] = {}
+    for i, conditioning in enumerate(conditionings):
+        groups.setdefault(conditioning.key, []).append(i)
+    return [group[i : i + width] for group in groups.values() for i in range(0, len(group), width)]
+
+
 class Model(Protocol):
     """A loaded model. Calls may raise GenerationFailed and OutOfMemory, and Cancelled between `stop` and `resume`."""
 

@@ -25,7 +25,7 @@ from .resolve import make_table, max_steps, resolve
 from .samplers import SAMPLERS, samplers_for
 from .schedules import SCHEDULES, Shift
 from .table import Table
-from .trajectory import PLAIN, GuidanceRule, KeptNorm, Noise, Trajectory, guide
+from .trajectory import PLAIN, GuidanceRule, KeptNorm, KeptPart, Noise, Trajectory, guide, noised
 
 __all__ = [
     "PLAIN",
@@ -37,6 +37,7 @@ __all__ = [
     "InvalidChoice",
     "InvalidSetting",
     "KeptNorm",
+    "KeptPart",
     "Levels",
     "Noise",
     "OutOfRange",
@@ -49,6 +50,7 @@ __all__ = [
     "guide",
     "make_table",
     "max_steps",
+    "noised",
     "resolve",
     "samplers_for",
 ]

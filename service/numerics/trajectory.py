@@ -1,8 +1,9 @@
 """The float32 arithmetic of a run: classifier-free guidance, and one row's trajectory along its table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -89,18 +90,43 @@ class Noise(Protocol):
         """Return the next numbers of the stream, float32."""
 
 
+class KeptPart(NamedTuple):
+    """What a mask keeps of an image: the share [h, w] of each latent, 0 to 1; the clean latents [c, h, w]; noise."""
+
+    share: Latents
+    clean: Latents
+    noise: Latents
+
+    def before(self, table: Table, i: int) -> Latents:
+        """Return its latents at the noise level of call `i`; clean after the last call."""
+        return self.clean if i == len(table) else noised(table, i, self.clean, self.noise)
+
+
+def noised(table: Table, i: int, clean: Latents, noise: Latents) -> Latents:
+    """Return clean latents at the noise level of call `i`."""
+    return np.float32(table.alphas[i]) * clean + np.float32(table.sigmas[i]) * noise
+
+
 class Trajectory:
     """The state of one row between two model calls; x [c, h, w] float32.
 
-    A trajectory owns every array that it returns. Copy an array that must survive the next `advance`.
+    A trajectory owns every array that it returns. Copy an array that must survive the next `advance`. Each call
+    restores the `kept` part. `channels` [c', h, w] are further inputs of the model.
     """
 
-    def __init__(self, table: Table, x: Latents, noise: Noise) -> None:
+    def __init__(
+        self,
+        table: Table,
+        x: Latents,
+        noise: Noise,
+        kept: KeptPart | None = None,
+        channels: Latents | None = None,
+    ) -> None:
         self.table = table
         self.x = np.array(x, np.float32)
         self.i = 0
         """The number of completed model calls."""
-        self._noise = noise
+        self.noise, self.kept, self.channels = noise, kept, channels
         self._previous = np.empty_like(self.x)
         self._scratch = np.empty_like(self.x)
         self._history = [np.zeros_like(self.x) for _ in range(table.history)]
@@ -110,14 +136,28 @@ class Trajectory:
         """Start from pure noise."""
         return cls(table, noise.normal(shape) * np.float32(table.init), noise)
 
+    def resume(self, i: int, past: Sequence[Latents]) -> Self:
+        """Continue before call `i` with the `planes` of another trajectory behind x."""
+        self.i = i
+        for j, d in enumerate(past[: len(self._history) - 1], 1):
+            self._history[(i - j) % len(self._history)][:] = d
+        return self
+
+    @property
+    def planes(self) -> list[Latents]:
+        """What later calls read: x and the K - 1 latest D, newest first; zeros before the first call."""
+        k = self.table.history
+        return [self.x, *(self._history[(self.i - j) % k] for j in range(1, k))]
+
     @property
     def done(self) -> bool:
         """Whether x is the finished latents."""
         return self.i == len(self.table)
 
     def model_input(self) -> tuple[Latents, float]:
-        """Return (x, timestep) for the next model call."""
-        return self.x, self.table.calls[self.i].timestep
+        """Return the latents, with further channels, and the timestep for the next model call."""
+        x = self.x if self.channels is None else np.concatenate([self.x, self.channels])
+        return x, self.table.calls[self.i].timestep
 
     def advance(self, out: Latents) -> None:
         """Apply the update of `table` to the network's output [c, h, w] for `model_input`."""
@@ -130,8 +170,16 @@ class Trajectory:
         for j, weight in enumerate(b):
             self._add(after, weight, history[(i - j) % len(history)])
         if d:
-            self._add(after, d, self._noise.normal(x.shape))
+            self._add(after, d, self.noise.normal(x.shape))
         self._previous, self.x, self.i = x, after, i + 1
+        if self.kept:
+            share = self.kept.share
+            np.copyto(after, share * self.kept.before(self.table, self.i) + (1 - share) * after)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all latents are finite. Later calls can't repair latents that are not."""
+        return bool(np.isfinite(self.x).all())
 
     @property
     def denoised(self) -> Latents:

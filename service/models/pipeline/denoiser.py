@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..control.image_adapters import PREFIX
 from ..files import ModelFileError
-from ..runtime.array_cache import ArrayCache, stack
-from .graph_inputs import GRAPH_INPUTS, DenoiserCall, unpack
+from ..resident.graphs import DenoiserLayout, TimeInput
+from ..runtime.array_cache import ArrayCache, freeze, stack
+from .graph_inputs import GRAPH_INPUTS, DenoiserCall, pack, scale_timesteps, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..adapters.adapters import Adapters
     from ..control.controlnets import ControlNets
@@ -86,23 +89,11 @@ class Denoiser:
         Raises:
             ValueError: timesteps differ, but the graph takes one for all rows.
         """
-        call = DenoiserCall(
-            latents,
-            timesteps,
-            conditionings,
-            self._spec,
-            self._config,
-            self._downscale,
-            self._stacks,
-            self._channels,
-        )
+        call = self._call(latents, timesteps, conditionings)
         inputs = {name: make(call) for name, make in self._graph_inputs}
-        inputs |= self._adapters.graph_inputs(self._spec.folder, [row.loras for row in conditionings])
+        inputs |= self._prompt_inputs(conditionings)
         if self.controls:
             inputs |= self.controls.residuals(call)
-        if conditionings[0].attended:
-            columns = zip(*(row.attended for row in conditionings), strict=True)
-            inputs |= {name: stack(each) for name, each in zip(self.attending, columns, strict=True)}
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")
@@ -113,3 +104,63 @@ class Denoiser:
             own = height * width // self._spec.patch**2  # tokens; those of the references follow
             out = unpack(out[:, :own], (height, width), self._spec.patch)
         return out[:, : self._channels]
+
+    def _prompt_inputs(self, conditionings: Sequence[Conditioning]) -> dict[str, Any]:
+        """Return the inputs of adapters and image prompts."""
+        inputs = self._adapters.graph_inputs(self._spec.folder, [row.loras for row in conditionings])
+        if not conditionings[0].attended:
+            return inputs
+        columns = zip(*(row.attended for row in conditionings), strict=True)
+        return inputs | {name: stack(each) for name, each in zip(self.attending, columns, strict=True)}
+
+    # Calls whose latents are on the device: `resident.denoising`.
+
+    @property
+    def device(self) -> str:
+        """Onnxruntime's name of the device where results may stay; empty if they are always fetched."""
+        return self._session.device
+
+    @property
+    def layout(self) -> DenoiserLayout:
+        """The types and the layout of latents and timesteps."""
+        types, time_rank = self._session.types, self._session.inputs[TIMESTEP][1]
+        time = TimeInput(np.dtype(types[TIMESTEP]).name, time_rank, not self.batched_timestep)
+        patch = self._spec.patch if self._spec.packed else 0
+        return DenoiserLayout(np.dtype(types[self._spec.latents]).name, time, patch)
+
+    def scaled_timesteps(self, timesteps: Sequence[float]) -> Array:
+        """Return what the graph reads for timesteps of the sampler, before the cast to its type."""
+        scaled = scale_timesteps(np.array(timesteps, np.float32), self._config)
+        return np.rint(scaled) if issubclass(self._session.types[TIMESTEP], np.integer) else scaled
+
+    def reference_tokens(self, conditionings: Sequence[Conditioning]) -> Array | None:
+        """Return the images to edit of each row as tokens [n, tokens, width]; None without them."""
+        if not conditionings[0].references:
+            return None
+        columns = zip(*(row.references for row in conditionings), strict=True)
+        return np.concatenate([pack(np.stack(each), self._spec.patch) for each in columns], axis=1)
+
+    def constants(self, conditionings: Sequence[Conditioning], shape: tuple[int, int, int]) -> dict[str, Any]:
+        """Return all inputs except latents, of `shape` [c, h, w], and timesteps; read-only, so each is sent once."""
+        latents = np.broadcast_to(np.float32(0), (len(conditionings), *shape))  # no input here reads their values
+        call = self._call(latents, np.zeros(len(conditionings), np.float32), conditionings)
+        names = (name for name in self._session.inputs if name not in (self._spec.latents, TIMESTEP))
+        inputs = {name: GRAPH_INPUTS[name](call) for name in names} | self._prompt_inputs(conditionings)
+        return {name: freeze(array) for name, array in inputs.items()}
+
+    def on_device(self, constants: Mapping[str, Any], latents: Any, timesteps: Any) -> Any:
+        """Call the graph on latents and timesteps on the device; the result stays there until the next call."""
+        values = {self._spec.latents: latents, TIMESTEP: timesteps}
+        return self._session.compute_on_device(self._spec.out, constants, values)
+
+    def _call(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> DenoiserCall:
+        return DenoiserCall(
+            latents,
+            timesteps,
+            conditionings,
+            self._spec,
+            self._config,
+            self._downscale,
+            self._stacks,
+            self._channels,
+        )

@@ -76,6 +76,11 @@ def unpack(tokens: Array, size: tuple[int, int], patch: int) -> Array:
     return blocks.transpose(0, 3, 1, 4, 2, 5).reshape(n, wide // patch**2, h, w)
 
 
+def scale_timesteps(timesteps: Array, config: PipelineConfig) -> Array:
+    """Return timesteps of the sampler in the scale of the graph."""
+    return (timesteps * np.float64(config.timestep_scale)).astype(np.float32)
+
+
 def _latents(call: DenoiserCall) -> Array:
     """Return the latents, and as tokens with those of the references after them."""
     if not call.spec.packed:
@@ -105,7 +110,7 @@ def _stacked(name: str) -> Callable[[DenoiserCall], Any]:
 GRAPH_INPUTS: dict[str, Callable[[DenoiserCall], npt.NDArray[Any]]] = {
     "sample": _latents,
     "hidden_states": _latents,
-    "timestep": lambda call: (call.timesteps * np.float64(call.config.timestep_scale)).astype(np.float32),
+    "timestep": lambda call: scale_timesteps(call.timesteps, call.config),
     "encoder_hidden_states": _stacked("prompt_embeds"),
     "encoder_attention_mask": _stacked("mask"),
     "text_embeds": _stacked("pooled"),

@@ -14,6 +14,8 @@ from ..control.controlnets import ControlNets
 from ..control.image_adapters import ImageAdapters
 from ..files import ModelFileError, label
 from ..model import Prompt
+from ..resident.denoising import ResidentDenoiser
+from ..resident.values import Device
 from ..runtime.provider_options import GraphRole
 from ..runtime.session import Session
 from ..templates.cards import describe_all
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
 class DiffusionModel:
     """A `Model` that runs ONNX graphs. `spec` is the folder's, completed by the provider and the graphs' inputs.
 
-    `sources` are its own graphs, and `sessions` those that are loaded, perhaps from another model's files.
+    `sources` are its own graphs, and `sessions` those that are loaded, perhaps from another model's files. `resident`
+    keeps latents on the device; None if they are on the host.
     """
 
     def __init__(
@@ -58,12 +61,14 @@ class DiffusionModel:
         sources: Collection[GraphSource] = (),
         controls: ControlNets | None = None,
         sessions: Collection[Session] = (),
+        resident: ResidentDenoiser | None = None,
     ) -> None:
         if spec.batched_timestep and not stages.batched_timestep:
             raise ModelFileError("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
         self._stages, self._vae, self._stop_flag, self._controls = stages, vae, stop_flag, controls
         self._sources, self._sessions = sources, sessions
+        self.resident = resident
 
     @property
     def adapter_reader(self) -> Callable[[Iterable[str]], None]:
@@ -234,7 +239,14 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     description = ". ".join(text for text in (manifest.spec.description, quantized) if text)
     options = runtime.options.public(stages.provider)
     spec = replace(manifest.spec, provider_options=options, description=description)
-    return DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources, controls, sessions.values())
+    resident = None if second else _resident(denoiser, runtime)
+    return DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources, controls, sessions.values(), resident)
+
+
+def _resident(denoiser: Denoiser, runtime: Runtime) -> ResidentDenoiser | None:
+    """Return what keeps latents on the denoiser's device; None without one."""
+    device = Device(denoiser.provider, denoiser.device, runtime.options)
+    return ResidentDenoiser(denoiser, device) if device.name else None
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:

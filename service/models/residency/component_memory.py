@@ -14,100 +14,26 @@ import logging
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from threading import Condition, Lock
+from threading import Condition
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...errors import OutOfMemory
 from ..runtime.cuda_graphs import DEVICE_ACCESS
-from ..runtime.stop_flag import CallerFlag
+from .component import Component, SharedComponent
 from .eviction import components_to_evict, idle_components
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from ..graph_source import GraphSource, SharedFiles
-    from ..runtime.graph import Graph, Port, Values
+    from ..runtime.graph import Graph
     from ..runtime.runtime import MakeGraph
     from ..runtime.stop_flag import StopFlag
 
 log = logging.getLogger(__name__)
 
 NOTHING_SHARED: SharedFiles = MappingProxyType({})
-
-
-class Component:
-    """A `Graph` that can be evicted and loaded again; `weight` is bytes. The lock of its memory guards it.
-
-    `models` are those that have it, and `model` the first; each loads it from its own files. `source` is that of the
-    graph in memory.
-    """
-
-    def __init__(self, memory: ComponentMemory, model: str, source: GraphSource) -> None:
-        self.model, self.source, self.name, self.weight = model, source, source.component, source.weights_bytes
-        self.models: set[str] = set()
-        self.graph: Graph | None = None
-        self.users = 0
-        self.last_use = 0
-        self.inputs: tuple[Port, ...] = ()
-        self.optional: tuple[Port, ...] = ()
-        self.outputs: tuple[str, ...] = ()
-        self.provider = ""
-        self.caller = CallerFlag()
-        self._memory, self._running = memory, Lock()
-        self._files: dict[str, tuple[GraphSource, MakeGraph]] = {}  # of each model that has or had it
-
-    def add(self, model: str, source: GraphSource, make: MakeGraph) -> None:
-        """Let a model have the component."""
-        self.models.add(model)
-        self._files[model] = source, make
-
-    def make(self, model: str) -> Graph:
-        """Load the graph from the files of `model`, and copy the description of its inputs and outputs."""
-        self.source, make = self._files[model]
-        graph = make(self.caller)
-        self.inputs, self.optional, self.outputs = graph.inputs, graph.optional, graph.outputs
-        self.provider = graph.provider
-        return graph
-
-    def detach(self) -> Graph | None:
-        """Remove the graph from the component and return it; the caller frees it."""
-        graph, self.graph = self.graph, None
-        return graph
-
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
-        """Compute `outputs`; loads the graph first if it is not in memory."""
-        graph = self.graph
-        if graph and not self._memory.limit:  # without a limit nothing is evicted
-            return graph.run(outputs, feeds)
-        with self._memory.use(self, self.model) as graph:
-            return graph.run(outputs, feeds)
-
-    @contextmanager
-    def called_by(self, stop_flag: StopFlag) -> Iterator[None]:
-        """Let one caller run the graph inside the block; `stop_flag` stops its calls."""
-        with self._running:
-            self.caller.flag = stop_flag
-            yield
-
-
-class SharedComponent:
-    """A component of several models as one of them sees it: a `Graph` whose calls the model's own flag stops."""
-
-    def __init__(self, memory: ComponentMemory, component: Component, model: str, stop_flag: StopFlag) -> None:
-        self._memory, self._component, self._model, self._stop_flag = memory, component, model, stop_flag
-        self.inputs, self.optional, self.outputs = component.inputs, component.optional, component.outputs
-        self.provider = component.provider
-
-    @property
-    def source(self) -> GraphSource:
-        """The source of the graph in memory, which may be another model's."""
-        return self._component.source
-
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
-        """Compute `outputs` while no other model runs the graph; loads it first if it is not in memory."""
-        with self._memory.use(self._component, self._model) as graph, self._component.called_by(self._stop_flag):
-            return graph.run(outputs, feeds)
 
 
 class ModelMemory:

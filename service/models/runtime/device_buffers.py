@@ -21,6 +21,7 @@ import numpy as np
 
 from .array_cache import ArrayCache
 from .cuda_graphs import DEVICE_ACCESS
+from .graph import shape_of
 from .providers import onnxruntime
 
 if TYPE_CHECKING:
@@ -60,7 +61,14 @@ class DeviceBuffers:
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`. After an error of onnxruntime, which is raised, all buffers are released."""
-        shape = tuple(outputs), tuple((name, array.shape) for name, array in feeds.items())
+        return fetch(self.run_on_device(outputs, feeds))
+
+    def run_on_device(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
+        """Compute `outputs` as values on the device, which the next call of the same shape overwrites.
+
+        A feed is an array, or a value on the device, to whose address the buffers of its shape belong.
+        """
+        shape = tuple(outputs), tuple((name, _shape(feed)) for name, feed in feeds.items())
         try:
             return self._buffers(shape).run(feeds, self._send)
         except Exception as error:
@@ -119,19 +127,32 @@ class _ShapeBuffers:
         """Whether calls are replayed, so that the addresses of the buffers must not change."""
         return self._graph is not None
 
-    def run(self, feeds: Mapping[str, Values], send: Callable[[str, Values], Any]) -> list[Values]:
+    def run(self, feeds: Mapping[str, Any], send: Callable[[str, Values], Any]) -> list[Any]:
         """Compute the outputs; `send` returns a read-only array as a value on the device."""
-        for name, array in feeds.items():
-            self._bind_input(name, array, partial(send, name))
+        for name, feed in feeds.items():
+            if isinstance(feed, np.ndarray):
+                self._bind_input(name, feed, partial(send, name))
+            else:
+                self._bind_value(name, feed)
         if self._results:
             self._compute()
-            return _fetch(self._results)
+            return self._results
         for name in self._outputs:
             self._io.bind_output(name, self._device)
         self._session.run_with_iobinding(self._io, self._eager)
         results = self._io.get_outputs()
         self._bind_outputs(results)
-        return _fetch(results)
+        return list(results)
+
+    def _bind_value(self, name: str, value: Any) -> None:
+        """Bind a value on the device, again at each call as `_bind_input` does."""
+        if not (self._inputs.get(name) is value and self._keeps_bindings):
+            self._inputs[name] = value
+            self._io.bind_ortvalue_input(name, value)
+
+    @property
+    def _keeps_bindings(self) -> bool:
+        return self._is_captured and (self._is_checked or self._device in STRICT)
 
     def _bind_input(self, name: str, array: Values, send: Callable[[Values], Any]) -> None:
         """Update an input and bind it again: an input that a node reads on the CPU is copied when it is bound.
@@ -147,7 +168,7 @@ class _ShapeBuffers:
             return
         if name in self._inputs:
             self._inputs[name].update_inplace(array)
-            if self._is_captured and (self._is_checked or self._device in STRICT):
+            if self._keeps_bindings:
                 return
         else:
             self._inputs[name] = _value(array, self._device)
@@ -174,10 +195,10 @@ class _ShapeBuffers:
         The replay comes first: the other call would update the results of nodes on the CPU, which the replay reads.
         """
         self._session.run_with_iobinding(self._io, self._graph)
-        replayed = _fetch(self._results)
+        replayed = fetch(self._results)
         self._session.run_with_iobinding(self._io, self._eager)
         self._is_checked = True
-        if not all(map(_is_close, replayed, _fetch(self._results))):
+        if not all(map(_is_close, replayed, fetch(self._results))):
             log.warning("a CUDA graph computes other values than a call without it; later calls use no CUDA graphs")
             self._graph, self._is_captured = None, False
 
@@ -205,7 +226,12 @@ def _value(array: Values, device: str) -> Any:
     return value
 
 
-def _fetch(values: Sequence[Any]) -> list[Values]:
+def _shape(feed: Any) -> tuple[int, ...]:
+    """Return an array's shape, or a value's with its identity: a captured graph reads it at its address."""
+    return feed.shape if isinstance(feed, np.ndarray) else (*shape_of(feed), id(feed))
+
+
+def fetch(values: Sequence[Any]) -> list[Values]:
     """Return copies of values: on the CPU `numpy()` returns the buffer itself."""
     return [np.array(value.numpy()) for value in values]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,26 @@ class Graph(Protocol):
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs` from arrays of the types that the ports name. Raises the runtime's own errors."""
+
+
+class DeviceGraph(Graph, Protocol):
+    """A graph whose results may stay on its `device`, by onnxruntime's name; empty if they can't."""
+
+    @property
+    def device(self) -> str: ...  # noqa: D102
+
+    def run_on_device(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
+        """Compute `outputs` as values on the device, of arrays and such values. The next call overwrites them."""
+
+
+def device_of(graph: Graph) -> str:
+    """Return the device of a graph; empty if its results are always fetched."""
+    return getattr(graph, "device", "")
+
+
+def shape_of(feed: Any) -> tuple[int, ...]:
+    """Return the shape of an array or of a value on a device."""
+    return feed.shape if isinstance(feed, np.ndarray) else tuple(feed.shape())
 
 
 def is_out_of_memory(error: Exception) -> bool:

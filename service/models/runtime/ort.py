@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...errors import Cancelled
 from ..wire_format import map_file
 from .cuda_graphs import DEVICE_ACCESS
-from .device_buffers import DeviceBuffers
+from .device_buffers import DeviceBuffers, fetch
 from .graph import Port, is_out_of_memory
 from .plugins import library
 from .plugins.cpu_nodes import cpu_nodes
@@ -113,19 +113,26 @@ class OrtGraph:
         self.inputs = _ports(self._session.get_inputs())
         self.outputs = tuple(output.name for output in self._session.get_outputs())
         self.provider = _short_name(provider, self._session.get_providers()[0])
+        self.device = DEVICES.get(provider, "")
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`.
 
         If a call with CUDA graphs fails, a session without them replaces this one.
         """
+        if self.device:
+            return fetch(self.run_on_device(outputs, feeds))
+        results: list[Values] = self._session.run(list(outputs), dict(feeds), self._stop_flag.options)
+        return results
+
+    def run_on_device(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
+        """Compute `outputs` of arrays and values on the device: `DeviceBuffers.run_on_device`."""
         if self._session is None:  # an earlier call could not open the session without CUDA graphs for lack of memory
             self._open(NO_ENGINE, graphs=False)
-        if not self._buffers:
-            results: list[Values] = self._session.run(list(outputs), dict(feeds), self._stop_flag.options)
-            return results
+        assert self._buffers, "the provider has device buffers"  # noqa: S101
         try:
-            return self._run_on_device(self._buffers, outputs, feeds)
+            results = self._buffers.run_on_device(outputs, feeds)
+            self._shapes.check(feeds)
         except LowMemory:
             self._buffers, self._session = None, None  # some of its buffers may be unusable
             raise
@@ -134,17 +141,12 @@ class OrtGraph:
                 raise
             name = self._settings.source.component
             log.warning("%s: a call with CUDA graphs failed and is repeated without: %s", name, error)
+        else:
+            return results
         with DEVICE_ACCESS.shared():
             self._buffers, self._session = None, None  # memory may not suffice for two sessions
         self._open(NO_ENGINE, graphs=False)
-        return self.run(outputs, feeds)
-
-    def _run_on_device(
-        self, buffers: DeviceBuffers, outputs: Sequence[str], feeds: Mapping[str, Values]
-    ) -> list[Values]:
-        results = buffers.run(outputs, feeds)
-        self._shapes.check(feeds)
-        return results
+        return self.run_on_device(outputs, feeds)
 
     def _open(self, engine: EngineOptions, *, graphs: bool) -> None:
         settings = self._settings
@@ -157,6 +159,11 @@ class OrtGraph:
         self._buffers = (
             DeviceBuffers(self._session, device, graphs=self.captures, shrinks=self._shrinks) if device else None
         )
+
+
+def open_session(source: GraphSource, provider: str, options: ProviderOptions = DEFAULTS) -> Any:
+    """Return onnxruntime's session of a graph without free choices, which is not captured. Raises its errors."""
+    return _open_session(_GraphSettings(source, provider, 1, options), NO_ENGINE, graphs=False)[0]
 
 
 def _open_session(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..graph_writer import FLOAT, GraphWriter
+from ..graph_writer import FLOAT, GraphWriter, field, node, value
 from . import openvino, providers
 from .plugins import library
 from .plugins import table as plugins
@@ -64,13 +64,12 @@ def graph() -> bytes:
 
 def attention_graph() -> bytes:
     """Return an ONNX graph of opset 13: mixed = MultiHeadAttention(q, k, v), with a bias of the scores."""
-    heads = _field(1, "num_heads") + _field(3, HEADS) + _field(20, 2)
-    attributes = _field(5, heads) + _field(7, "com.microsoft")
-    node = _node(ATTENTION, ("q", "k", "v", "", "", "bias"), "mixed") + _field(3, "attention") + attributes
-    inputs = [_value(name, shape) for name, shape in ATTENTION_SHAPES.items()]
-    output = _value("mixed", ATTENTION_SHAPES["q"])
-    content = _field(1, node) + _field(2, "attention") + _field(11, *inputs) + _field(12, output)
-    return _field(1, 8) + _field(7, content) + _field(8, _field(2, 13), _field(1, "com.microsoft") + _field(2, 1))
+    attention = node(ATTENTION, ("q", "k", "v", "", "", "bias"), ("mixed",), {"num_heads": HEADS})
+    attention += field(3, "attention") + field(7, "com.microsoft")
+    inputs = [value(name, FLOAT, shape) for name, shape in ATTENTION_SHAPES.items()]
+    output = value("mixed", FLOAT, ATTENTION_SHAPES["q"])
+    content = field(1, attention) + field(2, "attention") + field(11, *inputs) + field(12, output)
+    return field(1, 8) + field(7, content) + field(8, field(2, 13), field(1, "com.microsoft") + field(2, 1))
 
 
 def arrays(shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> dict[str, Values]:
@@ -138,8 +137,8 @@ def _plugin_session(name: str) -> tuple[Any, str]:
 def _open(name: str, model: bytes, entries: Mapping[str, str]) -> Any:
     ort = providers.onnxruntime()
     options = ort.SessionOptions()
-    for key, value in entries.items():
-        options.add_session_config_entry(key, value)
+    for entry in entries.items():
+        options.add_session_config_entry(*entry)
     library.add_device(options, name, {})
     return ort.InferenceSession(model, options, enable_fallback=0)
 

@@ -5,8 +5,9 @@ Exported graphs have various types. Every input is cast to the type that the gra
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +15,14 @@ import numpy.typing as npt
 from ...errors import Cancelled, GenerationFailed, OutOfMemory
 from ..files import ModelFileError
 from .array_cache import ArrayCache, freeze
-from .graph import is_out_of_memory
+from .graph import device_of, is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from ..graph_source import GraphSource
     from ..model import Array
-    from .graph import Port
+    from .graph import DeviceGraph, Port
     from .runtime import Runtime
 
 DTYPES: dict[str, type[np.generic]] = {
@@ -38,7 +39,8 @@ class Session:
 
     `source` is where it comes from, `label` its file, for messages. `inputs` maps names to (dtype, rank), `optional`
     maps inputs with a default to their shapes, `widths` maps inputs to the length of their last axis where it is fixed;
-    `outputs` are names; `provider` is the provider's short name.
+    `outputs` are names; `provider` is the provider's short name; `device` is onnxruntime's name of the device where
+    results may stay, or empty.
 
     Raises:
         ModelFileError: the file is not a graph, is damaged, or needs an operator that this onnxruntime lacks.
@@ -61,7 +63,7 @@ class Session:
         self.optional = {port.name: port.shape for port in self._session.optional}
         self.types = {port.name: _dtype(self.label, port) for port in (*self._session.inputs, *self._session.optional)}
         self.outputs = list(self._session.outputs)
-        self.provider = self._session.provider
+        self.provider, self.device = self._session.provider, device_of(self._session)
         self._casts = {name: ArrayCache(partial(_frozen_cast, dtype)) for name, dtype in self.types.items()}
 
     @property
@@ -95,16 +97,36 @@ class Session:
             OutOfMemory: there was not enough memory for the call.
             Cancelled: the call was stopped.
         """
+        own = self._cast_inputs(feeds)
+        with self._call():
+            results = self._session.run(list(outputs), own)
+        return [np.asarray(result, np.float32) for result in results]
+
+    def compute_on_device(
+        self, output: str, feeds: Mapping[str, npt.NDArray[np.generic]], values: Mapping[str, Any]
+    ) -> Any:
+        """Compute an output as a value on `device`, of arrays and such values, which have the graph's types.
+
+        The next call with the same shapes overwrites it. Raises as `compute`.
+        """
+        own = {**self._cast_inputs(feeds), **values}
+        with self._call():
+            return cast("DeviceGraph", self._session).run_on_device((output,), own)[0]
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Raise errors of a call as those of `compute`."""
         self._stop_flag.check()
-        cast = {name: self._cast_input(name, array) for name, array in feeds.items()}
         try:
-            results = self._session.run(list(outputs), cast)
+            yield
         except Exception as error:
             self._stop_flag.check()
             if is_out_of_memory(error):
                 raise OutOfMemory(f"{self.label} needs more memory than is available for this size") from error
             raise GenerationFailed(f"{self.label} failed: {error}") from error
-        return [np.asarray(result, np.float32) for result in results]
+
+    def _cast_inputs(self, feeds: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Any]:
+        return {name: self._cast_input(name, array) for name, array in feeds.items()}
 
     def _cast_input(self, name: str, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         flags, dtype = array.flags, self.types[name]

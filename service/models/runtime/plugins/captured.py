@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..cuda_graphs import DEVICE_ACCESS
+from ..graph import shape_of
 from ..ort import NO_ENGINE, EngineOptions, OrtGraph
 from ..provider_options import GraphRole, fixed_axes
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ...graph_source import GraphSource
-    from ..graph import Graph, Values
+    from ..graph import Values
     from ..provider_options import ProviderOptions
     from ..stop_flag import StopFlag
 
@@ -41,16 +42,24 @@ class CapturedGraph:
         self._open = partial(
             OrtGraph, source, provider, threads, options=options, role=GraphRole.DENOISER, stop_flag=stop_flag
         )
-        self._graph: Graph | None = self._open()
+        self._graph: OrtGraph | None = self._open()
         self.inputs, self.optional, self.outputs = self._graph.inputs, self._graph.optional, self._graph.outputs
-        self.provider = self._graph.provider
+        self.provider, self.device = self._graph.provider, self._graph.device
         self._fixed: Shapes | None = None
         self._latest: Shapes = {}
         self._repeats, self._hot = 0, HOT
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`."""
-        shapes = {name: array.shape for name, array in feeds.items()}
+        return self._graph_for(feeds).run(outputs, feeds)
+
+    def run_on_device(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
+        """Compute `outputs` of arrays and values on the device: `DeviceBuffers.run_on_device`."""
+        return self._graph_for(feeds).run_on_device(outputs, feeds)
+
+    def _graph_for(self, feeds: Mapping[str, Any]) -> OrtGraph:
+        """Return the graph to run with feeds whose shapes it counts."""
+        shapes = {name: shape_of(feed) for name, feed in feeds.items()}
         self._repeats = self._repeats + 1 if shapes == self._latest else 1
         self._latest = shapes
         if self._fixed not in (None, shapes):
@@ -61,8 +70,8 @@ class CapturedGraph:
             self._reopen(shapes)
         if self._graph is None:  # an earlier call could not load it for lack of memory
             self._reopen(None)
-        graph: Graph = self._graph  # type: ignore[assignment] # set by `_reopen`
-        return graph.run(outputs, feeds)
+        graph: OrtGraph = self._graph  # type: ignore[assignment] # set by `_reopen`
+        return graph
 
     def _reopen(self, shapes: Shapes | None) -> None:
         """Load the graph for `shapes`, or for all shapes."""

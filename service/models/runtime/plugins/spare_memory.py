@@ -9,15 +9,14 @@ afterwards, and the reserve is as large as the largest buffers of a call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..graph import shape_of
 from . import vulkan
 from .table import installed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from ..graph import Values
 
 RESERVE = 256 * 2**20  # bytes; a VAE's tensor [1, 128, 1024, 1024] in half precision
 SHARE = 16  # of a device's memory; larger devices make larger images
@@ -41,9 +40,9 @@ class ShapeCheck:
         self._provider = provider
         self._checked: set[tuple[tuple[int, ...], ...]] = set()
 
-    def check(self, feeds: Mapping[str, Values]) -> None:
+    def check(self, feeds: Mapping[str, Any]) -> None:
         """Raise LowMemory if a new shape leaves less than the reserve."""
-        shape = tuple(array.shape for array in feeds.values())
+        shape = tuple(map(shape_of, feeds.values()))
         if shape in self._checked:
             return
         memory = _memory(self._provider)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from tintype.service.models.residency.component_memory import Component
+    from tintype.service.models.residency.component import Component
     from tintype.service.models.runtime.graph import Graph, Values
     from tintype.service.models.runtime.stop_flag import StopFlag
 

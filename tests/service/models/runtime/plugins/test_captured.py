@@ -37,6 +37,7 @@ class FakeGraph:
 
     axes: Mapping[str, int] = field(default_factory=dict)
     provider: str = "webgpu"
+    device: str = "webgpu"
     inputs: tuple[Port, ...] = INPUTS
     optional: tuple[Port, ...] = ()
     outputs: tuple[str, ...] = ("out_sample",)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tintype.service.models import graph_writer
 from tintype.service.models.files import ModelFileError
+from tintype.service.models.graph_writer import field
 from tintype.service.models.runtime.plugins import cpu_nodes as module
 from tintype.service.models.runtime.plugins import table
 from tintype.service.models.runtime.plugins.cpu_nodes import cpu_nodes, node_names
-from tintype.service.models.runtime.probe import _field, _node
 from tintype.service.models.runtime.providers import Probe
 
 if TYPE_CHECKING:
@@ -20,18 +21,18 @@ WRONG = ("MultiHeadAttention",)
 
 
 def node(operator: str, name: str, *subgraphs: bytes) -> bytes:
-    attributes = [_field(1, "branch") + _field(6, subgraph) for subgraph in subgraphs]
-    return _node(operator, ("x",), "y") + _field(3, name) + _field(5, *attributes)
+    attributes = [field(1, "branch") + field(6, subgraph) for subgraph in subgraphs]
+    return graph_writer.node(operator, ("x",), ("y",), {}) + field(3, name) + field(5, *attributes)
 
 
 def model(*nodes: bytes, functions: bytes = b"") -> bytes:
-    return _field(1, 8) + _field(7, _field(1, *nodes)) + functions
+    return field(1, 8) + field(7, field(1, *nodes)) + functions
 
 
 def test_nodes_have_their_names(tmp_path: Path) -> None:
     """Those of subgraphs and of local functions, too; from a file and from bytes."""
-    inner = _field(1, node("MultiHeadAttention", "b"), node("Add", "c"))
-    functions = _field(25, _field(7, node("MultiHeadAttention", "d")))
+    inner = field(1, node("MultiHeadAttention", "b"), node("Add", "c"))
+    functions = field(25, field(7, node("MultiHeadAttention", "d")))
     content = model(node("MultiHeadAttention", "a"), node("If", "e", inner), functions=functions)
     (tmp_path / "model.onnx").write_bytes(content)
     assert set(node_names(content, WRONG)) == set(node_names(tmp_path / "model.onnx", WRONG)) == {"a", "b", "d"}
@@ -40,7 +41,7 @@ def test_nodes_have_their_names(tmp_path: Path) -> None:
 def test_a_node_without_a_name_is_refused() -> None:
     """It could not be kept on the CPU."""
     with pytest.raises(RuntimeError, match="a node with the operator MultiHeadAttention must have a name"):
-        node_names(model(_node("MultiHeadAttention", ("x",), "y")), WRONG)
+        node_names(model(graph_writer.node("MultiHeadAttention", ("x",), ("y",), {})), WRONG)
     with pytest.raises(ModelFileError, match="not an ONNX graph"):
         node_names(b"\xff\xff", WRONG)
 

@@ -1,0 +1,274 @@
+"""Denoiser calls on latents that stay on the device.
+
+A step is three graphs: one makes the denoiser's latents and timesteps of the state, the denoiser follows, and one
+applies guidance and the sampler's update and writes the state. The denoiser's graph is the same as for calls from the
+host, and so are its captured calls, which read and write their own buffers. A step sends one row of numbers for each
+image, and noise where the sampler adds it, and fetches one number for each image. What depends on the rows of a call,
+such as their prompts, is sent when the rows change.
+
+The state changes only once all graphs have succeeded: a failed step can be repeated, in other calls or from the host.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import GenerationFailed, OutOfMemory
+from ...numerics import PLAIN, GuidanceRule
+from ..model import call_groups
+from ..runtime.graph import is_out_of_memory
+from ..runtime.session import DTYPES
+from .graphs import Column, InputRecipe, UpdateRecipe, copy_results, write_input, write_update
+from .state import LatentState
+from .values import Buffers, Functions, fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ...numerics import Trajectory
+    from ..model import Array, Conditioning
+    from ..pipeline.denoiser import Denoiser
+    from .graphs import LatentShape
+    from .interface import ResidentCall
+    from .trajectory import ResidentTrajectory
+    from .values import Device, Values
+
+BATCHES = 4  # whose indices are kept on the device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Rows of one denoiser call: what it reads beside latents and timesteps, on the host, and what the state gives."""
+
+    rows: int
+    constants: Mapping[str, Values] = field(repr=False)
+    values: Mapping[str, Any] = field(repr=False)
+    channels: int
+    references: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """What does not change while rows share calls. `kept` are the objects by whose ids it is found."""
+
+    parts: list[_Part]
+    values: Mapping[str, Any] = field(repr=False)
+    guided: bool
+    kept: object = field(repr=False)
+
+
+class ResidentDenoiser:
+    """A model's denoiser for rows whose latents are on a device. Only the device thread calls it."""
+
+    def __init__(self, denoiser: Denoiser, device: Device) -> None:
+        self._denoiser, self._device = denoiser, device
+        self._functions, self._buffers = Functions(device), Buffers(device)
+        self._states: dict[LatentShape, LatentState] = {}
+        self._batches: OrderedDict[object, _Batch] = OrderedDict()
+
+    def takes(self, conditionings: Sequence[Conditioning]) -> bool:
+        """Return whether a call is possible: ControlNets read the latents on the host."""
+        return not any(conditioning.controls for conditioning in conditionings)
+
+    def join(self, row: Trajectory) -> ResidentTrajectory:
+        """Move a row to the device.
+
+        Raises:
+            OutOfMemory: the device has no memory for it.
+        """
+        channel, height, width = row.x.shape
+        shape = channel, height, width
+        with self._errors():
+            if shape not in self._states:
+                self._states = {key: state for key, state in self._states.items() if state.is_used}
+                self._states[shape] = LatentState(self._functions, shape)
+            return self._states[shape].join(row)
+
+    def advance(self, calls: Sequence[ResidentCall], width: int, rule: GuidanceRule = PLAIN) -> None:
+        """Advance rows of one latent shape by one step, in denoiser calls of at most `width` rows.
+
+        Raises:
+            GenerationFailed, OutOfMemory, Cancelled: a call failed; no row has advanced.
+        """
+        state = self._states[calls[0].row.state.shape]
+        with self._errors():
+            batch = self._batch(calls, width)
+            terms = max(call.row.table.history for call in calls)
+            coefficients = self._buffers.sent("coefficients", self._coefficients(calls, terms))
+            outs = [self._denoise(state, part, coefficients, place, batch) for place, part in enumerate(batch.parts)]
+            size, estimates = self._update(state, calls, batch, {"coefficients": coefficients}, outs, rule)
+            finite, fetched = np.isfinite(fetch(size)), iter(fetch(estimates) if estimates else ())
+        state.latents.swap()
+        for call, is_finite in zip(calls, finite, strict=True):
+            call.row.advanced(finite=bool(is_finite), estimate=next(fetched) if call.estimated else None)
+
+    def _coefficients(self, calls: Sequence[ResidentCall], terms: int) -> Array:
+        """Return the numbers that a step sends, [rows, columns]."""
+        rows = np.stack([call.row.coefficients(Column.WEIGHTS + terms) for call in calls])
+        rows[:, Column.TIMESTEP] = self._denoiser.scaled_timesteps([call.row.timestep for call in calls])
+        rows[:, Column.SCALE] = [call.scale for call in calls]
+        rows[:, Column.RESCALE] = [call.rescale for call in calls]
+        return rows
+
+    def _denoise(self, state: LatentState, part: _Part, coefficients: Any, place: int, batch: _Batch) -> Any:
+        """Return the result of one call, which the next one does not overwrite."""
+        layout = self._denoiser.layout
+        recipe = InputRecipe(
+            state.shape,
+            state.latents.axes[0],
+            coefficients.shape()[1],
+            layout.dtype,
+            layout.time,
+            part.channels,
+            layout.patch,
+            part.references,
+        )
+        axes, length = recipe.axes, (1 if layout.time.single else part.rows,)
+        latents = self._buffers("latents", (part.rows, *axes), layout.dtype)
+        timesteps = self._buffers("timesteps", length if layout.time.rank else (), layout.time.dtype)
+        inputs = {"state": state.latents.current, "coefficients": coefficients, **part.values}
+        self._functions(write_input, recipe)(inputs, {"latents": latents, "timesteps": timesteps})
+        out = self._denoiser.on_device(part.constants, latents, timesteps)
+        self._check(out.shape(), (part.rows, *axes), state.shape)
+        return out if part is batch.parts[-1] else self._copied(out, place)
+
+    def _copied(self, out: Any, place: int) -> Any:
+        """Return a copy of a result: the next call of its shape overwrites it."""
+        dtype = _dtype(out)
+        copy = self._buffers(("out", place), tuple(out.shape()), dtype)
+        self._functions(copy_results, (dtype, tuple(out.shape()[1:])))({"out": out}, {"copy": copy})
+        return copy
+
+    def _check(self, out: Sequence[int], latents: Sequence[int], shape: LatentShape) -> None:
+        if self._denoiser.layout.patch:
+            right = out[0] == latents[0] and out[1] == latents[1]
+        else:
+            right = out[0] == latents[0] and tuple(out[2:]) == shape[1:]
+        if not right:
+            raise GenerationFailed(f"the denoiser returned shape {list(out)} for latents of shape {list(latents)}")
+
+    def _update(
+        self,
+        state: LatentState,
+        calls: Sequence[ResidentCall],
+        batch: _Batch,
+        values: dict[str, Any],
+        outs: Sequence[Any],
+        rule: GuidanceRule,
+    ) -> tuple[Any, Any]:
+        """Write the next state; return the sizes [rows] of its latents, and the requested estimates or None."""
+        shown = np.array([place for place, call in enumerate(calls) if call.estimated], np.int32)
+        noisy, masked = any(call.row.draws for call in calls), any(call.row.kept for call in calls)
+        recipe = UpdateRecipe(
+            state.shape,
+            state.latents.axes[0],
+            values["coefficients"].shape()[1],
+            _dtype(outs[0]),
+            tuple(outs[0].shape()[1:]),
+            patch=self._denoiser.layout.patch,
+            parts=len(outs),
+            terms=values["coefficients"].shape()[1] - Column.WEIGHTS,
+            guided=batch.guided,
+            rescaled=any(call.rescale for call in calls),
+            norm=rule.norm,
+            shrinks=rule.shrinks,
+            noisy=noisy,
+            masked=masked,
+            estimated=bool(shown.size),
+        )
+        values |= {**batch.values, **{f"out{place}": out for place, out in enumerate(outs)}}
+        values["state"] = state.latents.current
+        if masked:
+            values["masks"] = state.masks
+        if noisy:
+            values["noise"] = self._buffers.sent("noise", self._noise(calls, state.shape))
+        outputs = {"size": self._buffers("size", (len(calls),), "float32"), "updated": state.latents.spare}
+        if shown.size:
+            values["estimated"] = self._buffers.sent("estimated", shown)
+            outputs["estimate"] = self._buffers("estimate", (len(shown), *state.shape), "float32")
+        self._functions(write_update, recipe)(values, outputs)
+        return outputs["size"], outputs.get("estimate")
+
+    @staticmethod
+    def _noise(calls: Sequence[ResidentCall], shape: LatentShape) -> Array:
+        """Return the fresh noise of the rows that add it, and zeros for others."""
+        noise = np.zeros((len(calls), *shape), np.float32)
+        for place, call in enumerate(calls):
+            if call.row.draws:
+                noise[place] = call.row.fresh_noise()
+        return noise
+
+    def _batch(self, calls: Sequence[ResidentCall], width: int) -> _Batch:
+        """Return what the rows of a call share, as it was at their last one."""
+        kept = [(call.row.slot, call.row.channels, *call.conditionings) for call in calls]
+        key = width, tuple((slot, *map(id, objects)) for slot, *objects in kept)
+        if key not in self._batches:
+            self._batches[key] = self._new_batch(calls, width, kept)
+            if len(self._batches) > BATCHES:
+                self._batches.popitem(last=False)
+        self._batches.move_to_end(key)
+        return self._batches[key]
+
+    def _new_batch(self, calls: Sequence[ResidentCall], width: int, kept: object) -> _Batch:
+        """Prepare the calls: rows with their prompts come first, then the guided ones with their negative prompts."""
+        guided = [place for place, call in enumerate(calls) if len(call.conditionings) > 1]
+        rows = [*range(len(calls)), *guided]
+        negative = [False] * len(calls) + [True] * len(guided)
+        conditionings = [calls[row].conditionings[other] for row, other in zip(rows, negative, strict=True)]
+        groups = call_groups(conditionings, width)
+        parts = [self._part(calls, [rows[i] for i in group], [conditionings[i] for i in group]) for group in groups]
+        order = {entry: place for place, entry in enumerate(entry for group in groups for entry in group)}
+        cond = np.array([order[place] for place in range(len(calls))], np.int32)
+        uncond = cond.copy()
+        uncond[guided] = [order[len(calls) + place] for place in range(len(guided))]
+        slots = np.array([call.row.slot for call in calls])
+        arrays: dict[str, Values] = {
+            "slots": slots.astype(np.int32),
+            "scattered": slots.astype(np.int64)[:, np.newaxis],
+            "cond": cond,
+        }
+        arrays |= {"uncond": uncond} if guided else {}
+        return _Batch(parts, {name: self._device.send(array) for name, array in arrays.items()}, bool(guided), kept)
+
+    def _part(self, calls: Sequence[ResidentCall], rows: Sequence[int], conditionings: Sequence[Conditioning]) -> _Part:
+        """Prepare one denoiser call for places in `calls`, and their conditionings."""
+        places = {"slots": np.array([calls[row].row.slot for row in rows], np.int32), "rows": np.array(rows, np.int32)}
+        values = {name: self._device.send(array) for name, array in places.items()}
+        own, dtype = [calls[row].row for row in rows], self._denoiser.layout.dtype
+        channels = [row.channels for row in own if row.channels is not None]
+        references = self._denoiser.reference_tokens(conditionings)
+        if channels:
+            values["channels"] = self._device.send(np.stack(channels).astype(dtype))
+        if references is not None:
+            values["references"] = self._device.send(references.astype(dtype))
+        constants = self._denoiser.constants(conditionings, own[0].state.shape)
+        return _Part(
+            len(rows),
+            constants,
+            values,
+            channels[0].shape[0] if channels else 0,
+            0 if references is None else references.shape[1],
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """After any error release all that can be made again; report a lack of memory as OutOfMemory."""
+        try:
+            yield
+        except Exception as error:
+            self._batches.clear()
+            self._buffers.clear()
+            self._functions.clear()
+            if is_out_of_memory(error):
+                raise OutOfMemory("the device has no memory for the latents of this size") from error
+            raise
+
+
+def _dtype(value: Any) -> str:
+    """Return numpy's name of a value's type."""
+    return np.dtype(DTYPES[value.data_type()]).name

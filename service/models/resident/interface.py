@@ -1,0 +1,58 @@
+"""What the engine knows of latents on a device: rows that join, and steps of rows that have joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...numerics import GuidanceRule, Trajectory
+    from ..model import Conditioning, Model
+    from .trajectory import ResidentTrajectory
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentCall:
+    """One row of a step.
+
+    Args:
+        row: Its trajectory.
+        conditionings: Of the prompt and, with guidance, of the negative prompt.
+        scale: Its guidance scale, with the offset of the model's rule.
+        rescale: As in `numerics.guide`; 0 without guidance.
+        estimated: Whether the estimate of its clean latents is fetched.
+    """
+
+    row: ResidentTrajectory
+    conditionings: tuple[Conditioning, ...]
+    scale: float = 1.0
+    rescale: float = 0.0
+    estimated: bool = False
+
+
+class ResidentLatents(Protocol):
+    """Denoiser steps of rows whose latents stay on the device of a model. Only the device thread calls it."""
+
+    def takes(self, conditionings: Sequence[Conditioning]) -> bool:
+        """Return whether a step with these conditionings is possible; otherwise the latents must be on the host."""
+
+    def join(self, row: Trajectory) -> ResidentTrajectory:
+        """Move a row to the device.
+
+        Raises:
+            OutOfMemory: the device has no memory for it.
+        """
+
+    def advance(self, calls: Sequence[ResidentCall], width: int, rule: GuidanceRule) -> None:
+        """Advance rows of one latent shape by one step, in denoiser calls of at most `width` rows.
+
+        Raises:
+            GenerationFailed, OutOfMemory, Cancelled: a call failed; no row has advanced.
+        """
+
+
+def resident_latents(model: Model) -> ResidentLatents | None:
+    """Return what keeps a model's latents on its device; None if they are on the host."""
+    return getattr(model, "resident", None)

@@ -1,0 +1,130 @@
+"""Images whose latents stay on a device have the bits of those on the host, here with the CPU as the device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tintype.service.engine import Engine, Limits
+from tintype.service.engine.events import Failed, Finished, Preview
+from tintype.service.errors import Cancelled
+from tintype.service.images.upload import Source
+from tintype.service.job import Job, Previews
+from tintype.service.models import Repository
+from tintype.service.models.resident.denoising import ResidentDenoiser
+from tintype.service.models.runtime import ort
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIDE = 256  # of the model's smallest images
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Repository]:
+    with Repository(providers=["cpu"], threads=1) as repository:
+        repository.wait(timeout=120)
+        yield repository
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[Repository]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ort.DEVICES, "cpu", "cpu")
+        with Repository(providers=["cpu"], threads=1) as repository:
+            repository.wait(timeout=120)
+            yield repository
+
+
+def job(seed: int, **fields: Any) -> Job:
+    return Job(prompt="a red circle", seed=seed, **{"steps": 3, "width": SIDE, "height": SIDE, **fields})
+
+
+def source(*, masked: bool) -> Source:
+    levels = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), np.uint8)
+    repaint = np.zeros((SIDE, SIDE), bool)
+    repaint[:, : SIDE // 2] = True
+    return Source(levels, repaint if masked else None)
+
+
+def results(repository: Repository, jobs: list[Job], batch: int = 2) -> dict[tuple[object, ...], np.ndarray]:
+    """Return the images and previews of jobs by seed, step and index."""
+    engine = Engine(repository, limits=Limits(max_batch=batch))
+    for each in jobs:
+        engine.admit(each)
+    while engine.step():
+        pass
+    events = engine.collect()
+    assert [event.error for _, event in events if isinstance(event, Failed)] == []
+    images = {(t.job.seed, event.index): event.pixels for t, event in events if isinstance(event, Finished)}
+    previews = [(t.job.seed, event) for t, event in events if isinstance(event, Preview)]
+    return {**images, **{(seed, event.index, event.step): event.pixels for seed, event in previews}}
+
+
+def test_images_and_previews_are_the_same(host: Repository, device: Repository) -> None:
+    """Rows of several samplers, guidance, starts and lengths share calls, join and leave."""
+    jobs = [
+        job(1, previews=Previews(every=1)),
+        job(2, sampler="euler_ancestral", steps=4, count=2, previews=Previews(every=2)),
+        job(3, sampler="dpmpp_2m", guidance_scale=1.0),
+        job(4, source=source(masked=True), strength=0.8, sampler="ddim", guidance_rescale=0.0),
+        job(5, source=source(masked=False), strength=0.5, steps=6),
+    ]
+    expected, found = results(host, jobs), results(device, jobs)
+    assert found.keys() == expected.keys()
+    assert len(found) > len(jobs) + 3
+    for key, pixels in expected.items():
+        assert np.array_equal(found[key], pixels), key
+
+
+def test_the_denoiser_advances_rows_on_the_device(
+    host: Repository, device: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls with ControlNets are on the host: rows move there, and back."""
+    steps: list[int] = []
+    advance = ResidentDenoiser.advance
+
+    def record(self: ResidentDenoiser, calls: Any, *rest: Any) -> None:
+        steps.append(len(calls))
+        advance(self, calls, *rest)
+
+    takes = iter([True, False, True, True, False, False])
+    monkeypatch.setattr(ResidentDenoiser, "advance", record)
+    monkeypatch.setattr(ResidentDenoiser, "takes", lambda *_: next(takes))
+    jobs = [job(6, sampler="dpmpp_3m_sde", steps=6)]
+    found = results(device, jobs)
+    assert steps == [1, 1, 1]
+    assert np.array_equal(found[6, 0], results(host, jobs)[6, 0])
+
+
+def test_a_cancelled_row_frees_its_slot(device: Repository) -> None:
+    """Rows of the same batch go on, and the slot is used again."""
+    engine = Engine(device, limits=Limits(max_batch=2))
+    tickets = [engine.admit(job(seed)) for seed in (1, 2)]
+    for _ in range(3):
+        engine.step()
+    engine.cancel(tickets[0])
+    while engine.step():
+        pass
+    events = engine.collect()
+    (failed,) = [event for _, event in events if isinstance(event, Failed)]
+    assert isinstance(failed.error, Cancelled)
+    assert [ticket for ticket, event in events if isinstance(event, Finished)] == tickets[1:]
+
+
+def test_a_failed_batch_is_retried(device: Repository, host: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of two rows fails; alone they have the same images."""
+    advance = ResidentDenoiser._denoise
+    failures = iter([None, RuntimeError("broken")])
+
+    def fail(self: ResidentDenoiser, *rest: Any) -> Any:
+        if error := next(failures, None):
+            raise error
+        return advance(self, *rest)
+
+    monkeypatch.setattr(ResidentDenoiser, "_denoise", fail)
+    jobs = [job(seed, guidance_scale=1.0) for seed in (1, 2)]
+    found, expected = results(device, jobs), results(host, jobs, batch=1)
+    assert all(np.abs(found[key] - expected[key]).max() <= 2 / 255 for key in expected)
