@@ -27,7 +27,7 @@ from ..rpc.servicer import current_call
 from ..rpc.status import ForwardedError, Status
 from .delivery import Delivery
 from .failures import Failure, classify, details_of, reason_of
-from .placement import places_to_load, work_of
+from .placement import bytes_of, places_to_load, work_of
 from .process import LOOKUP_TIMEOUT
 from .union import merge, merge_lists
 
@@ -178,7 +178,7 @@ class DeviceApi:
         """Load a model on the devices that have it or where it fits. Raises as `get_model`."""
         model = self._pool.model(request.model)
         devices = {device.name: device for device in self._devices()}
-        views = places_to_load(model.name, model.weights_bytes, [device.view() for device in devices.values()])
+        views = places_to_load(model.name, bytes_of(model), [device.view() for device in devices.values()])
         chosen = [devices[view.name] for view in views]
         for device in self._pool.devices:
             (device.stale.discard if device in chosen else device.stale.add)(model.name)
@@ -252,11 +252,11 @@ async def _responses(
 
 
 def _metadata(device: Device) -> tuple[tuple[str, str], ...]:
-    """Return the metadata of a call, with the id of the client's call; note the device in its record."""
+    """Return the metadata of a call, with the id of the client's call; add the device to its record."""
     call, key = current_call(), device.connection.metadata if device.connection else ()
     if call is None:
         return key
-    call.device = device.name
+    call.device = ",".join(dict.fromkeys((*filter(None, call.device.split(",")), device.name)))
     log.debug("id=%s goes to device %s", call.id, device.name)
     return (REQUEST_ID, call.id), *key
 

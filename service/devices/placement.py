@@ -110,6 +110,11 @@ def waiting_for(idle: DeviceView, others: Sequence[DeviceView]) -> Running | Non
     return min(waiting, key=lambda request: (-request.priority, request.number), default=None)
 
 
+def bytes_of(model: pb.Model) -> int:
+    """Return the bytes of a model in memory, or those on disk if the former are unknown."""
+    return model.memory_bytes or model.weights_bytes
+
+
 def work_of(request: pb.GenerateImagesRequest, model: pb.Model | None) -> float:
     """Return the work of a request on a model, positive also for invalid requests. Raises nothing."""
     defaults = model.defaults if model else None
@@ -118,7 +123,7 @@ def work_of(request: pb.GenerateImagesRequest, model: pb.Model | None) -> float:
     height = height or (defaults.height if defaults else 0)
     guidance = request.guidance_scale if request.HasField("guidance_scale") else defaults and defaults.guidance_scale
     values = max(1, request.count) * max(1, steps) * max(1, width) * max(1, height) * (2 if (guidance or 0) > 1 else 1)
-    return float(values) * max(1, model.weights_bytes if model else 1)
+    return float(values) * max(1, bytes_of(model) if model else 1)
 
 
 def _load(device: DeviceView) -> tuple[float, int, int]:

@@ -23,7 +23,7 @@ from tintype.v1 import image_service_pb2 as pb
 
 from ..errors import ModelNotFound, Unavailable
 from ..rpc.listen import ServeError
-from .placement import DeviceView, Running, choose, waiting_for
+from .placement import DeviceView, Running, bytes_of, choose, waiting_for
 from .process import FAILED, LISTENING, READY, Connection, child_config, device_process
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Device:
         return DeviceView(
             name=self.name,
             memory=self.memory,
-            models={model.name: model.weights_bytes for model in held},
+            models={model.name: bytes_of(model) for model in held},
             failed=failed,
             running=tuple(attempt.view() for attempt in self.running.values()),
             last_use=self.last_use,
@@ -174,7 +174,7 @@ class DevicePool:
         if not devices:
             problems = "; ".join(f"device {each.name}: {each.problem}" for each in self.devices if each.problem)
             raise Unavailable(f"no device can take the request now ({problems or 'all were tried'})", retry_after=5.0)
-        return devices[choose(model.name, model.weights_bytes, [each.view() for each in devices.values()]).name]
+        return devices[choose(model.name, bytes_of(model), [each.view() for each in devices.values()]).name]
 
     @contextmanager
     def working(self, device: Device, model: str, work: float, priority: int, delivery: Delivery) -> Iterator[Attempt]:
@@ -205,6 +205,7 @@ class DevicePool:
                 other.running[found.number].cancel()
 
     async def _supervise(self, device: Device, folder: Path) -> None:
+        """Run processes of a device, one after the other, unless the first one can't start."""
         clock, crashes = asyncio.get_running_loop().time, 0
         while True:
             began = clock()
@@ -213,6 +214,8 @@ class DevicePool:
             if not ready.done():
                 ready.set_exception(ServeError(f"device {device.name}: {problem}"))
                 ready.exception()  # it may be that nothing waits for it
+                device.problem = problem
+                return
             crashes = 0 if clock() - began >= STABLE_AFTER else crashes
             delay = RESTART_DELAYS[min(crashes, len(RESTART_DELAYS) - 1)]
             crashes += 1

@@ -192,7 +192,7 @@ class Call:
 
     def __init__(self, request: Message, id_: str) -> None:
         self.id = id_
-        self.device = ""  # of several
+        self.device = ""  # of several, separated by commas
         self.outcome = "OK"
         self.completed = False
         self._key = current_caller().name

@@ -142,6 +142,7 @@ def _state(status: ModelStatus) -> dict[str, Any]:
         "error": status.error,
         "provider": status.provider,
         "provider_options": status.options,
+        "memory_bytes": status.memory_bytes,
     }
 
 

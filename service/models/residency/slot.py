@@ -97,7 +97,7 @@ class ModelStatus:
     """The public status of a slot.
 
     `fraction`, 0 to 1, is the loaded share; `error` says why loading failed; once the model is loaded, `provider` runs
-    it with `options`.
+    it with `options`. `memory_bytes` is the size of its weights in memory, as the budget counts it.
     """
 
     state: ModelState
@@ -105,6 +105,7 @@ class ModelStatus:
     error: str = ""
     provider: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -182,7 +183,7 @@ class Slot:
         """Return the public status."""
         provider = self.model.spec.provider if self.model else ""
         options = self.model.spec.provider_options if self.model else {}
-        return ModelStatus(self.state, self.fraction, str(self.error or ""), provider, options)
+        return ModelStatus(self.state, self.fraction, str(self.error or ""), provider, options, self.weight)
 
     def enqueue(self) -> None:
         """Wait for memory; forget an earlier failure."""
