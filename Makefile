@@ -16,7 +16,7 @@ GPU_BIN := .venv-gpu/bin
 DEVICE_BIN := .venv-device/bin
 PROTOS_BIN := .venv-protos/bin
 # With COVERAGE=1, tests record the lines that they reach; `make coverage` prints the report.
-PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
+PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode $(COVERED)) -m pytest
 # Tests that do not depend on the checkout: they run against the installed wheel as well.
 WHEEL_TESTS := tests/conftest.py tests/support tests/test_end_to_end.py tests/test_rust_free.py tests/cli
 # Clients in JavaScript for tests of the gateway. Without npm or its registry these tests are skipped.
@@ -36,6 +36,8 @@ test: .venv/stamp $(if $(shell command -v npm),$(NODE)/node_modules/stamp) ## Ru
 test-fast: .venv/stamp ## Run only the tests that start no model, browser or other program (a few minutes)
 	HYPOTHESIS_PROFILE=fast $(BIN)/python $(PYTEST) -m "not torch and not slow" $(ARGS)
 
+# Recording lines takes a tenth of the time of these tests; those of the other folders are recorded by `make test`.
+test-export: COVERED = --source=export
 test-export: .venv-export/stamp .venv-peers/stamp ## Run the tests that compare with torch and diffusers (installs them)
 	$(EXPORT_BIN)/python $(PYTEST) -m torch $(ARGS)
 
