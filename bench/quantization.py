@@ -30,7 +30,7 @@ from tintype.service.engine.events import Finished
 from tintype.service.job import Job
 from tintype.service.models import Repository
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.runtime.ort import session_options
+from tintype.service.models.runtime.session_options import session_options
 from tintype.service.models.weights import quantizing
 from tintype.service.models.weights.quantizing import EXACT, FAST, LINEAR, Quantizer, quantize
 

@@ -121,13 +121,17 @@ class ServiceConfig(Common):
         default=0,
         metadata={
             "unit": "bytes",
-            "help": "maximum GPU memory for intermediate results, and as much for each denoiser with CUDA graphs "
-            "(0: no limit)",
+            "help": "maximum memory of an NVIDIA GPU for the intermediate results of a call (0: an eighth of --memory; "
+            "no limit without it)",
         },
     )
     memory: int = field(
         default=0,
-        metadata={"unit": "bytes", "help": "memory budget for models, of each device, for example 6GiB (0: no limit)"},
+        metadata={
+            "unit": "bytes",
+            "help": "memory budget for models, of each device, for example 6GiB; on an NVIDIA GPU also for "
+            "intermediate results (0: no limit)",
+        },
     )
     threads: int = field(default=0, metadata={"help": "threads per model call on a CPU (0: one per core)"})
     queue: int = field(default=64, metadata={"help": "maximum number of waiting requests; further ones are refused"})

@@ -25,7 +25,8 @@ from .errors import TintypeError
 from .lifecycle import bind, run_loop, serve_until_stopped
 from .models import ModelState, Repository
 from .models.loading_options import LoadingOptions, Precision
-from .models.runtime.provider_options import DEFAULTS, ProviderOptions
+from .models.runtime.provider_options import DEFAULTS, ProviderOptions, arena_limit
+from .models.runtime.providers import choose
 from .rpc.listen import ServeError
 from .rpc.model_health import follow, wait_until_loaded
 
@@ -113,12 +114,13 @@ def _repository(config: ServiceConfig, existing: Repository | None) -> Generator
         return
     try:
         config.check()
+        options, memory = provider_options(config), config.memory
         opened = Repository(
             config.models,
             providers=config.providers,
             threads=config.threads,
-            memory=config.memory,
-            options=provider_options(config),
+            memory=options.weights_budget(memory, choose(config.providers)) if memory else 0,
+            options=options,
             loading=loading_options(config),
         )
     except (TintypeError, ValueError) as error:
@@ -133,7 +135,7 @@ def provider_options(config: ServiceConfig) -> ProviderOptions:
     return ProviderOptions(
         config.cuda_graphs,
         config.engines or DEFAULTS.engines,
-        config.arena,
+        arena_limit(config.arena, config.memory),
         config.mapped,
         config.exact,
         config.fixed_shapes,

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tintype.service.models.runtime.device_buffers import DeviceBuffers
-from tintype.service.models.runtime.ort import EXTERNAL_DATA_FOLDER, NO_ENGINE, EngineOptions, OrtGraph, session_options
+from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.plugins.table import installed
 from tintype.service.models.runtime.provider_options import DEVICES, GraphRole, ProviderOptions, fixed_axes
 from tintype.service.models.runtime.providers import is_standalone, load_libraries, onnxruntime, with_fallbacks
 from tintype.service.models.runtime.runtime import Runtime, usable_cores
+from tintype.service.models.runtime.session_options import (
+    EXTERNAL_DATA_FOLDER,
+    NO_ENGINE,
+    EngineOptions,
+    session_options,
+)
 from tintype.service.models.runtime.tensorrt import HOT, TensorRtGraph, builder
 
 from .turns import Way

@@ -189,7 +189,7 @@ def _provider(name: str) -> list[Finding]:
     """Return whether a provider computes correctly, and a plugin's adapters."""
     if name in providers.NVIDIA and not nvidia.has_driver():
         return [Finding(name, "no device", "no NVIDIA GPU or driver")]
-    problem, adapters, software, wrong = providers.run_probe(name)
+    problem, adapters, software, wrong, _ = providers.run_probe(name)
     advice = f"no GPU; --provider {name} uses the processor, usually more slowly than the provider cpu"
     note = advice if software and not problem else ""
     wrong_here = f"{', '.join(wrong)}, whose nodes run on the CPU"

@@ -31,7 +31,6 @@ GPUS = (
     "tensorrt",
     "tensorrt-rtx",
     "webgpu",
-    "rocm",
     "migraphx",
     "directml",
 )  # weights are in the device's memory

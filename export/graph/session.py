@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from tintype.service.models.runtime.ort import ARITHMETIC
+from tintype.service.models.runtime.session_options import ARITHMETIC
 
 if TYPE_CHECKING:
     from pathlib import Path

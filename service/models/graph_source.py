@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from . import external_data
 from .files import component_bytes, component_files, label
-from .runtime import external_data
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping

@@ -81,6 +81,18 @@ def test_embeddings_are_sent_once(graph: OrtGraph, monkeypatch: pytest.MonkeyPat
     assert [array.ndim for array in sent] == [4, 1, 3]
 
 
+def test_a_stopped_call_ends_between_two_nodes(graph: OrtGraph, cpu: Graph) -> None:
+    """Calls with bound buffers carry the model's stop flag, and are right again after `resume`."""
+    assert graph._buffers is not None
+    graph._stop_flag.stop()
+    try:
+        with pytest.raises(Exception, match="terminate"):
+            graph._buffers.run(OUT, unet_feeds())
+    finally:
+        graph._stop_flag.resume()
+    assert largest_difference(graph, cpu, unet_feeds(seed=3)) <= RELATIVE
+
+
 def test_a_failed_call_leaves_the_graph_usable(graph: OrtGraph, cpu: Graph) -> None:
     """Wrong inputs fail; the next call has the CPU's results."""
     with pytest.raises(Exception, match="encoder_hidden_states"):

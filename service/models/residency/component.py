@@ -29,14 +29,15 @@ class Memory(Protocol):
 
 
 class Component:
-    """A `Graph` that can be evicted and loaded again; `weight` is bytes. The lock of its memory guards it.
+    """A `Graph` that can be evicted and loaded again. The lock of its memory guards it.
 
+    `weight` is bytes: of its weights, and `kept` bytes that it takes on a device beyond them.
     `models` are those that have it, and `model` the first; each loads it from its own files. `source` is that of the
     graph in memory.
     """
 
-    def __init__(self, memory: Memory, model: str, source: GraphSource) -> None:
-        self.model, self.source, self.name, self.weight = model, source, source.component, source.weights_bytes
+    def __init__(self, memory: Memory, model: str, source: GraphSource, kept: int = 0) -> None:
+        self.model, self.source, self.name, self.weight = model, source, source.component, source.weights_bytes + kept
         self.models: set[str] = set()
         self.graph: Graph | None = None
         self.users = 0

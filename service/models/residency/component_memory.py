@@ -42,17 +42,20 @@ class ModelMemory:
     def __init__(self, memory: ComponentMemory, model: str, shared: SharedFiles) -> None:
         self._memory, self._model, self._shared = memory, model, shared
 
-    def open(self, source: GraphSource, make: MakeGraph, stop_flag: StopFlag) -> Graph:
-        """Return the component of a graph, loaded; `make` loads the graph, whose calls a flag stops."""
+    def open(self, source: GraphSource, make: MakeGraph, stop_flag: StopFlag, kept: int = 0) -> Graph:
+        """Return the component of a graph, loaded; `make` loads the graph, whose calls a flag stops.
+
+        It takes `kept` bytes beyond its weights.
+        """
         content = self._shared.get(source.files)
         if content is None:
-            return self._memory.component(self._model, source, lambda _: make(stop_flag))
-        component = self._memory.component(self._model, source, make, content)
+            return self._memory.component(self._model, source, lambda _: make(stop_flag), kept=kept)
+        component = self._memory.component(self._model, source, make, content, kept)
         return SharedComponent(self._memory, component, self._model, stop_flag)
 
 
 class ComponentMemory:
-    """Keeps at most `limit` bytes of weights (0: no limit). All methods may be called from any thread."""
+    """Keeps at most `limit` bytes of components (0: no limit). All methods may be called from any thread."""
 
     def __init__(self, limit: int = 0) -> None:
         self.limit = limit
@@ -75,14 +78,16 @@ class ComponentMemory:
                 component.models.discard(model)
         return ModelMemory(self, model, shared)
 
-    def component(self, model: str, source: GraphSource, make: MakeGraph, content: str = "") -> Component:
+    def component(
+        self, model: str, source: GraphSource, make: MakeGraph, content: str = "", kept: int = 0
+    ) -> Component:
         """Return the component of a graph, loaded. Models share components of equal `content`, unless it is empty.
 
         Raises the errors of `use`.
         """
         key = (content, source.choices) if content else (model, source)
         with self._changed:
-            component = self._components.setdefault(key, Component(self, model, source))
+            component = self._components.setdefault(key, Component(self, model, source, kept))
             component.add(model, source, make)
         with self.use(component, model):
             return component
@@ -131,7 +136,7 @@ class ComponentMemory:
 
     def _acquire(self, component: Component, model: str) -> Graph:
         if 0 < self.limit < component.weight:
-            raise OutOfMemory(f"{component.name} has {component.weight} bytes of weights, above {self.limit}")
+            raise OutOfMemory(f"{component.name} takes {component.weight} bytes, above {self.limit}")
         with self._changed:
             self._changed.wait_for(lambda: self._has_room(component, model) or self._is_stuck(component, model))
             if not self._has_room(component, model):

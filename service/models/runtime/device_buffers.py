@@ -6,14 +6,15 @@ input. Results are copies, like those of a plain run.
 
 The size of a result is known after the first call of a shape, whose result onnxruntime allocates. With CUDA graphs the
 second call is captured and later calls replay it, on the same addresses. Each shape is captured under its own number,
-and a captured graph stays as long as the session. The first replay of a shape is compared with a call without CUDA
-graphs: a node on the CPU is not replayed, and its result would belong to an earlier input.
+which is never used again. The first replay of a shape is compared with a call without CUDA graphs: a node on the CPU is
+not replayed, and its result would belong to an earlier input.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from .array_cache import ArrayCache
 from .cuda_graphs import DEVICE_ACCESS
 from .graph import shape_of
 from .providers import onnxruntime
+from .stop_flag import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +37,9 @@ log = logging.getLogger(__name__)
 
 SHAPES = 4  # shapes whose buffers are kept: guidance in one call and in two, at two sizes
 MAX_SENT = 2  # arrays of one input kept on the device: of a prompt and of a negative prompt
-GRAPHS = 16  # captured graphs of a session; each holds as much memory as its shape's intermediate results
+GRAPHS = 16  # captured graphs kept; each holds as much memory as its shape's intermediate results
+# Captures of a session in all. onnxruntime documents that a provider may keep the memory of a released graph.
+CAPTURES = 64
 TOLERANCE = 1e-2  # of the largest value, between a replay and a call without; both run the same kernels
 GRAPH_ID = "gpu_graph_id"
 _ARENA_NAMES = {"cuda": "gpu"}  # onnxruntime's name of a device, by the one it uses for values
@@ -48,20 +52,30 @@ class DeviceBuffers:
     """The buffers of a session on `device`, by onnxruntime's name. One thread at a time may use them.
 
     `graphs` captures calls. `shrinks` returns memory to the device after each call; it has no effect together with
-    `graphs`, because replays write to that memory.
+    `graphs`, because replays write to that memory. `stop_flag` stops calls between two nodes, except captures and
+    replays.
     """
 
-    def __init__(self, session: Any, device: str, *, graphs: bool = False, shrinks: bool = False) -> None:
+    def __init__(
+        self,
+        session: Any,
+        device: str,
+        *,
+        graphs: bool = False,
+        shrinks: bool = False,
+        stop_flag: StopFlag | None = None,
+    ) -> None:
         self._session, self._device, self._graphs = session, device, graphs
+        self._stop_flag = stop_flag or StopFlag()
         shrinks = shrinks and not graphs and device not in STRICT  # WebGPU's plugin has no arena
         self._entries = {SHRINKAGE: f"{_ARENA_NAMES.get(device, device)}:0"} if shrinks else {}
         self._sent: dict[str, ArrayCache] = {}
-        self._captured = 0
+        self._captures = 0
         self._latest: OrderedDict[CallShape, _ShapeBuffers] = OrderedDict()
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`. After an error of onnxruntime, which is raised, all buffers are released."""
-        return fetch(self.run_on_device(outputs, feeds))
+        return fetch(self.run_on_device(outputs, feeds), self._device)
 
     def run_on_device(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
         """Compute `outputs` as values on the device, which the next call of the same shape overwrites.
@@ -72,7 +86,8 @@ class DeviceBuffers:
         try:
             return self._buffers(shape).run(feeds, self._send)
         except Exception as error:
-            self._latest.clear()  # memory may have been short
+            for each in tuple(self._latest):  # memory may have been short
+                self._drop(each)
             self._sent.clear()
             if not (self._entries and "arena shrink" in str(error)):
                 raise
@@ -82,23 +97,30 @@ class DeviceBuffers:
 
     def _buffers(self, shape: CallShape) -> _ShapeBuffers:
         if shape not in self._latest:
-            self._latest[shape] = _ShapeBuffers(
-                self._session, self._device, shape[0], self._graph_number(), self._entries
-            )
-            replaceable = [other for other, buffers in self._latest.items() if not buffers.replays]
-            if len(replaceable) > SHAPES:
-                self._latest.pop(replaceable[0])
+            call = partial(self._call, {GRAPH_ID: str(EAGER)} if self._graphs else self._entries)
+            number = self._graph_number if self._graphs and self._captures < CAPTURES else None
+            self._latest[shape] = _ShapeBuffers(self._session, self._device, shape[0], call, number)
+            replays = self._latest[shape].replays
+            kept = [other for other, buffers in self._latest.items() if buffers.replays is replays]
+            if len(kept) > (GRAPHS if replays else SHAPES):
+                self._drop(kept[0])
         self._latest.move_to_end(shape)
         return self._latest[shape]
 
-    def _graph_number(self) -> int | None:
-        """Return the graph number of a new shape: None without graphs, EAGER beyond GRAPHS."""
-        if not self._graphs:
-            return None
-        if self._captured == GRAPHS:
-            return EAGER
-        self._captured += 1
-        return self._captured
+    def _call(self, entries: Mapping[str, str], io: Any) -> None:
+        self._session.run_with_iobinding(io, self._stop_flag.with_entries(entries))
+
+    def _drop(self, shape: CallShape) -> None:
+        """Release a shape's buffers, and its captured graph first, which uses them."""
+        number = self._latest[shape].number
+        if number is not None:
+            with DEVICE_ACCESS.shared(), suppress(Exception):  # after an error of the device releasing fails, too
+                self._session.release_captured_graph(number)
+        del self._latest[shape]
+
+    def _graph_number(self) -> int:
+        self._captures += 1
+        return self._captures
 
     def _send(self, name: str, array: Values) -> Any:
         """Return a read-only array as a value on the device, sent once."""
@@ -108,24 +130,33 @@ class DeviceBuffers:
 
 
 class _ShapeBuffers:
-    """The buffers of one shape, captured as graph `number`; None if the session captures nothing."""
+    """The buffers of one shape. `call` calls the session without a capture.
+
+    With `new_number`, which returns the number of a new graph, calls are captured; `number` is then that of the graph.
+    """
 
     def __init__(
-        self, session: Any, device: str, outputs: tuple[str, ...], number: int | None, entries: Mapping[str, str]
+        self,
+        session: Any,
+        device: str,
+        outputs: tuple[str, ...],
+        call: Callable[[Any], None],
+        new_number: Callable[[], int] | None,
     ) -> None:
-        self._session, self._device, self._outputs = session, device, outputs
+        self._session, self._device, self._outputs, self._call = session, device, outputs, call
+        self._new_number = new_number
+        self.number: int | None = None
         self._io = session.io_binding()
         self._inputs: dict[str, Any] = {}
         self._bound: dict[str, Values] = {}
         self._results: list[Any] = []
-        self._eager = _options(entries if number is None else {GRAPH_ID: str(EAGER)})
-        self._graph = None if number in (None, EAGER) else _options({GRAPH_ID: str(number)})
+        self._graph: Any = None
         self._is_captured = self._is_checked = False
 
     @property
     def replays(self) -> bool:
         """Whether calls are replayed, so that the addresses of the buffers must not change."""
-        return self._graph is not None
+        return self._new_number is not None
 
     def run(self, feeds: Mapping[str, Any], send: Callable[[str, Values], Any]) -> list[Any]:
         """Compute the outputs; `send` returns a read-only array as a value on the device."""
@@ -139,7 +170,7 @@ class _ShapeBuffers:
             return self._results
         for name in self._outputs:
             self._io.bind_output(name, self._device)
-        self._session.run_with_iobinding(self._io, self._eager)
+        self._call(self._io)
         results = self._io.get_outputs()
         self._bind_outputs(results)
         return list(results)
@@ -167,7 +198,7 @@ class _ShapeBuffers:
             self._io.bind_ortvalue_input(name, send(array))
             return
         if name in self._inputs:
-            self._inputs[name].update_inplace(array)
+            self._inputs[name].update_inplace(send(array) if constant else array)  # the former within the device
             if self._keeps_bindings:
                 return
         else:
@@ -184,10 +215,12 @@ class _ShapeBuffers:
     def _compute(self) -> None:
         if self._is_captured and not self._is_checked:
             self._check_first_replay()
-        elif self._is_captured or not self._graph:
-            self._session.run_with_iobinding(self._io, self._graph or self._eager)
-        else:
+        elif self._is_captured:
+            self._session.run_with_iobinding(self._io, self._graph)
+        elif self.replays:
             self._capture_exclusively()
+        else:
+            self._call(self._io)
 
     def _check_first_replay(self) -> None:
         """Compare the first replay with a call without CUDA graphs; if they differ, later calls use none.
@@ -195,25 +228,26 @@ class _ShapeBuffers:
         The replay comes first: the other call would update the results of nodes on the CPU, which the replay reads.
         """
         self._session.run_with_iobinding(self._io, self._graph)
-        replayed = fetch(self._results)
-        self._session.run_with_iobinding(self._io, self._eager)
+        replayed = fetch(self._results, self._device)
+        self._call(self._io)
         self._is_checked = True
-        if not all(map(_is_close, replayed, fetch(self._results))):
+        if not all(map(is_close, replayed, fetch(self._results, self._device))):
             log.warning("a CUDA graph computes other values than a call without it; later calls use no CUDA graphs")
-            self._graph, self._is_captured = None, False
+            self._new_number, self._is_captured = None, False
 
     def _capture_exclusively(self) -> None:
         with DEVICE_ACCESS.exclusive() as exclusive:
-            if exclusive and self._capture():
+            if exclusive and self._new_number and self._capture(self._new_number()):
                 return
-        self._session.run_with_iobinding(self._io, self._eager)
+        self._call(self._io)
 
-    def _capture(self) -> bool:
+    def _capture(self, number: int) -> bool:
+        self.number, self._graph = number, _options({GRAPH_ID: str(number)})
         try:
             self._session.run_with_iobinding(self._io, self._graph)
         except Exception as error:  # noqa: BLE001 - after any error calls use no CUDA graph
             log.warning("the CUDA graph could not be captured; later calls use none: %s", error)
-            self._graph = None
+            self._new_number = None
             return False
         self._is_captured = True
         return True
@@ -231,19 +265,18 @@ def _shape(feed: Any) -> tuple[int, ...]:
     return feed.shape if isinstance(feed, np.ndarray) else (*shape_of(feed), id(feed))
 
 
-def fetch(values: Sequence[Any]) -> list[Values]:
-    """Return copies of values: on the CPU `numpy()` returns the buffer itself."""
-    return [np.array(value.numpy()) for value in values]
+def fetch(values: Sequence[Any], device: str = "cpu") -> list[Values]:
+    """Return copies of values on a device: `numpy()` copies from one, but on the CPU it returns the buffer itself."""
+    return [np.array(value.numpy()) if device == "cpu" else value.numpy() for value in values]
 
 
-def _is_close(one: Values, other: Values) -> bool:
+def is_close(one: Values, other: Values, tolerance: float = TOLERANCE) -> bool:
+    """Return whether two results differ by at most `tolerance` of the largest value."""
     scale = float(np.abs(other).max(initial=0))
-    return bool(np.allclose(one, other, rtol=0, atol=TOLERANCE * scale, equal_nan=True))
+    return bool(np.allclose(one, other, rtol=0, atol=tolerance * scale, equal_nan=True))
 
 
 def _options(entries: Mapping[str, str]) -> Any:
-    if not entries:
-        return None
     options = onnxruntime().RunOptions()
     for key, value in entries.items():
         options.add_run_config_entry(key, value)

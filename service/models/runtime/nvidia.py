@@ -1,4 +1,4 @@
-"""NVIDIA's driver and libraries: detection, versions, and loading.
+"""NVIDIA's driver and libraries: detection, versions, and loading; memory on the GPU.
 
 The packages of the extras `cuda` and `tensorrt` install their libraries below site-packages, where the system's loader
 does not look. Once they are loaded into the process, onnxruntime's own libraries find them by name.
@@ -20,6 +20,7 @@ CUDA = "nvidia"  # the parent package of NVIDIA's packages
 DRIVER = "nvcuda.dll", "libcuda.so.1"
 INFER = "nvinfer_10.dll", "libnvinfer.so.10"
 _CAPABILITY = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+SAME_AS_REQUESTED = 1  # an arena grows by the size requested, not by powers of two
 TENSORRT = "tensorrt_libs"  # the package with TensorRT's libraries, which its import loads
 
 
@@ -39,6 +40,41 @@ def describe_gpu() -> str:
     for part, attribute in zip(parts, _CAPABILITY, strict=True):
         driver.cuDeviceGetAttribute(ctypes.byref(part), attribute, number)
     return f"{name.value.decode(errors='replace')} {parts[0].value}.{parts[1].value}"
+
+
+def free_memory() -> int:
+    """Return the free bytes of the GPU in use, 0 if they are unknown."""
+    driver = _library(*DRIVER)
+    number, context = ctypes.c_int(), ctypes.c_void_p()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    if driver is None or driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(number), 0):
+        return 0
+    if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), number):
+        return 0
+    try:
+        if driver.cuCtxPushCurrent_v2(context):
+            return 0
+        failed = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+        driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+        return 0 if failed else free.value
+    finally:
+        driver.cuDevicePrimaryCtxRelease_v2(number)
+
+
+@cache
+def share_arena() -> None:
+    """Create the GPU arena that all sessions without a limit and without CUDA graphs share, once.
+
+    Without it every text encoder, denoiser and VAE keeps the memory of its own peak after a call.
+    """
+    ort = import_module("onnxruntime")
+    kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    device = ort.OrtMemoryInfo("Cuda", kind, 0, ort.OrtMemType.DEFAULT)
+    config = ort.OrtArenaCfg({"arena_extend_strategy": SAME_AS_REQUESTED})
+    try:
+        ort.create_and_register_allocator_v2("CUDAExecutionProvider", device, {}, config)
+    except Exception as error:  # noqa: BLE001 - each session then has its own arena
+        log.warning("sessions share no memory on the GPU: %s", error)
 
 
 @cache

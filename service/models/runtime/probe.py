@@ -22,6 +22,7 @@ from ..graph_writer import FLOAT, GraphWriter, field, node, value
 from . import openvino, providers
 from .plugins import library
 from .plugins import table as plugins
+from .rewriting import sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -173,7 +174,8 @@ def run(name: str) -> providers.Probe:
         if wrong and not plugin.cpu_nodes:
             problem = f"it computes wrong values: {' and '.join(wrong)}"
     software = bool(adapters) and all(adapter.software for adapter in adapters)
-    return providers.Probe(problem, tuple(map(str, adapters)), software, wrong)
+    channels_last = name == "cuda" and not problem and not sample.find_problem()
+    return providers.Probe(problem, tuple(map(str, adapters)), software, wrong, channels_last)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     **{name: plugin.long_name for name, plugin in plugins.PLUGINS.items()},
-    "rocm": "ROCMExecutionProvider",
     "migraphx": "MIGraphXExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
     "directml": "DmlExecutionProvider",
@@ -53,13 +52,14 @@ class Probe(NamedTuple):
     """The result of a provider's test: the problem, empty if it computes correctly, and a plugin's adapters.
 
     `software` says that all adapters are the processor. `wrong` are operators that it computes wrongly, whose nodes
-    run on the CPU.
+    run on the CPU. `channels_last` says that CUDA computed `rewriting.sample` right.
     """
 
     problem: str
     adapters: tuple[str, ...] = ()
     software: bool = False
     wrong: tuple[str, ...] = ()
+    channels_last: bool = False
 
 
 class ProviderUnavailable(ValueError):
@@ -171,7 +171,7 @@ def _plugin_works(name: str, *, automatically: bool) -> bool:
     if automatically and not plugins.has_gpu():
         log.debug("provider %s: found no GPU", name)
         return False
-    problem, adapters, software, wrong = run_probe(name)
+    problem, adapters, software, wrong, _ = run_probe(name)
     if software and automatically:
         log.info("provider %s is not used, because %s is software; --provider %s uses it", name, adapters[0], name)
         return False
@@ -202,8 +202,8 @@ def run_probe(name: str) -> Probe:
     last_line = output.decode(errors="replace").split("\n")[-2:-1]
     if not last_line or process.returncode not in (0, 1):
         return Probe(_crash(process.returncode, errors))
-    problem, adapters, software, wrong = json.loads(last_line[0])
-    return Probe(problem, tuple(adapters), software, tuple(wrong))
+    problem, adapters, software, wrong, channels_last = json.loads(last_line[0])
+    return Probe(problem, tuple(adapters), software, tuple(wrong), channels_last)
 
 
 def _crash(code: int, errors: bytes) -> str:

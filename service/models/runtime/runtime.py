@@ -40,8 +40,11 @@ MakeGraph: TypeAlias = "Callable[[StopFlag], Graph]"
 class GraphMemory(Protocol):
     """Memory that holds the graphs of one model, and may evict and reload them."""
 
-    def open(self, source: GraphSource, make: MakeGraph, stop_flag: StopFlag) -> Graph:
-        """Return the graph of `source`, loaded by `make` now and after each eviction; a flag stops its calls."""
+    def open(self, source: GraphSource, make: MakeGraph, stop_flag: StopFlag, kept: int = 0) -> Graph:
+        """Return the graph of `source`, loaded by `make` now and after each eviction; a flag stops its calls.
+
+        The graph takes `kept` bytes beyond its weights while it is in memory.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,9 @@ class Runtime:
             Exception: any error of the provider.
         """
         make = partial(self._load, source)
-        return self.memory.open(source, make, self.stop_flag) if self.memory else make(self.stop_flag)
+        if not self.memory:
+            return make(self.stop_flag)
+        return self.memory.open(source, make, self.stop_flag, self.options.counted(self.provider, self.role))
 
     def _load(self, source: GraphSource, stop_flag: StopFlag) -> Graph:
         if source.weights_bytes >= LOGGED_BYTES:

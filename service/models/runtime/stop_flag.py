@@ -1,16 +1,20 @@
 """Stopping a model's calls from another thread.
 
 Between two nodes onnxruntime reads the flag `terminate` in the options of the run. The flag cannot be reset, but the
-session stays usable with other options: all calls of a model share one options object, which is replaced after a stop.
-On CUDA a running call is not stopped, since its kernels were queued before; the next call does not start.
+session stays usable with other options: all calls of a model share options objects, which are replaced after a stop.
+On a device this ends the queueing of nodes; those that are queued are computed. A replay of a captured graph has no
+nodes, and is not stopped.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import Cancelled
 from .providers import onnxruntime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class StopFlag:
@@ -18,28 +22,35 @@ class StopFlag:
 
     def __init__(self) -> None:
         self._stopped = False
-        self._options: Any = None
+        self._options: dict[tuple[tuple[str, str], ...], Any] = {}
 
     @property
     def options(self) -> Any:
         """The `RunOptions` to pass with each run."""
-        if self._options is None:
-            self._options = onnxruntime().RunOptions()
+        return self.with_entries({})
+
+    def with_entries(self, entries: Mapping[str, str]) -> Any:
+        """Return the `RunOptions` for runs with these entries in their configuration."""
+        key, made = tuple(entries.items()), self._options
+        if key not in made:
+            made[key] = onnxruntime().RunOptions()
+            for name, value in entries.items():
+                made[key].add_run_config_entry(name, value)
         # `stop` sets `_stopped` before it reads `_options`, so one of the two threads sees the other's change.
         if self._stopped:
-            self._options.terminate = True
-        return self._options
+            made[key].terminate = True
+        return made[key]
 
     def stop(self) -> None:
         """Stop the running call between two nodes; later calls fail at once, until `resume`."""
         self._stopped = True
-        if self._options is not None:
-            self._options.terminate = True
+        for options in tuple(self._options.values()):
+            options.terminate = True
 
     def resume(self) -> None:
         """Allow calls again."""
         if self._stopped:
-            self._options, self._stopped = None, False
+            self._options, self._stopped = {}, False
 
     def check(self) -> None:
         """Raise Cancelled if calls are stopped."""
@@ -54,7 +65,10 @@ class CallerFlag(StopFlag):
         super().__init__()
         self.flag = StopFlag()
 
-    @property
-    def options(self) -> Any:
-        """The `RunOptions` of the model that runs the graph."""
-        return self.flag.options
+    def with_entries(self, entries: Mapping[str, str]) -> Any:
+        """Return the `RunOptions` of the model that runs the graph."""
+        return self.flag.with_entries(entries)
+
+    def check(self) -> None:
+        """Raise Cancelled if the calls of the model that runs the graph are stopped."""
+        self.flag.check()

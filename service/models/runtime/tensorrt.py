@@ -2,11 +2,14 @@
 
 Building an engine takes from half a minute to many minutes, so a graph starts on CUDA. After HOT calls of one shape,
 rows included, one builder thread builds its engine, which takes over at the next call of that shape. All axes of an
-engine are fixed. TensorRT does not support onnxruntime's own nodes, such as the attention of our exports: onnxruntime
-cuts the graph around them and runs them on CUDA. Each part gets an engine when the session is made.
+engine are fixed. Attention and norms of our exports become standard operators (`rewriting.standard_operators`), so that
+one engine holds the whole graph; onnxruntime cuts a graph around nodes that TensorRT does not support, and runs those
+on CUDA. The first result of an engine is compared with CUDA's.
 
 Each engine holds the weights in memory once more, so a graph has at most MAX_ENGINES; the least recently used one is
-dropped. The CUDA session stays for other shapes. If building fails, CUDA goes on serving and the log says why, once.
+dropped. While it is built they are there a third time. So it is built only if the GPU has room for it, and waits up to
+PATIENCE seconds for a pause of the graph's calls, which kernels are timed beside. The CUDA session stays for other
+shapes. If building fails, CUDA goes on serving and the log says why, once.
 
 Engines are kept on disk, one folder each, and are read in seconds after a restart. An unreadable engine is built again,
 once. An engine holds for one graph with one shape of inputs, one GPU, and one version of TensorRT and of onnxruntime;
@@ -17,6 +20,7 @@ All engines together take at most MAX_BYTES; the least recently used ones are re
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter, OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,10 +32,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...errors import OutOfMemory
 from . import nvidia
-from .ort import EngineOptions, OrtGraph
+from .device_buffers import is_close
+from .ort import OrtGraph
 from .provider_options import DEFAULTS, GraphRole, fixed_axes, tensorrt_options
 from .providers import onnxruntime
+from .rewriting.loading import REVISION
+from .session_options import EngineOptions
 from .stop_flag import StopFlag
 
 if TYPE_CHECKING:
@@ -52,6 +60,10 @@ HOT = 8  # calls: reached by the denoiser within the first image, by a decoder a
 MAX_ENGINES = 3  # of one graph: one and two rows at a usual size, and another size
 MAX_COUNTED = 64  # shapes whose calls are counted
 MAX_BYTES = 64 * 2**30  # of all engines on disk: about ten engines of the largest models
+PAUSE, PATIENCE = 1.0, 20.0  # seconds
+COPIES = 2  # of the weights, while an engine is built: the parser's and the engine's
+LEAST_WORKSPACE = 2**28  # bytes for the scratch memory of kernels, below which no engine is built
+TOLERANCE = 5e-2  # of the largest value, between an engine and CUDA, which round half precision differently
 DESCRIPTION = "tintype-engine.txt"  # the file that says what an engine was built for; it changes with each use
 _UNREADABLE = "deserialize engine"  # part of the provider's error for an engine that TensorRT refuses
 
@@ -76,7 +88,7 @@ class TensorRtGraph:
         role: GraphRole = GraphRole.TEXT_ENCODER,
         stop_flag: StopFlag | None = None,
     ) -> None:
-        self._source, self._engine_folder = source, options.engines
+        self._source, self._engine_folder, self._options = source, options.engines, options
         # Building an engine calls CUDA for minutes, which fails a capture.
         plain = replace(options, cuda_graphs=False)
         self._open = partial(
@@ -87,14 +99,34 @@ class TensorRtGraph:
         self._calls: Counter[InputShapes] = Counter()
         self._engines: OrderedDict[InputShapes, Future[Graph | None]] = OrderedDict()
         self._failed: set[InputShapes] = set()
+        self._checked: set[InputShapes] = set()
+        self._latest_call = 0.0  # by time.monotonic
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`."""
-        return self._graph_for(outputs, feeds).run(outputs, feeds)
-
-    def _graph_for(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> Graph:
-        """Return the graph that runs these shapes now."""
         shape = tuple((name, array.shape) for name, array in feeds.items())
+        graph = self._graph_for(shape, outputs, feeds)
+        results = graph.run(outputs, feeds)
+        if graph is not self._cuda and shape not in self._checked:
+            results = self._checked_results(shape, outputs, feeds, results)
+        self._latest_call = time.monotonic()
+        return results
+
+    def _checked_results(
+        self, shape: InputShapes, outputs: Sequence[str], feeds: Mapping[str, Values], results: list[Values]
+    ) -> list[Values]:
+        """Return an engine's results if they are close to CUDA's; otherwise CUDA's, and drop the engine."""
+        right = self._cuda.run(outputs, feeds)
+        if all(is_close(result, other, TOLERANCE) for result, other in zip(results, right, strict=True)):
+            self._checked.add(shape)
+            return results
+        log.warning("%s stays on CUDA: the engine for %s computes other values", self._source.component, dict(shape))
+        self._failed.add(shape)
+        del self._engines[shape]
+        return right
+
+    def _graph_for(self, shape: InputShapes, outputs: Sequence[str], feeds: Mapping[str, Values]) -> Graph:
+        """Return the graph that runs these shapes now."""
         if shape in self._engines:
             return self._finished_engine(shape) or self._cuda
         if shape not in self._failed and self._is_hot(shape):
@@ -124,7 +156,7 @@ class TensorRtGraph:
             return None
         self._engines.move_to_end(shape)
         while len(self._engines) > MAX_ENGINES:
-            self._engines.popitem(last=False)
+            self._checked.discard(self._engines.popitem(last=False)[0])
         return graph
 
     def _build(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> Graph | None:
@@ -132,6 +164,7 @@ class TensorRtGraph:
         root = self._engine_folder.expanduser()
         shapes = {name: array.shape for name, array in feeds.items()}
         try:
+            self._wait_for_pause()
             folder = engine_folder(root, self._source, shapes)
             log.info("%s: building the engine %s", self._source.component, folder)
             graph = self._read_or_build(outputs, feeds, folder)
@@ -157,11 +190,34 @@ class TensorRtGraph:
         """Return a session with the engine in `folder`, which its first call builds if it is missing."""
         ports = (*self.inputs, *self.optional)
         axes = fixed_axes(ports, {name: array.shape for name, array in feeds.items()})
-        graph = self._open("tensorrt", engine=EngineOptions(tensorrt_options(ports, folder), axes))
+        options = tensorrt_options(ports, folder, self._workspace())
+        graph = self._open("tensorrt", engine=EngineOptions(options, axes))
         if graph.provider != self.provider:
             raise RuntimeError(f"onnxruntime runs the graph on {graph.provider} instead")
         graph.run(outputs, feeds)
         return graph
+
+    def _wait_for_pause(self) -> None:
+        """Wait until no call has ended within the last PAUSE seconds, at most PATIENCE seconds."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < min(end, self._latest_call + PAUSE):
+            time.sleep(PAUSE / 10)
+
+    def _workspace(self) -> int:
+        """Return the bytes of kernels' scratch memory while an engine is built, 0 for TensorRT's default.
+
+        Half of the free memory stays for running calls.
+
+        Raises:
+            OutOfMemory: the GPU has no room for the engine.
+        """
+        free, copies = nvidia.free_memory(), COPIES * self._source.weights_bytes
+        if not free:
+            return 0
+        workspace = (free - copies) // 2
+        if workspace < LEAST_WORKSPACE:
+            raise OutOfMemory(f"building it takes {copies + 2 * LEAST_WORKSPACE} bytes of GPU memory; {free} are free")
+        return min(workspace, self._options.arena) if self._options.arena else workspace
 
 
 def engine_folder(root: Path, source: GraphSource, shapes: Shapes) -> Path:
@@ -211,6 +267,7 @@ def _facts(source: GraphSource, shapes: Shapes) -> list[str]:
         source.label,
         *versions,
         f"GPU {nvidia.describe_gpu()}",
+        f"rewriting {REVISION}",
         *(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats),
         *(f"{name} {shape}" for name, shape in sorted(shapes.items())),
     ]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..cuda_graphs import DEVICE_ACCESS
 from ..graph import shape_of
-from ..ort import NO_ENGINE, EngineOptions, OrtGraph
+from ..ort import OrtGraph
 from ..provider_options import GraphRole, fixed_axes
+from ..session_options import NO_ENGINE, EngineOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

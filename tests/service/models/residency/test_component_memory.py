@@ -182,7 +182,7 @@ def test_a_running_component_is_not_evicted(components: Callable[[int], Componen
 def test_a_component_larger_than_the_budget_is_refused(components: Callable[[int], Components]) -> None:
     """The error has both numbers; nothing is loaded."""
     it = components(9)
-    with pytest.raises(OutOfMemory, match="text has 10 bytes of weights, above 9"):
+    with pytest.raises(OutOfMemory, match="text takes 10 bytes, above 9"):
         it.open("a", "text")
     assert it.loaded == []
 

@@ -14,6 +14,7 @@ from tintype.service.models.runtime import device_buffers
 from tintype.service.models.runtime.cuda_graphs import DeviceAccess
 from tintype.service.models.runtime.device_buffers import SHRINKAGE, DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph
+from tintype.service.models.runtime.stop_flag import StopFlag
 
 OUT = ["out_sample"]
 
@@ -80,15 +81,30 @@ def test_embeddings_are_sent_once(graph: OrtGraph, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_number_of_kept_shapes_is_bounded(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least recently used buffers are dropped, but not those of captured graphs, whose number is bounded."""
+    """The least recently used buffers are dropped, with and without captured graphs."""
     monkeypatch.setattr(device_buffers, "SHAPES", 2)
-    monkeypatch.setattr(device_buffers, "GRAPHS", 1)
+    monkeypatch.setattr(device_buffers, "GRAPHS", 3)
     for graphs, expected in ((False, 2), (True, 3)):
         bound = DeviceBuffers(graph._session, "cpu", graphs=graphs)
         for side in (4, 8, 12, 16):
             bound.run(OUT, feeds(side=side))
-        assert len(bound._latest) == expected
-        assert [buffers.replays for buffers in bound._latest.values()] == [graphs, False, False][:expected]
+        assert [dict(shapes)["sample"][-1] for _, shapes in bound._latest] == [4, 8, 12, 16][-expected:]
+
+
+def test_the_captured_graph_that_was_used_least_recently_is_released(
+    graph: OrtGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shape is captured again under a new number when it comes back, until CAPTURES are made."""
+    monkeypatch.setattr(device_buffers, "GRAPHS", 2)
+    monkeypatch.setattr(device_buffers, "CAPTURES", 4)
+    session = RecordingSession(graph._session)
+    bound = DeviceBuffers(session, "cpu", graphs=True)
+    for rows in (1, 2, 3, 1, 2):
+        for seed in range(3):
+            assert np.array_equal(bound.run(OUT, feeds(rows, seed))[0], graph.run(OUT, feeds(rows, seed))[0])
+    assert session.released == [1, 2]
+    assert [int(number) for number in session.captured] == [1, 2, 3, 4]
+    assert [buffers.replays for buffers in bound._latest.values()] == [True, True, False]
 
 
 def test_a_failed_call_releases_all_buffers(graph: OrtGraph) -> None:
@@ -102,16 +118,19 @@ def test_a_failed_call_releases_all_buffers(graph: OrtGraph) -> None:
 
 
 def test_the_bound_of_kept_shapes_holds_after_a_failure(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Graphs captured before the failure are never called again and leave no room for further captures."""
-    monkeypatch.setattr(device_buffers, "SHAPES", 1)
-    monkeypatch.setattr(device_buffers, "GRAPHS", 2)
-    bound = DeviceBuffers(graph._session, "cpu", graphs=True)
-    bound.run(OUT, feeds(side=4))
+    """A graph captured before the failure is released, and its number is not used again."""
+    monkeypatch.setattr(device_buffers, "GRAPHS", 1)
+    session = RecordingSession(graph._session)
+    bound = DeviceBuffers(session, "cpu", graphs=True)
+    for _ in range(2):
+        bound.run(OUT, feeds(side=4))
     with pytest.raises(Exception, match="encoder_hidden_states"):
         bound.run(OUT, feeds() | {"encoder_hidden_states": np.zeros((1, 32, 5), np.float32)})
-    for side in (4, 8, 12):
+    assert session.released == [1]
+    for side in (4, 8, 8):
         bound.run(OUT, feeds(side=side))
     assert len(bound._latest) == 1
+    assert list(session.captured) == ["1", "2"]
 
 
 class RecordingSession:
@@ -124,7 +143,8 @@ class RecordingSession:
     def __init__(self, session: Any, *, broken: bool = False, stale: bool = False) -> None:
         self._session, self._broken, self._stale = session, broken, stale
         self.numbers: list[str] = []
-        self.captured: set[str] = set()
+        self.captured: dict[str, None] = {}
+        self.released: list[int] = []
         self._latest: Any = None
 
     def io_binding(self) -> Any:
@@ -137,10 +157,13 @@ class RecordingSession:
         if self._stale and self.numbers[-1] in self.captured:
             io.get_outputs()[0].update_inplace(self._latest)
             return
-        if self.numbers[-1] != "-1":
-            self.captured.add(self.numbers[-1])
+        if self.numbers[-1] not in ("-1", None):
+            self.captured[self.numbers[-1]] = None
         self._session.run_with_iobinding(io)
         self._latest = np.array(io.get_outputs()[0].numpy())
+
+    def release_captured_graph(self, number: int) -> None:
+        self.released.append(number)
 
 
 def test_each_shape_has_its_own_cuda_graph(graph: OrtGraph) -> None:
@@ -150,6 +173,40 @@ def test_each_shape_has_its_own_cuda_graph(graph: OrtGraph) -> None:
     for rows in (1, 2, 1, 2, 1, 1):
         bound.run(OUT, feeds(rows))
     assert session.numbers == ["-1", "-1", "1", "2", "1", "-1", "1"], "the first replay is compared with a call without"
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_alternating_prompts_are_sent_once(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch, graphs: bool) -> None:  # noqa: FBT001 - a parameter
+    """With captured calls as well, whose input is then copied within the device at each change."""
+    sent: list[Any] = []
+    value = device_buffers._value
+
+    def record(array: Any, device: Any) -> Any:
+        sent.append(array)
+        return value(array, device)
+
+    bound = DeviceBuffers(RecordingSession(graph._session), "cpu", graphs=True) if graphs else None
+    bound = bound or DeviceBuffers(graph._session, "cpu")
+    prompts = feeds(seed=1), feeds(seed=2)
+    bound.run(OUT, prompts[0])  # with graphs it makes the input's own buffer
+    monkeypatch.setattr(device_buffers, "_value", record)
+    for _ in range(4):
+        for prompt in prompts:
+            assert np.array_equal(bound.run(OUT, prompt)[0], graph.run(OUT, prompt)[0])
+    assert len([array for array in sent if array.ndim == 3]) == 1 + graphs
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_stopped_model_is_not_called(graph: OrtGraph, graphs: bool) -> None:  # noqa: FBT001 - a parameter
+    """Bound calls carry the model's stop flag: onnxruntime ends them between two nodes. Later calls are right."""
+    flag = StopFlag()
+    bound = DeviceBuffers(graph._session, "cpu", graphs=graphs, stop_flag=flag)
+    bound.run(OUT, feeds())
+    flag.stop()
+    with pytest.raises(Exception, match="terminate"):
+        bound.run(OUT, feeds(rows=2))
+    flag.resume()
+    assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
 
 
 def test_a_replay_with_wrong_results_is_detected(graph: OrtGraph, caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +230,10 @@ class ShrinkingSession:
         return self._session.io_binding()
 
     def run_with_iobinding(self, io: Any, options: Any) -> None:
-        self.entries.append(options and options.get_run_config_entry(SHRINKAGE))
+        try:
+            self.entries.append(options.get_run_config_entry(SHRINKAGE))
+        except RuntimeError:  # it has no such entry
+            self.entries.append(None)
         self._session.run_with_iobinding(io, options)
 
 

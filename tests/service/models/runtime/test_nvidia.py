@@ -88,6 +88,7 @@ class FakeDriver:
     """The functions of NVIDIA's driver that are used; `status` is the result of `cuInit`."""
 
     status = 0
+    retained = 0
 
     def cuInit(self, _flags: int) -> int:  # noqa: N802 - the driver's names
         return self.status
@@ -103,6 +104,24 @@ class FakeDriver:
 
     def cuDeviceGetAttribute(self, value: Any, attribute: int, _device: Any) -> int:  # noqa: N802
         value._obj.value = {75: 9, 76: 0}[attribute]
+        return 0
+
+    def cuDevicePrimaryCtxRetain(self, _context: Any, _device: Any) -> int:  # noqa: N802
+        self.retained += 1
+        return 0
+
+    def cuDevicePrimaryCtxRelease_v2(self, _device: Any) -> int:  # noqa: N802
+        self.retained -= 1
+        return 0
+
+    def cuCtxPushCurrent_v2(self, _context: Any) -> int:  # noqa: N802
+        return 0
+
+    def cuCtxPopCurrent_v2(self, _context: Any) -> int:  # noqa: N802
+        return 0
+
+    def cuMemGetInfo_v2(self, free: Any, total: Any) -> int:  # noqa: N802
+        free._obj.value, total._obj.value = 5 * 2**30, 8 * 2**30
         return 0
 
     def getInferLibVersion(self) -> int:  # noqa: N802
@@ -130,10 +149,17 @@ def test_the_gpu_and_tensorrt_are_described(driver: FakeDriver) -> None:
     assert driver.status == 0
 
 
+def test_free_memory_is_the_drivers(driver: FakeDriver) -> None:
+    """It is read in the GPU's own context, which is released again."""
+    assert nvidia.free_memory() == 5 * 2**30
+    assert driver.retained == 0
+
+
 def test_a_failing_driver_has_no_gpu(driver: FakeDriver) -> None:
     """The description is empty for a driver without a device, as in a container without GPU access."""
     driver.status = 100
     assert nvidia.describe_gpu() == ""
+    assert nvidia.free_memory() == 0
 
 
 def test_without_nvidias_libraries_descriptions_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,3 +171,27 @@ def test_without_nvidias_libraries_descriptions_are_empty(monkeypatch: pytest.Mo
     assert (nvidia.describe_gpu(), nvidia.tensorrt_version(), nvidia.has_driver()) == ("", "", False)
     for function in (nvidia.describe_gpu, nvidia.tensorrt_version):
         function.cache_clear()
+
+
+def test_the_arena_on_the_gpu_is_created_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It grows by the size requested, so that it can shrink, and has no limit."""
+    calls: list[Any] = []
+    runtime = providers.onnxruntime()
+    monkeypatch.setattr(runtime, "create_and_register_allocator_v2", lambda *arguments: calls.append(arguments))
+    nvidia.share_arena.cache_clear()
+    for _ in range(2):
+        nvidia.share_arena()
+    nvidia.share_arena.cache_clear()
+    ((provider, device, options, config),) = calls
+    assert (provider, device.name, options) == ("CUDAExecutionProvider", "Cuda", {})
+    assert config.arena_extend_strategy == 1
+
+
+def test_onnxruntime_accepts_the_arguments_of_the_arena(caplog: pytest.LogCaptureFixture) -> None:
+    """Without CUDA the warning is about CUDA, not about the arguments, and sessions work without the arena."""
+    nvidia.share_arena.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        nvidia.share_arena()
+    nvidia.share_arena.cache_clear()
+    assert "sessions share no memory on the GPU" in caplog.text or not caplog.text
+    assert "incompatible" not in caplog.text

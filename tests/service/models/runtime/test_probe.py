@@ -14,7 +14,7 @@ import pytest
 from tintype.service.models.runtime import nvidia, openvino, probe, providers
 from tintype.service.models.runtime.plugins import library
 from tintype.service.models.runtime.plugins import table as plugins
-from tintype.service.models.runtime.providers import choose, run_probe, works
+from tintype.service.models.runtime.providers import Probe, choose, run_probe, works
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ def test_without_a_driver_no_test_process_is_started(monkeypatch: pytest.MonkeyP
 
 def test_the_cpu_passes_its_test() -> None:
     """The installed onnxruntime loads the graph, and its results are numpy's, in this process and in a separate one."""
-    assert run_probe("cpu") == (probe.find_problem("cpu"), (), False, ()) == ("", (), False, ())
+    assert run_probe("cpu") == Probe(probe.find_problem("cpu")) == Probe("")
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" not in providers.onnxruntime().get_available_providers(), reason="no CUDA")
@@ -132,7 +132,7 @@ def test_a_plugin_computes_on_its_device(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(library, "add_device", none)
     assert probe.find_problem("webgpu") == "the library of provider webgpu finds no device here"
     monkeypatch.setattr(library, "add_device", lambda *_: None)
-    problem, adapters, software, wrong = probe.run("webgpu")
+    problem, adapters, software, wrong, _ = probe.run("webgpu")
     assert "CPU" in problem
     assert (adapters, software, wrong) == (("llvmpipe (software)",), True, ())
 

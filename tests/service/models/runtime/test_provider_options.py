@@ -8,6 +8,7 @@ from tintype.service.models.runtime.graph import Port
 from tintype.service.models.runtime.provider_options import (
     GraphRole,
     ProviderOptions,
+    arena_limit,
     cuda_options,
     fixed_axes,
     tensorrt_options,
@@ -50,6 +51,37 @@ def test_the_arena_grows_as_requested_up_to_its_limit() -> None:
     assert cuda_options(graphs=True, arena=2**30)["gpu_mem_limit"] == str(2**30)
 
 
+def test_convolutions_with_the_channels_last_are_an_option_of_rewritten_graphs() -> None:
+    """Other graphs would transpose before and after each norm."""
+    assert cuda_options(graphs=False, nhwc=True)["prefer_nhwc"] == "1"
+    assert "prefer_nhwc" not in cuda_options(graphs=False)
+
+
+def test_the_limit_of_a_session_includes_its_weights() -> None:
+    """The runtime counts them, and stops checking a limit that they exceed."""
+    assert ProviderOptions().limit(10**9) == 0
+    assert ProviderOptions(arena=10**8).limit(10**9) == 1_150_000_000
+
+
+def test_only_denoisers_keep_memory_beyond_their_weights() -> None:
+    """With a limit, other graphs return theirs after each call, of which one runs at a time."""
+    limited = ProviderOptions(arena=2**30)
+    assert [role for role in GraphRole if limited.counted("cuda", role)] == [GraphRole.DENOISER]
+    assert [role for role in GraphRole if not limited.shrinks(role)] == [GraphRole.DENOISER]
+    assert [role for role in GraphRole if ProviderOptions().shrinks(role)] == [GraphRole.VAE]
+    assert not any(limited.counted("webgpu", role) or ProviderOptions().counted("cuda", role) for role in GraphRole)
+
+
+def test_a_memory_budget_leaves_room_for_a_running_call() -> None:
+    """An eighth, unless `arena` says otherwise; only NVIDIA's providers have such a limit."""
+    limited = ProviderOptions(arena=arena_limit(0, 8 * 2**30))
+    assert limited.arena == 2**30
+    assert limited.weights_budget(8 * 2**30, "cuda") == 7 * 2**30
+    assert limited.weights_budget(8 * 2**30, "cpu") == limited.weights_budget(8 * 2**30, "webgpu") == 8 * 2**30
+    assert arena_limit(5, 8 * 2**30) == 5
+    assert ProviderOptions(arena=arena_limit(0, 0)).weights_budget(0, "cuda") == 0
+
+
 def test_public_options_contain_no_paths() -> None:
     """Clients see the enabled features of a provider, but no paths of the server."""
     options = ProviderOptions(cuda_graphs=True, engines=Path("/secret"))
@@ -90,3 +122,11 @@ def test_each_engine_has_a_folder_and_all_share_timings() -> None:
     assert options["trt_engine_cache_enable"] == options["trt_timing_cache_enable"] == "1"
     assert options["trt_fp16_enable"] == "1"
     assert tensorrt_options(PORTS[1:], Path("/cache/unet-1"))["trt_fp16_enable"] == "0"
+
+
+def test_weights_of_any_size_reach_tensorrt() -> None:
+    """They are passed by address: serialized with the graph they could have 2 GB. Norms are not rounded to half."""
+    options = tensorrt_options(PORTS, Path("/cache/unet-1"), 2**30)
+    assert options["trt_load_user_initializer"] == options["trt_layer_norm_fp32_fallback"] == "1"
+    assert options["trt_max_workspace_size"] == str(2**30)
+    assert "trt_max_workspace_size" not in tensorrt_options(PORTS, Path("/cache/unet-1"))

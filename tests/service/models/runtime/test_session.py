@@ -14,10 +14,10 @@ from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import nvidia, providers
 from tintype.service.models.runtime import runtime as runtime_module
-from tintype.service.models.runtime.ort import session_options
 from tintype.service.models.runtime.providers import ProviderUnavailable, available, choose, with_fallbacks, works
 from tintype.service.models.runtime.runtime import Runtime, usable_cores
 from tintype.service.models.runtime.session import Session, _cast
+from tintype.service.models.runtime.session_options import session_options
 
 if TYPE_CHECKING:
     from pathlib import Path

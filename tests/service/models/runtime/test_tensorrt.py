@@ -13,9 +13,9 @@ import pytest
 from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.runtime import nvidia, tensorrt
 from tintype.service.models.runtime.graph import Port
-from tintype.service.models.runtime.ort import NO_ENGINE, EngineOptions
 from tintype.service.models.runtime.provider_options import ProviderOptions
 from tintype.service.models.runtime.providers import onnxruntime
+from tintype.service.models.runtime.session_options import NO_ENGINE, EngineOptions
 from tintype.service.models.runtime.tensorrt import (
     DESCRIPTION,
     HOT,
@@ -63,6 +63,8 @@ class FakeGraph:
 @pytest.fixture
 def graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TensorRtGraph:
     monkeypatch.setattr(tensorrt, "OrtGraph", FakeGraph)
+    monkeypatch.setattr(tensorrt, "PAUSE", 0.0)
+    monkeypatch.setattr(tensorrt, "is_close", lambda *_: True)
     monkeypatch.setattr(FakeGraph, "gate", Event())
     monkeypatch.setattr(FakeGraph, "faults", [])
     monkeypatch.setattr(FakeGraph, "opened", [])
@@ -101,6 +103,66 @@ def test_cuda_serves_until_the_engine_is_built(graph: TensorRtGraph, tmp_path: P
     (_, _), (_, engine) = FakeGraph.opened
     assert engine.axes == {"rows": 1, "side": 4}
     assert engine.options["trt_engine_cache_path"].startswith(str(tmp_path / "engines/unet-"))
+
+
+def test_an_engine_with_other_results_is_not_used(
+    graph: TensorRtGraph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its first result is compared with CUDA's, which is returned if they differ; a close one is compared once."""
+    compared: list[tuple[Any, Any]] = []
+
+    def compare(one: Any, other: Any, _: float) -> bool:
+        compared.append((one, other))
+        return len(compared) > 1
+
+    monkeypatch.setattr(tensorrt, "is_close", compare)
+    FakeGraph.gate.set()
+    assert build_engine(graph) == "cuda"
+    assert call(graph) == "cuda"
+    assert "the engine for {'x': (1, 4)} computes other values" in caplog.text
+    assert build_engine(graph, rows=2) == call(graph, rows=2) == "tensorrt"
+    assert compared == [("tensorrt", "cuda")] * 2
+
+
+def test_an_engine_is_built_in_a_pause(graph: TensorRtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are timed while no call of the graph runs, unless calls do not pause within PATIENCE seconds."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    now = [100.0]
+    monkeypatch.setattr(tensorrt.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(tensorrt.time, "sleep", sleep)
+    monkeypatch.setattr(tensorrt, "PAUSE", 1.0)
+    call(graph)
+    graph._wait_for_pause()
+    assert 0.99 < sum(slept) < 1.2
+    slept.clear()
+    monkeypatch.setattr(tensorrt, "PAUSE", 100.0)
+    graph._wait_for_pause()
+    assert tensorrt.PATIENCE <= sum(slept) < 2 * tensorrt.PATIENCE
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("free", "arena", "workspace"),
+    [(0, 0, ""), (20 * GIB, 0, str(6 * GIB)), (20 * GIB, GIB, str(GIB)), (8 * GIB, 0, None)],
+)
+def test_an_engine_is_built_only_if_the_gpu_has_room_for_it(
+    graph: TensorRtGraph, monkeypatch: pytest.MonkeyPatch, free: int, arena: int, workspace: str | None
+) -> None:
+    """The weights are there twice more while it is built; half of the rest is for kernels, the other for calls."""
+    monkeypatch.setattr(nvidia, "free_memory", lambda: free)
+    monkeypatch.setattr(OnnxFile, "weights_bytes", 4 * GIB)
+    monkeypatch.setattr(graph, "_options", ProviderOptions(arena=arena))
+    FakeGraph.gate.set()
+    assert build_engine(graph) == ("cuda" if workspace is None else "tensorrt")
+    if workspace is not None:
+        assert FakeGraph.opened[-1][1].options.get("trt_max_workspace_size", "") == workspace
 
 
 def test_each_shape_has_its_own_engine(graph: TensorRtGraph) -> None:

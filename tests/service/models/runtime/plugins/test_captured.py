@@ -11,11 +11,12 @@ import pytest
 from tests.support.models.unet_calls import OUT, UNET, unet_feeds
 from tintype.service.models.runtime import runtime
 from tintype.service.models.runtime.graph import Port
-from tintype.service.models.runtime.ort import EngineOptions, OrtGraph
+from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.plugins import captured, table
 from tintype.service.models.runtime.plugins.captured import CapturedGraph
 from tintype.service.models.runtime.provider_options import GraphRole, ProviderOptions, capture_options
 from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.session_options import EngineOptions
 from tintype.service.models.runtime.stop_flag import StopFlag
 
 if TYPE_CHECKING:

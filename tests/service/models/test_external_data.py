@@ -27,10 +27,10 @@ from tests.support.models.onnx_files import (
     value,
 )
 from tintype.service.models import wire_format
+from tintype.service.models.external_data import check, locations
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.runtime.external_data import check, locations
 from tintype.service.models.runtime.providers import onnxruntime
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session

@@ -17,8 +17,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from ..files import ModelFileError
-from ..wire_format import BYTES, FieldBudget, fields, map_file
+from .files import ModelFileError
+from .wire_format import BYTES, FieldBudget, fields, map_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""Graphs rewritten when they are loaded, as their provider computes them best."""
