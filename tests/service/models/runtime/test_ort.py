@@ -111,9 +111,9 @@ def test_a_call_with_fused_norms_that_fails_is_repeated_without(
             raise error
         return ["plain"]
 
-    monkeypatch.setattr(cuda, "run", run)
+    monkeypatch.setattr(cuda, "run_on_device", run)
     graph = OrtGraph(OnnxFile(UNET), "cuda", 1, role=GraphRole.VAE)
-    assert [graph.run(["y"], {}) for _ in range(2)] == [["plain"]] * 2
+    assert [graph.run_on_device(["y"], {}) for _ in range(2)] == [["plain"]] * 2
     assert settings == [True, False]
     assert "a call with fused norms failed and is repeated without: GroupNorm in CUDA" in caplog.text
 
