@@ -1,12 +1,16 @@
 """The service of one device as a child process of the front: `python -m tintype.service.devices.child`.
 
-stdin    a pickled `ChildStart`; it stays open, and end of file means that the front has ended
+stdin    a pickled `ChildStart`; it stays open, and end of file means that the process shall end, or the front has ended
 stdout   lines: `listening ADDRESS`, then `ready`, or `failed REASON` if it can't serve
 stderr   its log
+
+Signals that stop servers are ignored: a service manager sends them to all processes at once, but only the front knows
+when its last request is done.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pickle
@@ -15,15 +19,21 @@ import sys
 from contextlib import suppress
 from functools import partial
 from threading import Thread
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tintype.v1 import logs
 from tintype.v1.keyfile import KeysError
+from tintype.v1.signals import stop_signals
 
 from ..lifecycle import run_loop
 from ..rpc.listen import ServeError
 from ..server import serve
 from .process import FAILED, LISTENING, READY, ChildStart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..config import ServiceConfig
 
 
 def _announcements() -> TextIO:
@@ -33,10 +43,19 @@ def _announcements() -> TextIO:
     return pipe
 
 
-def _end_with_front() -> None:
+def _watch_stdin(stop: Callable[[], object]) -> None:
+    """Call `stop` at the end of stdin; on a thread."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    stop()
+
+
+async def _serve(config: ServiceConfig, pipe: TextIO) -> None:
+    """Serve until the end of stdin, and announce what happens. Raises ServeError, KeysError."""
+    stop, loop, announce = asyncio.Event(), asyncio.get_running_loop(), partial(_announce, pipe)
+    end = partial(loop.call_soon_threadsafe, stop.set)
+    Thread(target=_watch_stdin, args=(end,), name="tintype-lifeline", daemon=True).start()
+    await serve(config, on_listening=partial(announce, LISTENING), on_ready=lambda _: announce(READY), stop=stop)
 
 
 def _announce(pipe: TextIO, word: str, text: str = "") -> None:
@@ -44,21 +63,21 @@ def _announce(pipe: TextIO, word: str, text: str = "") -> None:
 
 
 def main() -> int:
-    """Serve with the configuration from stdin, and end when the front ends."""
+    """Serve with the configuration from stdin, until it ends."""
     pipe = _announcements()
     start: ChildStart = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
-    Thread(target=_end_with_front, name="tintype-lifeline", daemon=True).start()
+    for number in stop_signals():
+        signal.signal(number, signal.SIG_IGN)
     if start.cpus and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):  # the container's CPUs have changed meanwhile
             os.sched_setaffinity(0, start.cpus)
     logs.configure(f"service[{start.device}]", start.config)
     if start.config.log_level != "debug":  # the front logs every call, with its device
         logging.getLogger("tintype.service.rpc.servicer").setLevel(logging.WARNING)
-    announce = partial(_announce, pipe)
     try:
-        run_loop(serve(start.config, on_listening=partial(announce, LISTENING), on_ready=lambda _: announce(READY)))
+        run_loop(_serve(start.config, pipe))
     except (ServeError, KeysError) as error:
-        announce(FAILED, str(error))
+        _announce(pipe, FAILED, str(error))
         return ServeError.exit_code
     return 0
 

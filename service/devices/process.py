@@ -108,7 +108,7 @@ class DeviceProcess:
         self._loop = asyncio.get_running_loop()
         self._lines: asyncio.Queue[str] = asyncio.Queue()
         self._ended = asyncio.Event()
-        self._handles_signals = False
+        self._listens = False
         start = ChildStart(spec.name, spec.share.cpus if spec.share else (), config)
         self._process = subprocess.Popen(  # noqa: S603
             (sys.executable, "-P", "-m", f"{__package__}.child"),
@@ -142,7 +142,7 @@ class DeviceProcess:
         """Yield word and text of each line that the process announces, until it ends."""
         while line := await self._lines.get():
             word, _, text = line.partition(" ")
-            self._handles_signals = self._handles_signals or word == LISTENING
+            self._listens = self._listens or word == LISTENING
             yield word, text
 
     async def end(self) -> str:
@@ -160,16 +160,17 @@ class DeviceProcess:
         self._process.kill()
 
     async def stop(self) -> None:
-        """Ask the process to end, and kill it after STOP_SECONDS. SIGINT skips its lame-duck time."""
-        interrupt = self._handles_signals and sys.platform != "win32"
-        self._process.send_signal(signal.SIGINT if interrupt else signal.SIGTERM)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), STOP_SECONDS)
+        """End stdin, so that the process ends; kill it after STOP_SECONDS, or at once if it does not listen yet."""
+        assert self._process.stdin is not None, "a child's stdin is a pipe"  # noqa: S101
+        with suppress(OSError):
+            self._process.stdin.close()
+        if self._listens:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), STOP_SECONDS)
         self.kill()
         await self._ended.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                pipe.close() if pipe else None
+        if self._process.stdout:
+            self._process.stdout.close()
 
 
 @asynccontextmanager
