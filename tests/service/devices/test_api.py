@@ -237,7 +237,7 @@ def test_a_silent_device_is_avoided() -> None:
 def test_a_request_moves_a_few_times() -> None:
     """A request that always meets other requests is not moved for ever, and never fails by that."""
 
-    async def scenario(fakes: FakeDevices, _: DeviceApi) -> Any:
+    async def scenario(fakes: FakeDevices, _api: DeviceApi) -> Any:
         tries = Tries(fakes.pool, Delivery(pb.StreamImagesRequest(generation=request())))
         moved = Interrupted(Failure.MOVED, "", Unavailable(""))
         may_move = []
