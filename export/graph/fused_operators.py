@@ -72,6 +72,9 @@ NORMS: dict[type[torch.nn.Module], Norm] = {
     **dict.fromkeys(LANGUAGE_NORMS, lambda norm: (norm.weight, norm.variance_epsilon, None)),
 }
 
+# Norms whose result has the type of x even if their weight stays in float32.
+TYPED_BY_INPUT = (Krea2RMSNorm, Gemma2RMSNorm)
+
 
 def _rms_norms(module: torch.nn.Module) -> int:
     """Return the number of RMS norms in a module: all of them must be fused."""
@@ -108,10 +111,10 @@ def fuse_operators() -> Iterator[None]:
 
 
 def _torch_rms_norm(norm: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Compute a norm of `NORMS` by torch's function: in the type of x [..., width], returned in the weight's type."""
+    """Compute a norm of `NORMS` by torch's function: in the type of x [..., width], returned as the class does."""
     weight, eps, bias = NORMS[type(norm)](norm)
     result = functional.rms_norm(x, (int(x.shape[-1]),), None if weight is None else weight.to(x.dtype), eps)
-    result = result if weight is None else result.to(weight.dtype)
+    result = result if weight is None or isinstance(norm, TYPED_BY_INPUT) else result.to(weight.dtype)
     return result if bias is None else result + bias
 
 

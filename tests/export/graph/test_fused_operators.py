@@ -175,3 +175,19 @@ def test_attention_that_is_not_fused_is_an_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(fused_operators, "_attention", separate)
     with pytest.raises(VerificationError, match="0 MultiHeadAttention instead of 2"):
         graph_of(attention(_padding), tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("name", ["Krea2RMSNorm", "Gemma2RMSNorm"])
+def test_a_norm_with_weights_in_float32_keeps_the_inputs_type(name: str) -> None:
+    """Krea 2 keeps the weights of its norms in float32, and a layer in half precision follows."""
+    import torch  # noqa: PLC0415
+
+    from tintype.export.graph import fused_operators  # noqa: PLC0415
+
+    norm = getattr(fused_operators, name)(8)
+    x = torch.randn(2, 8).half()
+    expected = norm(x)
+    with fused_operators.fuse_operators():
+        found = norm(x)
+    assert found.dtype is expected.dtype is torch.float16
+    assert torch.allclose(found, expected, atol=2e-3)
