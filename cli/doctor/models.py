@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tintype.service.models.folder.manifest import Manifest
-    from tintype.service.models.graph_source import GraphSource
     from tintype.service.models.loading_options import LoadingOptions
 
 
@@ -95,7 +94,7 @@ def _is(test: Callable[[], bool]) -> bool:
 
 def _components(manifest: Manifest, provider: str) -> Iterator[Finding]:
     for name, source in manifest.graphs.items():
-        size = bytes_on(source, provider)
+        size = source.bytes_on(provider)
         if not isinstance(source, FilledTemplate):
             yield Finding(name, {"bytes": size}, f"{format_size(size)}, {source.label}")
             continue
@@ -117,13 +116,8 @@ def _additions(manifest: Manifest) -> Iterator[Finding]:
         yield Finding("skipped", dict(found.skipped), ", ".join(found.skipped), note=notes)
 
 
-def bytes_on(source: GraphSource, provider: str) -> int:
-    """Return the bytes of a component's weights in memory with a provider."""
-    return source.bytes_on(provider) if isinstance(source, FilledTemplate) else source.weights_bytes
-
-
 def _memory(manifest: Manifest, provider: str) -> list[Finding]:
-    sizes = {name: bytes_on(source, provider) for name, source in manifest.graphs.items()}
+    sizes = {name: source.bytes_on(provider) for name, source in manifest.graphs.items()}
     needed, available = sum(sizes.values()), available_memory()
     text = f"{format_size(needed)} for weights on {provider}, and the values of the images being made"
     fits = provider in GPUS or not available or needed * PEAK <= available

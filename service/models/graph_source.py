@@ -47,6 +47,9 @@ class GraphSource(Protocol):
     def weights_bytes(self) -> int:
         """Bytes of the weights once they are in memory."""
 
+    def bytes_on(self, provider: str) -> int:
+        """Return the bytes of the weights in memory with a provider."""
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the graph and its weights are read from."""
@@ -88,6 +91,10 @@ class OnnxFile:
     def weights_bytes(self) -> int:
         """Bytes of the file and its external data, once they are in memory."""
         return component_bytes(self.path.parent) * self.widening
+
+    def bytes_on(self, provider: str) -> int:  # noqa: ARG002 - the same for all
+        """Return the bytes of the weights in memory."""
+        return self.weights_bytes
 
     @property
     def files(self) -> tuple[Path, ...]:

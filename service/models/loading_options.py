@@ -37,6 +37,7 @@ class LoadingOptions:
     - `templates`: a folder with further templates, searched first.
     - `additions`: the folder that has `NAME/loras`, `NAME/embeddings`, `NAME/controlnets` and `NAME/image_adapters` of
       models that are not folders of their own.
+    - `provider`: the provider whose memory the sizes of weights are counted for: float16 on a GPU, float32 on a CPU.
     - `stop`: once it is set, no weights are converted any more.
     """
 
@@ -48,6 +49,7 @@ class LoadingOptions:
     cache: Path = Path("~/.cache/tintype/weights")
     templates: Path | None = None
     additions: Path | None = None
+    provider: str = field(default="cpu", compare=False)
     stop: Event = field(default_factory=Event, compare=False, repr=False)
 
 

@@ -1,6 +1,4 @@
-"""The repository: the models that this server can serve, and which of them are in memory.
-
-It owns every model's state. Which module decides what:
+"""The models that this server can serve, and which of them are in memory, decided by the modules.
 
     `slot`              the states of a model, their transitions, and the count of its holds
     `load_queue`        which model loads next
@@ -20,6 +18,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Self
@@ -70,8 +69,8 @@ class Repository:
         options: ProviderOptions = provider_options.DEFAULTS,
         loading: LoadingOptions = loading_options.DEFAULTS,
     ) -> None:
-        if providers:
-            choose(tuple(providers))  # fails now, not with the first request
+        if providers or memory:
+            loading = replace(loading, provider=choose(tuple(providers)))  # fails now; the budget counts its sizes
         self._runtime, self._budget = partial(Runtime.choose, tuple(providers), threads, options), memory
         self._catalogue, self._components = Catalogue(paths, loading), ComponentMemory(memory)
         self._lock = threading.Condition()

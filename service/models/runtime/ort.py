@@ -191,7 +191,7 @@ def _session_options(
     if content.folder:
         options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(content.folder))
     if provider in installed():
-        check_room(provider, settings.source.weights_bytes, settings.source.label)
+        check_room(provider, settings.source.bytes_on(provider), settings.source.label)
         captured = capture_options(provider) if graphs else {}
         library.add_device(options, provider, {**captured, **cpu_nodes(provider, content.model)})
     return options
@@ -203,7 +203,7 @@ def _providers(
     """Return onnxruntime's names of the provider and its fallbacks, each with its options; none for a plugin."""
     if settings.provider in installed():
         return []
-    limit = settings.options.limit(settings.source.weights_bytes)
+    limit = settings.options.limit(settings.source.bytes_on(settings.provider))
     options = {
         PROVIDERS["tensorrt"]: dict(engine.options),
         PROVIDERS["cuda"]: cuda_options(graphs=graphs, arena=limit, nhwc=nhwc),

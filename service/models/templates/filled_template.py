@@ -96,8 +96,8 @@ class FilledTemplate:
 
     @property
     def weights_bytes(self) -> int:
-        """Bytes of the weights in memory on a CPU."""
-        return self.bytes_on("cpu")
+        """Bytes of the weights in memory with the provider of `options`."""
+        return self.bytes_on(self.options.provider)
 
     def bytes_on(self, provider: str) -> int:
         """Return the bytes of the weights in memory with a provider."""

@@ -17,6 +17,7 @@ from tintype.service.models import ModelState, Repository
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.loading_options import DEFAULTS, LoadingOptions
 from tintype.service.models.residency import catalogue
+from tintype.service.models.residency import repository as repository_module
 from tintype.service.models.runtime.providers import ProviderUnavailable
 
 if TYPE_CHECKING:
@@ -95,6 +96,22 @@ def test_an_unknown_provider_is_refused_at_start() -> None:
     """A misspelt provider raises an error when the server starts, with the names of available providers."""
     with pytest.raises(ProviderUnavailable, match=r"provider 'gpu' is not in this onnxruntime; available: .*cpu"):
         Repository(providers=["gpu"])
+
+
+def test_a_budget_counts_the_sizes_on_its_provider(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published weights take half the memory in float16 on a GPU; without a budget no provider is chosen for it."""
+    found = []
+
+    def listed(paths: list[Path], loading: LoadingOptions) -> catalogue.Catalogue:
+        found.append(loading.provider)
+        return catalogue.Catalogue(paths, loading)
+
+    monkeypatch.setattr(repository_module, "Catalogue", listed)
+    monkeypatch.setattr(repository_module, "choose", lambda names: names[0] if names else "webgpu")
+    Repository(folders, memory=2**30).close()
+    Repository(folders, providers=["cuda"]).close()
+    Repository(folders).close()
+    assert found == ["webgpu", "cuda", "cpu"]
 
 
 def test_loading_runs_in_the_background_and_reports_progress(folders: list[Path], loader: Loader) -> None:
