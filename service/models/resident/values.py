@@ -76,6 +76,10 @@ class _WrittenGraph:
         """The name of the graph, for messages."""
         return self.component
 
+    def bytes_on(self, provider: str) -> int:  # noqa: ARG002 - the same for all
+        """Return 0."""
+        return self.weights_bytes
+
     @contextmanager
     def open(self, provider: str) -> Iterator[GraphContent]:  # noqa: ARG002 - the same for all
         """Yield the bytes."""
