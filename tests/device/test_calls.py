@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from tests.support.models.unet_calls import OUT, UNET, largest_difference, prompt_embeds, unet_feeds
 from tintype.service.errors import OutOfMemory
 from tintype.service.models.graph_source import OnnxFile
-from tintype.service.models.runtime import device_buffers, probe
+from tintype.service.models.graph_writer import field
+from tintype.service.models.runtime import device_buffers, ort, probe, providers
 from tintype.service.models.runtime.device_buffers import SHAPES, DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.plugins import vulkan
@@ -18,8 +20,6 @@ from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tintype.service.models.runtime.graph import Graph
 
 pytestmark = pytest.mark.slow
@@ -79,6 +79,19 @@ def test_embeddings_are_sent_once(graph: OrtGraph, monkeypatch: pytest.MonkeyPat
     for _ in range(3):
         buffers.run(OUT, feeds)
     assert [array.ndim for array in sent] == [4, 1, 3]
+
+
+def test_attention_of_standard_operators_equals_that_of_the_cpu(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that computes onnxruntime's attention wrongly computes it right of other operators, without the CPU."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(probe.attention_graph().replace(field(8, field(2, 13)), field(8, field(2, 18))))
+    wrong = providers.run_probe(provider)._replace(wrong=(probe.ATTENTION,), software=False)
+    monkeypatch.setattr(ort, "run_probe", lambda _: wrong)
+    monkeypatch.setattr(ort, "cpu_nodes", lambda _, model: pytest.fail("stays") if isinstance(model, Path) else {})
+    (result,) = OrtGraph(OnnxFile(path), provider, 1).run(["mixed"], probe.arrays(probe.ATTENTION_SHAPES))
+    assert np.abs(result - probe.expected_attention()).max() <= RELATIVE
 
 
 def test_a_stopped_call_ends_between_two_nodes(graph: OrtGraph, cpu: Graph) -> None:

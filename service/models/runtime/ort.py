@@ -153,7 +153,7 @@ def _open_session(settings: _GraphSettings, engine: EngineOptions, *, graphs: bo
     fused = False
     try:
         with source.open(provider) as original, DEVICE_ACCESS.shared():
-            content, replaced = rewritten(original, provider if _rewrites(settings) else "")
+            content, replaced = rewritten(original, _rewriting(settings))
             fused = provider == "cuda" and bool(replaced)
             providers = _providers(settings, engine, graphs=graphs, nhwc=fused)
             options = _session_options(settings, engine, content, graphs=graphs, reuse=reuse)
@@ -175,9 +175,19 @@ def _open_session(settings: _GraphSettings, engine: EngineOptions, *, graphs: bo
 _uncaptured: set[GraphSource] = set()  # graphs that onnxruntime refused to capture: one more refusal loads them twice
 
 
-def _rewrites(settings: _GraphSettings) -> bool:
-    """Return whether the graph is rewritten for its provider; CUDA must have computed a rewritten one right."""
-    return settings.rewrites and (settings.provider != "cuda" or run_probe("cuda").channels_last)
+def _rewriting(settings: _GraphSettings) -> str:
+    """Return how the graph is rewritten, by the name of a provider in `rewriting.loading.RULES`; empty if it is not.
+
+    CUDA must have computed a rewritten graph right. A plugin that computes attention wrongly on a GPU computes it right
+    of standard operators; on the processor such nodes run on the CPU provider, which is faster (`plugins.cpu_nodes`).
+    """
+    provider = settings.provider
+    if not settings.rewrites or (provider == "cuda" and not run_probe("cuda").channels_last):
+        return ""
+    if provider not in installed():
+        return provider
+    probe = run_probe(provider)
+    return "tensorrt" if probe.wrong and not probe.software else ""
 
 
 def _session_options(

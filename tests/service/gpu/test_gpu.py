@@ -6,6 +6,7 @@ Tolerances allow for kernels that sum in another order, and for TF32, in which C
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ from tintype.service.models.runtime import ort, tensorrt
 from tintype.service.models.runtime.device_buffers import DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.provider_options import GraphRole, ProviderOptions
-from tintype.service.models.runtime.providers import works
+from tintype.service.models.runtime.providers import run_probe, works
+from tintype.service.models.runtime.rewriting import sample
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
 from tintype.service.models.runtime.tensorrt import HOT, TensorRtGraph, builder
@@ -89,6 +91,23 @@ def generate(provider: str, options: ProviderOptions = PLAIN) -> np.ndarray:
 def test_images_equal_those_of_the_cpu(options: ProviderOptions) -> None:
     """The whole engine gives the CPU's image, with and without CUDA graphs."""
     assert np.abs(generate("cuda", options) - generate("cpu")).mean() <= MEAN
+
+
+def test_fused_norms_equal_the_exports() -> None:
+    """CUDA computes the sample right, and the denoiser with fused norms and the channels last."""
+    assert not sample.find_problem()
+    assert run_probe("cuda").channels_last
+    graph = OrtGraph(OnnxFile(UNET), "cuda", 4)
+    assert graph.fused
+    assert relative_difference(graph, on_cpu(), unet_inputs(2)) <= RELATIVE
+    assert graph.fused, "a call failed and was repeated without"
+
+
+@pytest.mark.parametrize("options", [PLAIN, GRAPHS], ids=["plain", "graphs"])
+def test_a_memory_budget_leaves_results_the_same(options: ProviderOptions) -> None:
+    """Each session then has an arena of its own, and all but the denoiser return it after each call."""
+    limited = replace(options, arena=2**30)
+    assert np.abs(generate("cuda", limited) - generate("cpu")).mean() <= MEAN
 
 
 def test_device_buffers_equal_a_plain_run() -> None:

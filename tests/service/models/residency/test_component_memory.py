@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.residency.component_memory import ComponentMemory
 from tintype.service.models.runtime.cuda_graphs import DEVICE_ACCESS
 from tintype.service.models.runtime.graph import Port
+from tintype.service.models.runtime.stop_flag import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
     from tintype.service.models.residency.component import Component
     from tintype.service.models.runtime.graph import Graph, Values
-    from tintype.service.models.runtime.stop_flag import StopFlag
 
 PATIENCE = 60  # seconds that a test waits for another thread
 
@@ -177,6 +178,15 @@ def test_a_running_component_is_not_evicted(components: Callable[[int], Componen
         assert it.loaded == ["text"]
     thread.join(PATIENCE)
     assert it.loaded == ["text", "unet"]
+
+
+def test_what_a_component_keeps_on_a_device_counts(components: Callable[[int], Components]) -> None:
+    """A denoiser on an NVIDIA GPU keeps its arena; weights and arena together must fit."""
+    memory, source = components(15).memory, Mock(component="unet", weights_bytes=10, files=())
+    with pytest.raises(OutOfMemory, match="unet takes 16 bytes, above 15"):
+        memory.of_model("m").open(source, Mock(), StopFlag(), 6)
+    memory.of_model("n").open(source, lambda _: AddOne(), StopFlag(), 5)
+    assert memory.used == 15
 
 
 def test_a_component_larger_than_the_budget_is_refused(components: Callable[[int], Components]) -> None:

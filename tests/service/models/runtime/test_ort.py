@@ -160,6 +160,28 @@ def test_a_graph_is_opened_as_it_is_if_cuda_refuses_the_rewritten_one(monkeypatc
     ]
 
 
+@pytest.mark.parametrize(
+    ("provider", "probe", "rewriting"),
+    [
+        ("cuda", Probe("", channels_last=True), "cuda"),
+        ("cuda", Probe(""), ""),
+        ("tensorrt", Probe(""), "tensorrt"),
+        ("webgpu", Probe("", wrong=("MultiHeadAttention",)), "tensorrt"),
+        ("webgpu", Probe("", wrong=("MultiHeadAttention",), software=True), ""),
+        ("webgpu", Probe(""), ""),
+    ],
+)
+def test_what_the_probe_found_decides_how_graphs_are_rewritten(
+    monkeypatch: pytest.MonkeyPatch, provider: str, probe: Probe, rewriting: str
+) -> None:
+    """A plugin's wrong attention becomes standard operators on a GPU; in software the CPU provider computes it."""
+    monkeypatch.setattr(ort, "run_probe", lambda _: probe)
+    monkeypatch.setattr(ort, "installed", lambda: ("webgpu",))
+    settings = ort._GraphSettings(OnnxFile(UNET), provider, 1, ProviderOptions())
+    assert ort._rewriting(settings) == rewriting
+    assert ort._rewriting(settings._replace(rewrites=False)) == ""
+
+
 def test_a_limited_session_has_an_arena_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its limit includes the weights, which onnxruntime reserves there."""
     opening, source = Opening(monkeypatch), OnnxFile(UNET)
