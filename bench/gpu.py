@@ -10,7 +10,7 @@ with random weights. The sections, the most telling first:
     calls       a denoiser call in each way, in turns, by rows
     shapes      the price of a call with another number of rows than the one before
     denoisers   SDXL's and SD 1.5's UNet with random float16 weights, also in torch, over the same arrays in turns
-    images      whole images: images per second by batch, share in denoiser calls, text encoders, VAE, memory
+    images      whole images: images per second by batch, share in denoiser steps, text encoders, VAE, memory
     tensorrt    engines of TensorRT
 
 The ways of calling a denoiser:
@@ -20,6 +20,7 @@ The ways of calling a denoiser:
     graph          like bound, with captured calls
     fixed          like run, with the graph's free axes fixed to the shapes
     tensorrt       like bound, with an engine for the shapes
+    host           in `images`: the sampler's update on the host, where latents otherwise stay on the device
     torch          diffusers' UNet, on a GPU in float16 and channels_last; on a CPU in float32
     compile        the same with torch.compile
     compile graph  the same with torch.compile in the mode "reduce-overhead", which captures CUDA graphs

@@ -55,15 +55,18 @@ def _measure(context: Context, folder: Path, name: str, size: int) -> None:
         with Memory(context.provider) as memory, Repository([folder], providers=[context.provider]) as repository:
             watch = Stopwatch(repository.wait(timeout=3600))
             for batch in BATCHES[1:2] if context.quick else BATCHES:
-                if context.left() > 0:
-                    job = Job(prompt="a red circle", seed=1, count=batch, steps=context.steps, width=size, height=size)
-                    _generate(context, Engine(repository, limits=Limits(max_batch=batch)), job, watch, subject)
+                job = Job(prompt="a red circle", seed=1, count=batch, steps=context.steps, width=size, height=size)
+                for way, on_device in watch.ways(batch):
+                    if context.left() > 0:
+                        watch.use_device(enabled=on_device)
+                        engine = Engine(repository, limits=Limits(max_batch=batch))
+                        context.add(subject, way, **_generate(context, engine, job, watch))
         context.add(subject, "memory", **memory.peaks())
     except Exception as error:  # noqa: BLE001 - the next model may work
         context.add(subject, problem=" ".join(f"{type(error).__name__}: {error}".split())[:500])
 
 
-def _generate(context: Context, engine: Engine, job: Job, watch: Stopwatch, subject: str) -> None:
+def _generate(context: Context, engine: Engine, job: Job, watch: Stopwatch) -> dict[str, Any]:
     """Generate a job's images once, which is not counted, then until a third of the time left is spent."""
     generate(engine, job)
     rounds: list[tuple[float, dict[str, float]]] = []
@@ -73,16 +76,13 @@ def _generate(context: Context, engine: Engine, job: Job, watch: Stopwatch, subj
         rounds.append((generate(engine, job), watch.totals()))
     wall = statistics.median(seconds for seconds, _ in rounds)
     inside = {name: statistics.median(totals[name] for _, totals in rounds) for name in ("denoise", "encode", "decode")}
-    context.add(
-        subject,
-        f"batch {job.count}",
-        per_second=job.count / wall,
-        ms=1000 * wall / context.steps,
-        in_calls=inside["denoise"] / wall,
-        encoder_ms=1000 * inside["encode"],
-        decoder_ms=1000 * inside["decode"],
-        note="ms per step",
-    )
+    return {
+        "per_second": job.count / wall,
+        "step_ms": 1000 * wall / context.steps,
+        "in_calls": inside["denoise"] / wall,
+        "encoder_ms": 1000 * inside["encode"],
+        "decoder_ms": 1000 * inside["decode"],
+    }
 
 
 def generate(engine: Engine, job: Job) -> float:
@@ -110,10 +110,13 @@ def _events(engine: Engine) -> Iterator[Any]:
 
 
 class Stopwatch:
-    """The seconds of a model's calls, by method."""
+    """The seconds of a model's calls: text encoders, denoiser steps, VAE. Steps on the device include their update."""
 
     def __init__(self, model: Any) -> None:
         self._seconds: dict[str, float] = {}
+        self._model, self._resident = model, getattr(model, "resident", None)
+        if self._resident:
+            self._resident.advance = self._timed("denoise", self._resident.advance)
         for name in ("encode", "denoise", "decode"):
             setattr(model, name, self._timed(name, getattr(model, name)))
         self.clear()
@@ -126,6 +129,15 @@ class Stopwatch:
             return result
 
         return timed
+
+    def ways(self, batch: int) -> list[tuple[str, bool]]:
+        """Return the ways to generate a batch, and whether latents stay on the device."""
+        return [(f"batch {batch}", True), *([(f"batch {batch} host", False)] if self._resident else [])]
+
+    def use_device(self, *, enabled: bool) -> None:
+        """Keep latents on the device between steps, if the model can, or on the host."""
+        if self._resident:
+            self._model.resident = self._resident if enabled else None
 
     def clear(self) -> None:
         """Begin anew."""

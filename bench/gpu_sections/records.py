@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 FORMATS = {
     "ms": "{:.3f} ms",
     "ratio": "{:.3f} of the first",
+    "step_ms": "{:.3f} ms a step",
     "per_second": "{:.2f}/s",
-    "in_calls": "{:.1%} in denoiser calls",
+    "in_calls": "{:.1%} in denoiser steps",
     "encoder_ms": "text encoders {:.1f} ms",
     "decoder_ms": "VAE {:.1f} ms",
     "change_ms": "{:+.3f} ms for a change of shape",
