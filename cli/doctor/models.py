@@ -9,6 +9,7 @@ from tintype.service.models.control.listing import listing
 from tintype.service.models.folder.names import repository_id
 from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.graph_source import OnnxFile
+from tintype.service.models.runtime.provider_options import NVIDIA
 from tintype.service.models.templates.cards import describe_quantization, stored_types
 from tintype.service.models.templates.filled_template import FilledTemplate
 
@@ -120,6 +121,7 @@ def _memory(manifest: Manifest, provider: str) -> list[Finding]:
     sizes = {name: source.bytes_on(provider) for name, source in manifest.graphs.items()}
     needed, available = sum(sizes.values()), available_memory()
     text = f"{format_size(needed)} for weights on {provider}, and the values of the images being made"
+    text += "; --memory bounds both" if provider in NVIDIA else ""
     fits = provider in GPUS or not available or needed * PEAK <= available
     return [Finding("memory", needed, text, note="" if fits else _advice(max(sizes.values()), available))]
 

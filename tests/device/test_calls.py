@@ -91,7 +91,7 @@ def test_attention_of_standard_operators_equals_that_of_the_cpu(
     monkeypatch.setattr(ort, "run_probe", lambda _: wrong)
     monkeypatch.setattr(ort, "cpu_nodes", lambda _, model: pytest.fail("stays") if isinstance(model, Path) else {})
     (result,) = OrtGraph(OnnxFile(path), provider, 1).run(["mixed"], probe.arrays(probe.ATTENTION_SHAPES))
-    assert np.abs(result - probe.expected_attention()).max() <= RELATIVE
+    assert np.abs(np.asarray(result, np.float64) - probe.expected_attention()).max() <= RELATIVE
 
 
 def test_a_stopped_call_ends_between_two_nodes(graph: OrtGraph, cpu: Graph) -> None:

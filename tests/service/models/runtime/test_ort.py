@@ -17,7 +17,7 @@ from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.pipeline import pipeline
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.runtime import ort
+from tintype.service.models.runtime import nvidia, ort
 from tintype.service.models.runtime.ort import Opened, OrtGraph
 from tintype.service.models.runtime.provider_options import GraphRole, ProviderOptions
 from tintype.service.models.runtime.providers import Probe, onnxruntime
@@ -129,7 +129,7 @@ class Opening:
         monkeypatch.setattr(ort, "with_fallbacks", lambda _: ["CUDAExecutionProvider"])
         monkeypatch.setattr(ort, "run_probe", lambda _: Probe("", channels_last=True))
         monkeypatch.setattr(ort, "load_libraries", lambda _: None)
-        monkeypatch.setattr(ort.nvidia, "share_arena", lambda: None)
+        monkeypatch.setattr(nvidia, "share_arena", lambda: None)
         monkeypatch.setattr(ort, "DeviceBuffers", Mock())
 
     def _open(self, content: Path | bytes, _options: object, providers: list[Any], **_: object) -> FakeSession:

@@ -133,8 +133,8 @@ def test_an_engine_is_built_in_a_pause(graph: TensorRtGraph, monkeypatch: pytest
         now[0] += seconds
 
     now = [100.0]
-    monkeypatch.setattr(tensorrt.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(tensorrt.time, "sleep", sleep)
+    monkeypatch.setattr("tintype.service.models.runtime.tensorrt.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tintype.service.models.runtime.tensorrt.time.sleep", sleep)
     monkeypatch.setattr(tensorrt, "PAUSE", 1.0)
     call(graph)
     graph._wait_for_pause()

@@ -73,7 +73,9 @@ def test_graphs_take_and_return_bfloat16(tmp_path: Path) -> None:
     graph_ = OrtGraph(source, "cpu", 1)
     assert [(port.name, port.type) for port in graph_.inputs] == [("x", "tensor(float)")]
     x = np.array([1, 2.5, 1 + 2**-6, 3e38], np.float32)
-    assert np.array_equal(Session(source, Runtime("cpu", 1)).run("y", x=x)[:3], np.float32([1.5, 3.75, 1.5234375]))
+    assert np.array_equal(
+        Session(source, Runtime("cpu", 1)).run("y", x=x)[:3], np.array([1.5, 3.75, 1.5234375], np.float32)
+    )
 
 
 def test_other_graphs_are_not_parsed_for_bfloat16(tmp_path: Path) -> None:
