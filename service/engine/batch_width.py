@@ -43,6 +43,10 @@ class _Trials:
 
     def __init__(self) -> None:
         self._count = self._other_calls = 0
+        self.is_judged = False
+        """Whether enough calls were measured to compare this width with others."""
+        self.cost = inf
+        """Seconds per row: the least time without a change, plus the extra time of changes by their frequency."""
         self._same: deque[float] = deque(maxlen=LATEST)
         self._changed: deque[float] = deque(maxlen=LATEST)
         self._changes: deque[bool] = deque(maxlen=CHANGE_WINDOW)
@@ -53,24 +57,18 @@ class _Trials:
         if self._count > 1 and changed is not None:
             (self._changed if changed else self._same).append(seconds)
             self._changes.append(changed)
+            self.cost = self._cost()
+        self.is_judged = self._count >= TRIES and self.cost < inf
 
     def add_other(self) -> None:
         """Record a call of another width. Every FORGET_AFTER of them remove a change: its rows may have left."""
         self._other_calls += 1
         if self._other_calls % FORGET_AFTER == 0 and True in self._changes:
             self._changes.remove(True)
+            self.cost = self._cost()
 
-    @property
-    def is_judged(self) -> bool:
-        """Whether enough calls were measured to compare this width with others."""
-        return self._count >= TRIES and bool(self._same or self._changed)
-
-    @property
-    def cost(self) -> float:
-        """Seconds per row: the least time without a change, plus the extra time of changes by their frequency.
-
-        The least time, not the mean, because other programs on the machine slow down some calls.
-        """
+    def _cost(self) -> float:
+        """Return `cost`: of the least times, not the means, because other programs slow down some calls."""
         if not (self._same and self._changed):
             return min(self._same or self._changed, default=inf)
         share = sum(self._changes) / CHANGE_WINDOW  # calls not yet made count as unchanged
@@ -78,10 +76,15 @@ class _Trials:
 
 
 class BatchWidths:
-    """The widths of one device. `images` is the fixed number of images per call; 0 measures the best width."""
+    """The widths of one device. `images` is the fixed number of images per call; 0 measures the best width.
+
+    `version` changes with what `limit` and `choose` return.
+    """
 
     def __init__(self, images: int = 0) -> None:
+        self.version = 0
         self._images = images
+        self._judgements: dict[BatchKey, tuple[int, ...]] = {}
         self._trials: defaultdict[BatchKey, dict[int, _Trials]] = defaultdict(lambda: {n: _Trials() for n in WIDTHS})
         self._caps: dict[BatchKey, int] = {}
         self._latest: tuple[BatchKey, int] | None = None  # of the last unit; None if one of its calls was not full
@@ -119,6 +122,8 @@ class BatchWidths:
 
     def record(self, batch_key: BatchKey, width: int, rows: int, seconds: float) -> None:
         """Record that `rows` model rows took `seconds` in calls of `width`; partly filled calls are ignored."""
+        if self._images:
+            return
         full, before = rows % width == 0, self._latest
         self._latest = (batch_key, width) if full else None
         if width in WIDTHS and full:
@@ -128,11 +133,21 @@ class BatchWidths:
             for other, trials in self._trials[batch_key].items():
                 if other != width:
                     trials.add_other()
+            self._judge(batch_key)
+
+    def _judge(self, batch_key: BatchKey) -> None:
+        """Change the version if `limit` or `choose` has changed."""
+        judged = (width for width, trials in self._trials[batch_key].items() if trials.is_judged)
+        judgement = self.best(batch_key), *judged
+        if self._judgements.get(batch_key) != judgement:
+            self._judgements[batch_key] = judgement
+            self.version += 1
 
     def shrink(self, batch_key: BatchKey, width: int) -> bool:
         """Halve the width after a call of `width` rows ran out of memory; return False if it was 1."""
         if width > 1:
             self._caps[batch_key] = width // 2
+            self.version += 1
         return width > 1
 
     def _limited(self, batch_key: BatchKey, rows: int) -> int:

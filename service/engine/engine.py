@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from itertools import count
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Cancelled, GenerationFailed, OutOfMemory, TintypeError, Unavailable
 from . import policy, runner
@@ -36,6 +36,14 @@ if TYPE_CHECKING:
     from .events import Event
 
 Unit = policy.Unit[Row]
+
+
+class _LastUnit(NamedTuple):
+    """The last unit, and what it was chosen by: the order of tasks, and the version of the batch widths."""
+
+    unit: Unit
+    order: list[Task]
+    widths: int
 
 
 class Engine:
@@ -62,6 +70,7 @@ class Engine:
         self._numbers = count()
         self._draining = False
         self._unit: Unit | None = None  # running
+        self._last: _LastUnit | None = None
 
     @property
     def now(self) -> float:
@@ -118,9 +127,9 @@ class Engine:
         """Run the next unit of work; return False if there is none."""
         with self._lock:
             now = self._clock()
-            order = self._order(now)
-            unit = policy.next_unit(order)
-            self._begin(unit)
+            self._live_tasks.update(now)
+            order = self._queue.ordered(now)
+            unit = self._next_unit(order)
             self._reporter.report_positions(order, now)
         if unit is None:
             return False
@@ -131,19 +140,23 @@ class Engine:
             self._unit = None
         return True
 
-    def _order(self, now: float) -> list[Task]:
-        """Update tasks and their models, and return the tasks in scheduling order. The lock is held."""
-        self._live_tasks.fail_expired(now)
-        self._live_tasks.update_models(now)
-        return self._queue.ordered(now)
+    def _next_unit(self, order: list[Task]) -> Unit | None:
+        """Return the next unit, and start its tasks: the last one again, or another one. The lock is held.
 
-    def _begin(self, unit: Unit | None) -> None:
-        """Start the tasks of `unit`. The lock is held."""
-        self._unit = unit
+        The queue returns the same list until a task, a lease or a priority level has changed. So while `order` is that
+        list, the last unit goes on, and nothing else is looked at.
+        """
+        last = self._last
+        if last and last.order is order and last.widths == self._widths.version and last.unit.is_next:
+            self._unit = last.unit
+            return last.unit
+        self._unit = unit = policy.next_unit(order)
+        self._last = unit and _LastUnit(unit, order, self._widths.version)
         if unit is not None:
             self._live_tasks.start(unit.rows)
             if model := unit.rows[0].task.model:
                 model.resume()
+        return unit
 
     def _stop_if_unwanted(self) -> None:
         """Stop the running unit if all of its tasks have ended. The lock is held."""
@@ -179,9 +192,9 @@ class Engine:
             self._estimates.record_encode(task.plan, outcome.seconds)
 
     def _apply_denoising(self, unit: Unit, outcome: runner.Denoising) -> None:
-        first, seconds = unit.rows[0].task, outcome.seconds
+        first, seconds, has = unit.rows[0].task, outcome.seconds, self._live_tasks.has
         with self._lock:
-            live = [row for row in unit.rows if self._live_tasks.has(row)]
+            live = [row for row in unit.rows if has(row)]
             for task in {row.task: None for row in live}:
                 task.denoise += seconds
             for row in live:
@@ -191,9 +204,8 @@ class Engine:
             self._widths.record(first.batch_key, unit.width, unit.model_rows, seconds)
             for row in outcome.broken:
                 self._end_broken(row)
-            for row, pixels in zip(unit.rows, outcome.previews, strict=True):
-                if self._live_tasks.has(row):
-                    self._reporter.report_progress(row, pixels)
+            both = zip(unit.rows, outcome.previews, strict=True)
+            self._reporter.report_progress((row, pixels) for row, pixels in both if has(row))
 
     def _end_broken(self, row: Row) -> None:
         """Fail the task of a row whose latents are not finite. Rows of one call do not affect each other."""
@@ -219,6 +231,7 @@ class Engine:
     def _apply_failure(self, unit: Unit, error: TintypeError) -> None:
         """Retry a failed unit with smaller calls, without idle models, or row by row; otherwise fail its task."""
         with self._lock:
+            self._last = None
             live = [row for row in unit.rows if self._live_tasks.has(row)]
             out_of_memory = isinstance(error, OutOfMemory) and bool(live)
             if out_of_memory and self._reduce_memory(unit):

@@ -74,9 +74,10 @@ class Estimates:
         """
         self._measured[plan.batch_key] = now
         calls = self._calls.setdefault(plan.batch_key, {})
-        if model_rows not in calls or calls[model_rows].width != width:
-            calls[model_rows] = Average(width)
-        calls[model_rows].add(seconds)
+        average = calls.get(model_rows)
+        if average is None or average.width != width:
+            average = calls[model_rows] = Average(width)
+        average.add(seconds)
         self._update_costs(plan.batch_key)
 
     def record_decode(self, plan: Plan, seconds: float) -> None:
@@ -96,6 +97,8 @@ class Estimates:
         measured = self._calls.get(batch_key)
         if not measured:
             return None
+        if model_rows in measured:
+            return measured[model_rows].value
         nearest = min(measured, key=lambda n: abs(log(n / model_rows)))
         return measured[nearest].value * model_rows / nearest
 

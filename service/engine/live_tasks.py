@@ -6,6 +6,7 @@ whether the task holds it (see `models.residency.leases`).
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded
@@ -33,6 +34,7 @@ class LiveTasks:
         self._leases = Leases(repository, longest_residency)
         self._tasks: dict[Ticket, Task] = {}
         self._ended: list[Task] = []
+        self._next_check = -inf  # when the next deadline passes, or the next task gains a priority level
 
     def __bool__(self) -> bool:
         return bool(self._tasks)
@@ -46,6 +48,7 @@ class LiveTasks:
             self._queue.remove(task)
             raise
         self._tasks[task.ticket] = task
+        self._queue.reorder()  # the lease may wait for its model
         self._reporter.report_admitted(task, self._queue.ordered(task.arrived))
 
     def find(self, ticket: Ticket) -> Task | None:
@@ -59,7 +62,9 @@ class LiveTasks:
     def start(self, rows: Iterable[Row]) -> None:
         """Start the tasks of `rows`, the rows of the next unit: they hold their models from now on."""
         for task in {row.task: None for row in rows}:
-            self._reporter.changed = self._reporter.changed or not task.started
+            if not task.started:
+                self._reporter.changed = True
+                self._queue.reorder()
             self._leases.use(task.lease)
 
     def end(self, task: Task, event: Completed | Failed) -> None:
@@ -70,15 +75,28 @@ class LiveTasks:
         self._ended.append(task)
         self._reporter.report_end(task, event)
 
-    def fail_expired(self, now: float) -> None:
+    def update(self, now: float) -> None:
+        """Fail expired tasks, and update models and the order of tasks (device thread only), between two units.
+
+        Does nothing while no task comes, starts, ends or gains a priority level, no deadline or minimum residency ends,
+        and no model changes.
+        """
+        if now < self._next_check and self._leases.is_current(now):
+            return
+        self._fail_expired(now)
+        self._update_models(now)
+        self._queue.reorder()
+        self._next_check = self._queue.next_check(now)
+
+    def _fail_expired(self, now: float) -> None:
         """Fail every task whose deadline has passed."""
         for task in self._queue:
             if task.deadline is not None and now >= task.deadline:
                 seconds = now - task.arrived
                 self.end(task, Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of arrival")))
 
-    def update_models(self, now: float) -> None:
-        """Release the arrays and models of ended tasks, and look up the models of waiting tasks (device thread only).
+    def _update_models(self, now: float) -> None:
+        """Release the arrays and models of ended tasks, and look up the models of waiting tasks.
 
         Tasks whose model cannot be loaded fail; a model that was evicted starts to load again.
         """

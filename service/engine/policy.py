@@ -17,7 +17,8 @@ period, or has not been used since it was loaded. Without this rule the waiting 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..models.residency.leases import LeaseState
@@ -39,6 +40,9 @@ class PolicyRow(Protocol):
     def unbatched(self) -> bool: ...  # noqa: D102
     @property
     def model_rows(self) -> int: ...  # noqa: D102
+
+
+ROUNDING = 1e-6  # seconds, above the rounding errors of times
 
 
 R = TypeVar("R", bound=PolicyRow)
@@ -84,16 +88,25 @@ C = TypeVar("C", bound=PolicyTask[PolicyRow])
 
 @dataclass(frozen=True, slots=True)
 class Unit(Generic[R]):
-    """One indivisible piece of work: encode or decode one row, or denoise rows in calls of `width` model rows."""
+    """One indivisible piece of work: encode or decode one row, or denoise rows in calls of `width` model rows.
+
+    A unit that `repeats` is followed by itself, as long as its rows denoise and neither order nor widths change.
+    """
 
     phase: Phase
     rows: tuple[R, ...]
     width: int = 1
+    repeats: bool = field(default=False, compare=False)
 
     @property
     def model_rows(self) -> int:
         """Number of rows that the model computes: two for each row with guidance."""
         return _model_rows(self.rows)
+
+    @property
+    def is_next(self) -> bool:
+        """Whether a unit that has run is the next one again, if neither order nor widths have changed."""
+        return self.repeats and all(row.phase is Phase.DENOISE for row in self.rows)
 
 
 class FairQueue:
@@ -162,6 +175,27 @@ def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: floa
     return [min(top, task.priority + int((now - task.arrived) / patience)) for task in tasks]
 
 
+def leaders(tasks: Sequence[C], *, now: float, patience: float) -> set[C]:
+    """Return the tasks that keep the order of all tasks as it is while they run, until something else changes.
+
+    Running moves work from a task to its caller, which leaves its own tag constant, and raises the tags of those tasks
+    of its caller that do not go after it. So a leader is the first task of a caller whose tasks are at one level.
+    """
+    groups: dict[str, dict[int, list[C]]] = {}
+    for task, level in zip(tasks, levels(tasks, now=now, patience=patience), strict=True):
+        groups.setdefault(task.caller, {}).setdefault(level, []).append(task)
+    single = (group for by_level in groups.values() if len(by_level) == 1 for group in by_level.values())
+    return {min(group, key=lambda task: (task.served_before + task.work, task.number)) for group in single}
+
+
+def next_climb(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: float) -> float:
+    """Return a time before which no task gains a priority level; infinity if none can."""
+    top = max((task.priority for task in tasks), default=0)
+    raised = zip(tasks, levels(tasks, now=now, patience=patience), strict=True)
+    climbs = (task.arrived + patience * (level + 1 - task.priority) for task, level in raised if level < top)
+    return min(climbs, default=inf) - ROUNDING
+
+
 def _holders_first(tasks: list[C]) -> list[C]:
     """Move tasks that hold memory before the first task that waits for memory: it cannot get their memory."""
     first = next((i for i, task in enumerate(tasks) if task.state is LeaseState.WAITING), len(tasks))
@@ -185,7 +219,7 @@ def next_unit(ordered: Iterable[PolicyTask[R]]) -> Unit[R] | None:
     lead = ready[0].unfinished[0]
     if lead.phase is not Phase.DENOISE:
         return Unit(lead.phase, (lead,))
-    return _denoising_unit(ready[0], [lead]) if lead.unbatched else _batch(ready, lead)
+    return _denoising_unit(ready, [lead]) if lead.unbatched else _batch(ready, lead)
 
 
 def _runnable(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
@@ -199,31 +233,35 @@ def _runnable(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
 
 def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
     """Return the unit that `lead` leads, or the encoding of a row that could join it."""
-    first = ready[0]
-    rows: list[R] = []
+    first, limit, rows = ready[0], ready[0].batch_limit, list[R]()
     for task in ready:
         if task.batch_key != first.batch_key or task.conditioning_key not in (None, first.conditioning_key):
             continue
         for row in task.unfinished:
-            if not _fits(rows, row, first.batch_limit):
-                return _denoising_unit(first, rows)
+            if not _fits(rows, row, limit):
+                return _denoising_unit(ready, rows)
             if row.unbatched or row.phase is Phase.DECODE or not _timestep_fits(first, lead, row):
                 continue
             if row.phase is Phase.ENCODE:
                 return Unit(Phase.ENCODE, (row,))
             rows.append(row)
-    return _denoising_unit(first, rows)
+    return _denoising_unit(ready, rows)
 
 
-def _denoising_unit(first: PolicyTask[R], rows: Sequence[R]) -> Unit[R]:
-    """Return a unit of the first of `rows` that fit into their width; its own width is that of the rows kept."""
+def _denoising_unit(ready: Sequence[PolicyTask[R]], rows: Sequence[R]) -> Unit[R]:
+    """Return a unit of the first of `rows` that fit into their width; its own width is that of the rows kept.
+
+    It does not repeat if rows of other timesteps wait that may match those of its rows later, or its own may differ.
+    """
+    first = ready[0]
     limit = BatchLimit(len(rows), first.width(_model_rows(rows)))
     kept: list[R] = []
     for row in rows:
         if not _fits(kept, row, limit):
             break
         kept.append(row)
-    return Unit(Phase.DENOISE, tuple(kept), first.width(_model_rows(kept)))
+    repeats = first.batched_timestep or (len(ready) == 1 and len(kept) == len(first.unfinished))
+    return Unit(Phase.DENOISE, tuple(kept), first.width(_model_rows(kept)), repeats)
 
 
 def _fits(rows: Sequence[R], row: R, limit: BatchLimit) -> bool:

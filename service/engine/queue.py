@@ -8,6 +8,7 @@ tasks that run first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded, QueueFull
@@ -15,7 +16,7 @@ from ..models.residency.leases import LeaseState
 from . import policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from .estimates import Estimates
     from .task import Task
@@ -54,6 +55,9 @@ class Queue:
         self._version = estimates.version
         self._fair_queue = policy.FairQueue()
         self._tasks: dict[int, Task] = {}
+        self._order: list[Task] | None = None  # None: to be computed
+        self._leaders: Collection[Task] = ()
+        self._until = -inf  # when the next task gains a priority level
 
     def __iter__(self) -> Iterator[Task]:
         return iter(list(self._tasks.values()))
@@ -80,18 +84,40 @@ class Queue:
         """Remove an ended task."""
         del self._tasks[task.number]
         self._fair_queue.remove(task.caller)
+        self.reorder()
 
     def charge(self, task: Task, work: int) -> None:
         """Charge `work`, in microseconds of its cost, to the caller of `task`."""
         self._fair_queue.charge(task.caller, work)
+        if task not in self._leaders:
+            self.reorder()
+
+    def reorder(self) -> None:
+        """Compute the order anew when it is next needed: a task, or the lease of one, has changed."""
+        self._order = None
 
     def ordered(self, now: float) -> list[Task]:
-        """Return all tasks in scheduling order."""
+        """Return all tasks in scheduling order: the same list as the last time, while nothing it depends on changes.
+
+        It depends on the tasks, their leases, costs and priority levels, and on the work done for their callers.
+        """
         if self._version != self._estimates.version:
             self._version = self._estimates.version
+            self.reorder()
             for task in self:
                 task.cost = self._estimates.cost(task.plan)
-        return policy.order(self._tasks.values(), self._fair_queue, now=now, patience=self._limits.patience)
+        if self._order is None or now >= self._until:
+            tasks, patience = list(self._tasks.values()), self._limits.patience
+            self._order = policy.order(tasks, self._fair_queue, now=now, patience=patience)
+            self._leaders = policy.leaders(tasks, now=now, patience=patience)
+            self._until = policy.next_climb(tasks, now=now, patience=patience)
+        return self._order
+
+    def next_check(self, now: float) -> float:
+        """Return the time of the next deadline, or of the next task that gains a priority level; infinity for none."""
+        deadlines = (task.deadline for task in self._tasks.values() if task.deadline is not None)
+        climb = policy.next_climb(list(self._tasks.values()), now=now, patience=self._limits.patience)
+        return min(climb, *deadlines, inf)
 
     def most_urgent(self, now: float) -> set[Task]:
         """Return tasks at least as urgent as every task waiting for memory; all tasks if none waits."""
@@ -120,6 +146,7 @@ class Queue:
             yield total
 
     def _insert(self, task: Task) -> None:
+        self.reorder()
         self._tasks[task.number] = task
         task.served_before = self._fair_queue.add(task.caller)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from .events import Completed, Event, Failed, Finished, Loading, Preview, Progress, Queued
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..models import ModelStatus
     from ..models.model import Array
     from .estimates import Estimates
@@ -66,13 +68,17 @@ class Reporter:
             task.percent = percent
             self._emit(task, Loading(task.plan.model, status.fraction))
 
-    def report_progress(self, row: Row, pixels: Array | None) -> None:
-        """Report a denoiser call of `row`; `pixels` [3, h, w] is its preview, if one was due."""
-        task = row.task
-        self._emit(task, Progress(row.index, row.step, task.plan.calls, task.seconds_left(self._estimates)))
-        if pixels is not None:
-            self._emit(task, Preview(row.index, row.step, row.previews, pixels))
-            row.previews += 1
+    def report_progress(self, rows: Iterable[tuple[Row, Array | None]]) -> None:
+        """Report a denoiser call of rows, each with its preview, pixels [3, h, w], if one was due."""
+        left: dict[Task, float | None] = {}
+        for row, pixels in rows:
+            task, step = row.task, row.step
+            if task not in left:
+                left[task] = task.seconds_left(self._estimates)
+            self._emit(task, Progress(row.index, step, task.calls, left[task]))
+            if pixels is not None:
+                self._emit(task, Preview(row.index, step, row.previews, pixels))
+                row.previews += 1
 
     def report_image(self, row: Row, pixels: Array, now: float) -> None:
         """Report a finished image: pixels [3, h, w]."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .batch_width import BatchLimit, BatchWidths
     from .estimates import Cost, Estimates
     from .image_start import ImageStart
-    from .plan import BatchKey, Plan, Ticket
+    from .plan import Plan, Ticket
 
     Arrays: TypeAlias = tuple[Array, ...]
     Conditionings: TypeAlias = tuple[Conditioning, ...]
@@ -42,12 +42,14 @@ class Row:
     """Image `index` of a task.
 
     An `unbatched` row shares no call, because a shared call failed. `denoise` and `decode` are seconds spent so far.
+    `model_rows` are its batch entries: 1, or 2 with guidance, for the negative prompt.
     """
 
     def __init__(self, task: Task, index: int) -> None:
         self.task = task
         self.index = index
         self.seed = task.plan.seeds[index]
+        self.model_rows = 2 if task.plan.guided else 1
         self.phase = Phase.ENCODE
         self.unbatched = False
         self.previews = 0
@@ -82,12 +84,7 @@ class Row:
     @property
     def timestep(self) -> float:
         """The model's timestep at the next call."""
-        return float(self.task.plan.table.timesteps[self.step])
-
-    @property
-    def model_rows(self) -> int:
-        """Batch entries of this image: 1, or 2 with guidance, for the negative prompt."""
-        return 2 if self.task.plan.guided else 1
+        return self.task.plan.table.calls[self.step].timestep
 
     def preview_due(self, more: int = 0) -> bool:
         """Return whether the job requests a preview after this step, or after `more` denoiser calls."""
@@ -144,6 +141,12 @@ class Task:
     """One accepted job. Times are seconds, of the engine's clock or durations; work is in microseconds.
 
     Attributes:
+        number: its place in the order of arrival.
+        caller: the caller, to which fair queueing applies.
+        priority: of the job; higher goes first.
+        deadline: time by which the job must be done.
+        batch_key: model and latent shape, which rows of one call share.
+        batched_timestep: whether rows of one call may have different timesteps.
         cost_class: tasks of one class have equal estimates until they start.
         served_before: work done for its caller when it arrived, see `FairQueue`.
         position, wait, percent: the last reported position in the queue, seconds to its start, and percent loaded.
@@ -155,6 +158,9 @@ class Task:
         self.ticket = ticket
         self._widths = widths
         self.plan: Plan = ticket.plan
+        self.number, self.caller, self.priority = ticket.number, ticket.job.caller, ticket.job.priority
+        self.deadline = ticket.job.deadline
+        self.batch_key, self.batched_timestep = self.plan.batch_key, self.plan.batched_timestep
         self.arrived = arrived
         self.cost = cost
         self.served_before = 0
@@ -163,38 +169,13 @@ class Task:
         self.prompt_count = len(self.plan.prompts)
         self.cost_class = self.batch_key, self.plan.guided, self.plan.reads_images, self.calls, self.images
         self.rows = [Row(self, index) for index in range(self.images)]
-        self.lease = Lease(self.plan.model, ticket.job.priority)
+        self.lease = Lease(self.plan.model, self.priority)
         self.evicted_idle = False
         self.conditionings: tuple[Conditioning, ...] = ()
         self.position = -1
         self.wait: float | None = None
         self.percent = -1
         self.encode = self.denoise = self.decode = 0.0
-
-    @property
-    def number(self) -> int:
-        """Position in the order of arrival."""
-        return self.ticket.number
-
-    @property
-    def caller(self) -> str:
-        """The caller, to which fair queueing applies."""
-        return self.ticket.job.caller
-
-    @property
-    def priority(self) -> int:
-        """Priority of the job; higher goes first."""
-        return self.ticket.job.priority
-
-    @property
-    def deadline(self) -> float | None:
-        """Time by which the job must be done."""
-        return self.ticket.job.deadline
-
-    @property
-    def batch_key(self) -> BatchKey:
-        """Model and latent shape, which rows of one call share."""
-        return self.plan.batch_key
 
     @property
     def batch_limit(self) -> BatchLimit:
@@ -204,11 +185,6 @@ class Task:
     def width(self, model_rows: int) -> int:
         """Return how many of `model_rows` rows share one call of the model."""
         return self._widths.choose(self.batch_key, model_rows)
-
-    @property
-    def batched_timestep(self) -> bool:
-        """Whether rows of one call may have different timesteps."""
-        return self.plan.batched_timestep
 
     @property
     def conditioning_key(self) -> object:
@@ -258,15 +234,16 @@ class Task:
 
     def seconds_left(self, estimates: Estimates) -> float | None:
         """Estimate the remaining seconds without waiting; None while nothing was measured."""
-        rows, limit = [row for row in self.unfinished if row.calls_left], self.batch_limit
-        model_rows = 2 if self.plan.guided else 1
-        batch = max(min(limit.images, limit.model_rows // model_rows, len(rows)), 1)
+        rows, limit = [row for row in self.rows if row.phase is not Phase.DONE], self.batch_limit
+        left = [calls for calls in (row.calls_left for row in rows) if calls]
+        model_rows = self.rows[0].model_rows
+        batch = max(min(limit.images, limit.model_rows // model_rows, len(left)), 1)
         call = estimates.call_seconds(self.batch_key, batch * model_rows)
         if call is None:
             return None
-        calls = sum(row.calls_left for row in rows) / batch
-        decode = estimates.decode_seconds(self.batch_key) * len(self.unfinished)
-        return calls * call + decode + self.encodes_left * estimates.encode_seconds(self.plan)
+        decode = estimates.decode_seconds(self.batch_key) * len(rows)
+        seconds = sum(left) / batch * call + decode
+        return seconds + encodes * estimates.encode_seconds(self.plan) if (encodes := self.encodes_left) else seconds
 
     def timings(self, now: float, row: Row | None = None) -> Timings:
         """Return how the time since arrival was spent, of one row or of all; time without work counts as waiting."""

@@ -13,7 +13,7 @@ from ..folder.reader import read_manifest
 from ..loading_options import DEFAULTS
 from ..templates.filled_template import is_outdated
 from .shared_encoders import find_shared
-from .slot import ModelState, Slot
+from .slot import Changes, ModelState, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,7 @@ class Catalogue:
     """
 
     def __init__(self, paths: Sequence[Path] = (), loading: LoadingOptions = DEFAULTS) -> None:
+        self.changes = Changes()
         self._slots: dict[str, Slot] = {}
         self._paths: dict[str, Path] = {}
         self._loading = replace(loading, stop=Event())
@@ -77,9 +78,9 @@ class Catalogue:
     def _add(self, path: Path) -> None:
         try:
             manifest = read_manifest(path, self._loading)
-            slot = Slot(manifest.spec.name, manifest)
+            slot = Slot(manifest.spec.name, manifest, changes=self.changes)
         except ModelBroken as error:
-            slot = Slot(error.metadata["model"], None, error, ModelState.FAILED)
+            slot = Slot(error.metadata["model"], None, error, ModelState.FAILED, changes=self.changes)
         if slot.name in self._slots:
             raise ValueError(f"two models are called {slot.name!r}, the second in {path}; rename one of them")
         self._slots[slot.name], self._paths[slot.name] = slot, path

@@ -22,7 +22,8 @@
     RELEASED   no     the task has ended                         -
 
 Every state but ENDED and RELEASED also goes to RELEASED, or to ENDED if it holds, when the task ends. `TRANSITIONS` is
-the same table as data. "Looked up" happens before every unit (`Leases.update`), between the units of other tasks.
+the same table as data. "Looked up" happens between two units (`Leases.update`), before every unit that follows a change
+(`Leases.is_current`).
 
 A hold here is one hold of the model's slot (see `slot`). A running task keeps its reference to the model even if the
 slot is unloaded.
@@ -139,6 +140,9 @@ class Leases:
         self._residency = MinimumResidency(longest)
         self._live: dict[Lease, None] = {}  # in order of admission
         self._ended: list[Lease] = []
+        self._changed = True  # a lease was opened, used or ended, or has another state since the last update
+        self._version: object = None  # of the repository, before the last update
+        self._until = -inf  # when the next minimum residency ends
 
     def open(self, lease: Lease) -> None:
         """Request the model of a task that is being admitted; a failed load is tried again.
@@ -150,29 +154,42 @@ class Leases:
         if status.state.is_loading:
             self._await_model(lease, status)
         self._live[lease] = None
+        self._changed = True
+
+    def is_current(self, now: float) -> bool:
+        """Return whether `update` would change nothing, with the same `urgent` leases.
+
+        True if no lease and no model has changed since the last update, and no minimum residency has ended.
+        """
+        return not self._changed and now < self._until and self._version == self._repository.version
 
     def update(self, urgent: Collection[Lease], now: float) -> bool:
         """Look up the models of tasks that have not started; return whether one was loaded or evicted since.
 
         `urgent` are the leases of tasks that may start before every task that waits for memory. Must be called between
-        two units, on the device thread, since it releases the models of ended tasks.
+        two units, on the device thread, since it releases the models of ended tasks. A change of a lease may change
+        others at the next update.
         """
+        self._version, before = self._repository.version, [lease.state for lease in self._live]
         self._reserve(now)
         self._release_ended()
         self._repository.set_demand({lease.name for lease in self._live}, {lease.name for lease in urgent})
         lookups: dict[str, Lookup] = {}
-        changed = False
+        found = False  # or lost
         for lease in self._live:
             if lease.state is not LeaseState.RUNNING:
                 if lease.name not in lookups:
                     lookups[lease.name] = self._look_up(lease.name)
-                before = lease.model
+                had = lease.model is not None
                 self._apply(lease, lookups[lease.name], now, urgent=lease in urgent)
-                changed = changed or (before is None) is not (lease.model is None)
-        return changed
+                found = found or had is not (lease.model is not None)
+        self._changed = [lease.state for lease in self._live] != before
+        self._until = self._residency.next_end((lease.name for lease in self._live), now)
+        return found
 
     def use(self, lease: Lease) -> None:
         """Hold the model from the next unit, which runs the task, until the task ends."""
+        self._changed = self._changed or lease.state is not LeaseState.RUNNING or self._residency.is_unused(lease.name)
         self._residency.record_use(lease.name)
         if not lease.state.holds:
             self._repository.hold(lease.name)
@@ -182,6 +199,7 @@ class Leases:
         """End the lease of a task. The next `update` releases its hold, since a unit may be using the model now."""
         del self._live[lease]
         self._ended.append(lease)
+        self._changed = True
         lease.enter(LeaseState.ENDED if lease.state.holds else LeaseState.RELEASED)
 
     def _release_ended(self) -> None:

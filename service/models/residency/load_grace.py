@@ -18,10 +18,11 @@ A model that no task waited for has cost no time, and has no minimum residency.
 from __future__ import annotations
 
 import threading
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from contextlib import AbstractContextManager
 
     from .slot import Slot
@@ -95,6 +96,11 @@ class MinimumResidency:
     def is_unused(self, model: str) -> bool:
         """Return whether no task has used a model since it was loaded."""
         return model in self._unused
+
+    def next_end(self, models: Iterable[str], now: float) -> float:
+        """Return when the next of the models' periods that are active ends; infinity if none is."""
+        ends = (self._until.get(model, now) for model in models)
+        return min((end for end in ends if end > now), default=inf)
 
     def is_active(self, model: str, now: float) -> bool:
         """Return whether a model is in its minimum residency."""

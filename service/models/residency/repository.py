@@ -73,19 +73,22 @@ class Repository:
             loading = replace(loading, provider=choose(tuple(providers)))  # fails now; the budget counts its sizes
         self._runtime, self._budget = partial(Runtime.choose, tuple(providers), threads, options), memory
         self._catalogue, self._components = Catalogue(paths, loading), ComponentMemory(memory)
-        self._lock = threading.Condition()
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="tintype-load")
-        self._freer = WeightFreer(self._lock)
+        self._lock, self._clock, self._closed = threading.Condition(), count(1), False
+        self._loader, self._freer = ThreadPoolExecutor(1, thread_name_prefix="tintype-load"), WeightFreer(self._lock)
         self._grace = FirstUse(self._freer.locked, self._changed)
         self._queue = LoadQueue(
             self._catalogue, memory, self._grace, load=lambda s: self._loader.submit(self._load, s), evict=self._evict
         )
-        self._clock, self._closed = count(1), False
 
     @property
     def default(self) -> str:
         """The name of the model that requests without one use."""
         return self._catalogue.default
+
+    @property
+    def version(self) -> object:
+        """Differs from an earlier value if any model's state, or how far it is loaded, has changed since."""
+        return self._catalogue.changes.count
 
     def names(self) -> list[str]:
         """Return the names of all models, broken ones included: the default first, then by name."""
@@ -197,8 +200,7 @@ class Repository:
         """Unload a model now, or when its last hold is released or its loading ends. Blocks. Raises ModelNotFound."""
         slot = self._catalogue.slot(name)
         with self._freer.locked():
-            queued = self._queue.remove(slot)
-            if not queued and (slot.holds or slot.state.is_loading):
+            if not self._queue.remove(slot) and (slot.holds or slot.state.is_loading):
                 slot.request_unload()
                 return
             if slot.manifest:
@@ -213,11 +215,9 @@ class Repository:
         """
         with self._freer.locked():
             slot = self._catalogue.slot(keep)
-            idle = idle_models(self._catalogue, slot)
-            for other in idle:
+            for other in (idle := idle_models(self._catalogue, slot)):
                 self._evict(other)
-            free = self._components.evict_idle(slot.name)
-            if free:
+            if free := self._components.evict_idle(slot.name):
                 self._freer.release(None, free)
         if free or idle:
             self._freer.wait()
@@ -268,7 +268,7 @@ class Repository:
 
     def _progress(self, slot: Slot, fraction: float) -> None:
         with self._lock:
-            slot.fraction = fraction
+            slot.progress(fraction)
 
     def _finish_load(self, slot: Slot, outcome: Model | TintypeError) -> None:
         """Apply the outcome of a load."""

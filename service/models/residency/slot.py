@@ -108,6 +108,15 @@ class ModelStatus:
     memory_bytes: int = 0
 
 
+class Changes:
+    """Counts the changes of the slots of one repository: of their states, and of how far they are loaded."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 @dataclass(slots=True, eq=False)
 class Slot:
     """One model of the repository, whose lock guards it.
@@ -127,6 +136,7 @@ class Slot:
     last_use: int = 0
     stop_flag: StopFlag = field(default_factory=StopFlag)
     shared: SharedFiles = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
 
     @property
     def shared_bytes(self) -> dict[Hashable, int]:
@@ -194,6 +204,11 @@ class Slot:
         """Start loading: from now on its bytes count against the budget."""
         self._enter(ModelState.LOADING)
 
+    def progress(self, fraction: float) -> None:
+        """Store the loaded share, 0 to 1."""
+        self.fraction = fraction
+        self.changes.count += 1
+
     def request_unload(self) -> None:
         """Unload the model once it is loaded or its last hold is released."""
         if self.state is ModelState.LOADING:
@@ -228,3 +243,4 @@ class Slot:
     def _enter(self, state: ModelState) -> None:
         assert state in TRANSITIONS[self.state], f"{self.name}: {self.state} to {state}"  # noqa: S101
         self.state = state
+        self.changes.count += 1

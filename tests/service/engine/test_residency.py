@@ -39,6 +39,12 @@ class SingleModelShelf(Shelf):
         self.line: deque[str] = deque()
         self.loaded: list[str] = []
 
+    @property
+    def version(self) -> object:
+        """As in the real repository, whose timer ends the time of a fresh model, it changes with any model's state."""
+        self._move()
+        return self.there, self.clock.now >= self.done, tuple(self.line)
+
     def load(self, name: str = "", **_: bool) -> None:
         if name != self.there and name not in self.line:
             self.line.append(name)

@@ -177,6 +177,11 @@ class Shelf:
         self.waiting: set[str] = set()
         self.idle = 0  # models that can be evicted
 
+    @property
+    def version(self) -> object:
+        """A copy of what tests change."""
+        return frozenset(self.absent), frozenset(self.broken), frozenset(self.waiting), self.fraction
+
     def spec(self, name: str = "") -> ModelSpec:
         name = name or next(iter(self.models))
         if name not in self.models:
