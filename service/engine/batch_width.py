@@ -85,12 +85,18 @@ class BatchWidths:
         self.version = 0
         self._images = images
         self._judgements: dict[BatchKey, tuple[int, ...]] = {}
+        self._limits: dict[BatchKey, BatchLimit] = {}
         self._trials: defaultdict[BatchKey, dict[int, _Trials]] = defaultdict(lambda: {n: _Trials() for n in WIDTHS})
         self._caps: dict[BatchKey, int] = {}
         self._latest: tuple[BatchKey, int] | None = None  # of the last unit; None if one of its calls was not full
 
     def limit(self, batch_key: BatchKey) -> BatchLimit:
         """Return the largest useful batch: the best width, or the next one until it is judged."""
+        if batch_key not in self._limits:
+            self._limits[batch_key] = self._limit(batch_key)
+        return self._limits[batch_key]
+
+    def _limit(self, batch_key: BatchKey) -> BatchLimit:
         if self._images:
             rows = self._limited(batch_key, 2 * self._images)
             return BatchLimit(min(self._images, rows), rows)
@@ -141,13 +147,17 @@ class BatchWidths:
         judgement = self.best(batch_key), *judged
         if self._judgements.get(batch_key) != judgement:
             self._judgements[batch_key] = judgement
-            self.version += 1
+            self._change(batch_key)
+
+    def _change(self, batch_key: BatchKey) -> None:
+        self.version += 1
+        self._limits.pop(batch_key, None)
 
     def shrink(self, batch_key: BatchKey, width: int) -> bool:
         """Halve the width after a call of `width` rows ran out of memory; return False if it was 1."""
         if width > 1:
             self._caps[batch_key] = width // 2
-            self.version += 1
+            self._change(batch_key)
         return width > 1
 
     def _limited(self, batch_key: BatchKey, rows: int) -> int:

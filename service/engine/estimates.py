@@ -22,7 +22,7 @@ TOLERANCE = 1.25  # largest ratio between cost and estimate, either way
 GUESS_PER_LATENT = 1e-5  # seconds of a call per latent position, until one was measured
 
 K = TypeVar("K")
-CostKey: TypeAlias = "tuple[BatchKey, bool, bool]"  # batch key, guided, reads images
+CostKey: TypeAlias = "tuple[bool, bool]"  # guided, reads images
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Estimates:
         self._encode: dict[str | BatchKey, Average] = {}
         self._calls: dict[BatchKey, dict[int, Average]] = {}
         self._decode: dict[BatchKey, Average] = {}
-        self._costs: dict[CostKey, Cost] = {}
+        self._costs: dict[BatchKey, dict[CostKey, Cost]] = {}
         self._measured: dict[BatchKey, float] = {}
 
     def record_encode(self, plan: Plan, seconds: float) -> None:
@@ -87,10 +87,10 @@ class Estimates:
 
     def cost(self, plan: Plan) -> Cost:
         """Return the current cost of work for `plan`."""
-        key = plan.batch_key, plan.guided, plan.reads_images
-        if key not in self._costs:
-            self._costs[key] = self._estimate(*key)
-        return self._costs[key]
+        costs, key = self._costs.setdefault(plan.batch_key, {}), (plan.guided, plan.reads_images)
+        if key not in costs:
+            costs[key] = Cost(*self._estimate(plan.batch_key, *key))
+        return costs[key]
 
     def call_seconds(self, batch_key: BatchKey, model_rows: int) -> float | None:
         """Estimate the seconds of evaluating `model_rows` rows, in proportion to the nearest measured number."""
@@ -118,19 +118,20 @@ class Estimates:
         return _mean(self._decode, batch_key)
 
     def _update_costs(self, batch_key: BatchKey) -> None:
-        for key in [key for key in self._costs if key[0] == batch_key]:
-            new = self._estimate(*key)
-            if _is_off(self._costs[key], new):
-                self._costs[key] = new
+        for (guided, has_image), old in self._costs.get(batch_key, {}).items():
+            encode, call, decode = self._estimate(batch_key, guided, has_image)
+            if _is_off(old.call, call) or _is_off(old.encode, encode) or _is_off(old.decode, decode):
+                self._costs[batch_key][guided, has_image] = Cost(encode, call, decode)
                 self.version += 1
 
-    def _estimate(self, batch_key: BatchKey, guided: bool, has_image: bool) -> Cost:  # noqa: FBT001 - parts of a key
+    def _estimate(self, batch_key: BatchKey, guided: bool, has_image: bool) -> tuple[int, int, int]:  # noqa: FBT001
+        """Return the microseconds of one unit of encoding, one denoiser call and one decode."""
         shape = batch_key[1]
         model_rows = 2 if guided else 1
         call = self.call_seconds(batch_key, model_rows) or GUESS_PER_LATENT * shape[1] * shape[2] * model_rows
         encode = _mean(self._encode, _encode_key(batch_key, has_image)) or call
         decode = _mean(self._decode, batch_key) or 2 * call
-        return Cost(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
+        return max(round(encode * 1e6), 1), max(round(call * 1e6), 1), max(round(decode * 1e6), 1)
 
 
 def _encode_key(batch_key: BatchKey, has_image: bool) -> str | BatchKey:  # noqa: FBT001 - part of a key
@@ -140,10 +141,10 @@ def _encode_key(batch_key: BatchKey, has_image: bool) -> str | BatchKey:  # noqa
 
 def _mean(averages: Mapping[K, Average], key: K) -> float:
     """Return a mean in seconds; 0 if never measured."""
-    return averages[key].value if key in averages else 0.0
+    average = averages.get(key)
+    return average.value if average else 0.0
 
 
-def _is_off(old: Cost, new: Cost) -> bool:
-    """Whether any part of a cost is off by more than TOLERANCE."""
-    pairs = ((old.encode, new.encode), (old.call, new.call), (old.decode, new.decode))
-    return any(not a / TOLERANCE <= b <= a * TOLERANCE for a, b in pairs)
+def _is_off(old: int, new: int) -> bool:
+    """Whether a part of a cost is off by more than TOLERANCE."""
+    return not old / TOLERANCE <= new <= old * TOLERANCE

@@ -99,8 +99,8 @@ def _run_denoise(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> D
     began, rows = clock(), unit.rows
     denoise(model, rows, unit.width)
     ended = clock()
-    broken = tuple(row for row in rows if not row.trajectory.finite)
-    previews = tuple(preview(model, row) if row.preview_due() and row not in broken else None for row in rows)
+    broken = tuple([row for row in rows if not row.trajectory.finite])
+    previews = tuple([preview(model, row) if row.preview_due() and row not in broken else None for row in rows])
     return Denoising(ended - began, ended, previews, broken)
 
 
@@ -205,12 +205,19 @@ def _denoise_on_host(
     out = _call(model, inputs, [own[0] for own in conditionings] + [conditionings[i][1] for i in guided], width)
     if guided:
         plans = [rows[i].task.plan for i in guided]
-        scales, rescales = [plan.guidance_scale for plan in plans], [plan.guidance_rescale for plan in plans]
-        place = guided if len(guided) < len(rows) else slice(len(rows))  # a slice is not copied
+        scale, rescale = _joint([p.guidance_scale for p in plans]), _joint([p.guidance_rescale for p in plans])
         rule = plans[0].guidance_rule  # of the model, which all rows share
-        out[place] = guide(out[len(rows) :], out[place], scales, rescales, rule)
+        if len(guided) == len(rows):
+            out = guide(out[len(rows) :], out[: len(rows)], scale, rescale, rule)
+        else:
+            out[guided] = guide(out[len(rows) :], out[guided], scale, rescale, rule)
     for row, own in zip(rows, out, strict=False):
         row.advance(own)
+
+
+def _joint(values: list[float]) -> list[float] | float:
+    """Return the value that all rows have, if they have one."""
+    return values if values.count(values[0]) < len(values) else values[0]
 
 
 def decode(model: Model, row: Row) -> Array:

@@ -88,7 +88,7 @@ class Row:
 
     def preview_due(self, more: int = 0) -> bool:
         """Return whether the job requests a preview after this step, or after `more` denoiser calls."""
-        return self.task.ticket.job.previews.due(self.step + more, self.task.plan.calls)
+        return self.task.has_previews and self.task.ticket.job.previews.due(self.step + more, self.task.calls)
 
     @property
     def conditionings(self) -> tuple[Conditioning, ...]:
@@ -165,6 +165,8 @@ class Task:
         self.cost = cost
         self.served_before = 0
         self.images, self.calls = len(self.plan.seeds), self.plan.calls
+        previews = ticket.job.previews
+        self.has_previews = bool(previews.count or previews.every)
         self.chunks = 0  # of the longest prompt, if there are several units of encoding
         self.prompt_count = len(self.plan.prompts)
         self.cost_class = self.batch_key, self.plan.guided, self.plan.reads_images, self.calls, self.images

@@ -55,11 +55,14 @@ def guide(
         rule: What the model does differently.
     """
     guided = cond - uncond
-    guided *= _per_row(np.asarray(scale) + rule.offset, cond)
+    # One number for all rows is rounded to float32 as well, and is several times as fast as an array.
+    guided *= scale + rule.offset if isinstance(scale, float) else _per_row(np.asarray(scale) + rule.offset, cond)
     guided += uncond
     if rule.norm:
         ratio = _length(cond, rule.norm) / np.maximum(_length(guided, rule.norm), np.float32(1e-12))
         guided *= np.minimum(ratio, np.float32(1)) if rule.shrinks else ratio
+    if isinstance(rescale, float) and not rescale:
+        return guided
     share = _per_row(rescale, cond)
     if not share.any():
         return guided

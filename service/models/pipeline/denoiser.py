@@ -92,7 +92,7 @@ class Denoiser:
         call = self._call(latents, timesteps, conditionings)
         inputs = {name: make(call) for name, make in self._graph_inputs}
         inputs |= self._prompt_inputs(conditionings)
-        if self.controls:
+        if self.controls and any(row.controls for row in conditionings):
             inputs |= self.controls.residuals(call)
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
@@ -103,11 +103,12 @@ class Denoiser:
             height, width = latents.shape[2:]
             own = height * width // self._spec.patch**2  # tokens; those of the references follow
             out = unpack(out[:, :own], (height, width), self._spec.patch)
-        return out[:, : self._channels]
+        return out if out.shape[1] == self._channels else out[:, : self._channels]
 
     def _prompt_inputs(self, conditionings: Sequence[Conditioning]) -> dict[str, Any]:
         """Return the inputs of adapters and image prompts."""
-        inputs = self._adapters.graph_inputs(self._spec.folder, [row.loras for row in conditionings])
+        loras = [row.loras for row in conditionings]
+        inputs = self._adapters.graph_inputs(self._spec.folder, loras) if any(loras) else {}
         if not conditionings[0].attended:
             return inputs
         columns = zip(*(row.attended for row in conditionings), strict=True)

@@ -78,7 +78,8 @@ def unpack(tokens: Array, size: tuple[int, int], patch: int) -> Array:
 
 def scale_timesteps(timesteps: Array, config: PipelineConfig) -> Array:
     """Return timesteps of the sampler in the scale of the graph."""
-    return (timesteps * np.float64(config.timestep_scale)).astype(np.float32)
+    scale = config.timestep_scale
+    return timesteps if scale == 1 else (timesteps * np.float64(scale)).astype(np.float32)
 
 
 def _latents(call: DenoiserCall) -> Array:

@@ -32,6 +32,16 @@ def test_invalid_tables_are_rejected(changes: dict[str, object], message: str) -
         small_table(**changes)
 
 
+def test_the_numbers_of_a_call_are_those_of_the_columns() -> None:
+    """They are Python's: a number of NumPy would make the arithmetic of float32 arrays that of float64."""
+    table = small_table(p=np.array([0.1, 0.3]))
+    assert [call.p for call in table.calls] == [0.1, 0.3]
+    assert [call.b for call in table.calls] == [(1.0, 0.0), (1.0, 1.0)]
+    columns = ("timestep", "p", "q", "a", "d")
+    assert {type(getattr(call, name)) for call in table.calls for name in columns} == {float}
+    assert {type(weight) for call in table.calls for weight in call.b} == {float}
+
+
 def test_table_is_frozen() -> None:
     """Rows share a table, so neither its fields nor its arrays can be changed."""
     table = small_table()

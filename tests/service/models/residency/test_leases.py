@@ -125,3 +125,41 @@ def test_the_lease_of_a_broken_model_has_its_error(shelf: LoggingShelf) -> None:
     assert lease.error is shelf.broken["b"]
     leases.end(lease)
     assert (lease.state, shelf.holds) == (LeaseState.RELEASED, [])
+
+
+def test_leases_are_current_until_something_changes(shelf: LoggingShelf) -> None:
+    """An update may be left out, unless a task came, started or ended, a model changed, or a residency ended."""
+    leases, running = just_loaded(shelf)
+    assert not leases.is_current(10)  # the task has started since the last update
+    leases.update({running}, 11)
+    assert [leases.is_current(now) for now in (11, 19.9, 20)] == [True, True, False]
+    leases.update({running}, 20)
+    assert leases.is_current(10**6)
+    shelf.fraction += 0.1
+    assert not leases.is_current(21)
+    leases.update({running}, 21)
+    waiting = open_lease(leases)
+    assert not leases.is_current(22)
+    leases.update({running, waiting}, 22)  # the new lease has another state now, on which others may depend
+    leases.update({running, waiting}, 22)
+    assert leases.is_current(22)
+    leases.end(waiting)
+    assert not leases.is_current(22)
+
+
+def test_a_lease_that_changes_may_change_others(shelf: LoggingShelf) -> None:
+    """A task loses its reservation in the update after the one that finds that a more urgent task waits."""
+    leases, running = just_loaded(shelf)
+    low, urgent = open_lease(leases), open_lease(leases, "b", priority=1)
+    every = {running, low, urgent}
+    leases.update(every, 11)
+    leases.update(every, 11)
+    assert states(low, urgent) == [LeaseState.RESERVED, LeaseState.READY]
+    assert leases.is_current(11)
+    shelf.absent.add("b")
+    shelf.waiting.add("b")
+    leases.update(every, 12)
+    assert states(low, urgent) == [LeaseState.RESERVED, LeaseState.WAITING]
+    assert not leases.is_current(12)
+    leases.update(every, 12)
+    assert states(low, urgent) == [LeaseState.READY, LeaseState.WAITING]

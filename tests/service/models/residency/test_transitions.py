@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,18 @@ def test_a_slot_follows_its_table(state: ModelState, method: str) -> None:
         assert model.state is state
     else:
         assert model.state is state or model.state in slot.TRANSITIONS[state]
+
+
+def test_changes_of_a_slot_are_counted() -> None:
+    """A new state changes the count, which is how leases notice it; so does progress."""
+    for state, method in product(ModelState, METHODS):
+        model = Slot("model", None, state=state)
+        with suppress(AssertionError):
+            METHODS[method](model)
+        assert (model.changes.count > 0) is (model.state is not state)
+        before = model.changes.count
+        model.progress(0.5)
+        assert (model.changes.count, model.fraction) == (before + 1, 0.5)
 
 
 def test_every_transition_of_a_slot_has_a_cause() -> None:
