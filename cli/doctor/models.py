@@ -14,6 +14,7 @@ from tintype.service.models.templates.cards import describe_quantization, stored
 from tintype.service.models.templates.filled_template import FilledTemplate
 
 from ..settings.values import format_size
+from .capacity import card_finding
 from .findings import Finding, Section
 from .machine import available_memory
 
@@ -122,8 +123,9 @@ def _memory(manifest: Manifest, provider: str) -> list[Finding]:
     needed, available = sum(sizes.values()), available_memory()
     text = f"{format_size(needed)} for weights on {provider}, and the values of the images being made"
     text += "; --memory bounds both" if provider in NVIDIA else ""
+    cards = card_finding({name: source.bytes_on("cuda") for name, source in manifest.graphs.items()})
     fits = provider in GPUS or not available or needed * PEAK <= available
-    return [Finding("memory", needed, text, note="" if fits else _advice(max(sizes.values()), available))]
+    return [Finding("memory", needed, text, note="" if fits else _advice(max(sizes.values()), available)), cards]
 
 
 def _advice(largest: int, available: int) -> str:
