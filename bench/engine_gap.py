@@ -1,12 +1,16 @@
 """Measure the share of a job's time that the engine spends outside onnxruntime.
 
-    python bench/engine_gap.py [MODEL_FOLDER] [--steps 16] [--rounds 5] [--size 256]
+    python bench/engine_gap.py [MODEL_FOLDER] [--steps 16] [--rounds 5] [--size 256] [--batch 0 1 4] [--provider webgpu]
+                                [--jobs "one image" previews]
 
 The measured time is from the start of a job's first denoiser call to the end of its last. "outside" is the share of the
-wall time that no onnxruntime call runs; on a busy machine it includes other programs. "own work" is the CPU time of the
-device thread between calls, relative to the calls. "batch" is the maximum of rows per call; 0 means that the engine
-measures the width.
+wall time that no onnxruntime call and no copy to or from the device runs; on a busy machine it includes other programs.
+"own work" is the CPU time of the device thread between calls, relative to the calls. "batch" is the maximum of rows per
+call; 0 means that the engine measures the width.
 Goal: "outside" below 5 %.
+
+On a provider with device buffers each job runs in turns with its latents on the host and on the device, and "up" and
+"down" are the bytes sent and fetched for each denoiser call.
 """
 
 from __future__ import annotations
@@ -16,18 +20,19 @@ import asyncio
 import statistics
 import time
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from tintype.service.engine import DeviceThread, Engine, Limits
 from tintype.service.job import Job, Previews
 from tintype.service.models import Repository
+from tintype.service.models.resident.denoising import ResidentDenoiser
+from tintype.service.models.resident.values import Function
 from tintype.service.models.runtime.ort import OrtGraph
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from tintype.service.models.runtime.provider_options import DEVICES
+from tintype.service.models.runtime.providers import onnxruntime
 
 GOAL = 0.05
 DENOISED = ("out_sample", "out_hidden_states")  # names of outputs of denoiser graphs
@@ -46,45 +51,90 @@ class TimePoint:
         return cls(time.perf_counter(), time.thread_time())
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A call of onnxruntime or a copy: its kind, its start and end, and the bytes that it sent and fetched."""
+
+    kind: str
+    began: TimePoint
+    ended: TimePoint
+    up: int
+    down: int
+
+
 class Stopwatch:
-    """Records start, end and output name of each onnxruntime call."""
+    """Records calls of onnxruntime, and copies outside of them."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, TimePoint, TimePoint]] = []
-        self._run = OrtGraph.run
+        self.calls: list[Recorded] = []
+        self._up = self._down = self._depth = 0
+        self._patched: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> Self:
-        watch = self
-
-        def timed(graph: OrtGraph, outputs: Sequence[str], feeds: Any) -> Any:
-            began = TimePoint.now()
-            result = watch._run(graph, outputs, feeds)
-            watch.calls.append((outputs[0], began, TimePoint.now()))
-            return result
-
-        OrtGraph.run = timed  # type: ignore[assignment, method-assign]  # the only way to the bare call
+        value = onnxruntime().OrtValue
+        self._time(OrtGraph, "run", lambda _, outputs, *__: outputs[0])
+        self._time(OrtGraph, "run_on_device", lambda _, outputs, *__: outputs[0])
+        self._time(Function, "__call__", lambda *_: "small graph")
+        self._time(value, "update_inplace", self._sent)
+        self._time(value, "numpy", self._fetched)
         return self
 
     def __exit__(self, *_: object) -> None:
-        OrtGraph.run = self._run  # type: ignore[method-assign]
+        for owner, name, function in self._patched:
+            setattr(owner, name, function)
+
+    def _time(self, owner: Any, name: str, describe: Any) -> None:
+        """Record the calls of a method, but not those inside of another recorded one."""
+        function = getattr(owner, name)
+        self._patched.append((owner, name, function))
+
+        def timed(*args: Any) -> Any:
+            kind, began = describe(*args), TimePoint.now()
+            self._depth += 1
+            try:
+                return function(*args)
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self.calls.append(Recorded(kind, began, TimePoint.now(), self._up, self._down))
+                    self._up = self._down = 0
+
+        setattr(owner, name, timed)
+
+    def _sent(self, _: Any, array: Any) -> str:
+        self._up += array.nbytes
+        return "up"
+
+    def _fetched(self, value: Any) -> str:
+        self._down += value.tensor_size_in_bytes()
+        return "down"
 
     def summary(self) -> Summary:
-        """Return the summary from the first to the last denoiser call, and clear the record."""
-        indices = [i for i, (name, _, _) in enumerate(self.calls) if name in DENOISED]
-        calls, self.calls = self.calls[indices[0] : indices[-1] + 1], []
-        inside = sum(ended.wall - began.wall for _, began, ended in calls)
-        window = calls[-1][2].wall - calls[0][1].wall
-        gaps = [after[1].cpu - before[2].cpu for before, after in pairwise(calls)]
-        return Summary(inside / len(calls), 1 - inside / window, sum(gaps) / inside)
+        """Return the summary of the calls from a job's first denoiser call to the end of its last step, and clear them.
+
+        A device computes until a result is fetched, at the latest at the end of the step.
+        """
+        indices = [i for i, call in enumerate(self.calls) if call.kind in DENOISED]
+        last = indices[-1]
+        fetched = (i for i, call in enumerate(self.calls) if i >= last and call.down)
+        calls, self.calls = self.calls[indices[0] : next(fetched, last) + 1], []
+        inside = sum(call.ended.wall - call.began.wall for call in calls)
+        window = calls[-1].ended.wall - calls[0].began.wall
+        gaps = [after.began.cpu - before.ended.cpu for before, after in pairwise(calls)]
+        count = len(indices)
+        up, down = sum(call.up for call in calls), sum(call.down for call in calls)
+        return Summary(inside / count, 1 - inside / window, sum(gaps) / inside, up / count, down / count)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Seconds per call; share of the wall time outside calls; CPU time between calls, relative to the calls."""
+    """Seconds per call; share of the wall time outside; CPU time between calls, relative to them; bytes per call."""
 
     call: float
     outside: float
     own: float
+    up: float
+    down: float
 
 
 async def generate(device: DeviceThread, job: Job) -> None:
@@ -97,40 +147,60 @@ async def generate(device: DeviceThread, job: Job) -> None:
 def jobs(args: argparse.Namespace) -> dict[str, Job]:
     """Return the measured jobs by name."""
     common: dict[str, Any] = {"prompt": "a red circle", "steps": args.steps, "width": args.size, "height": args.size}
-    return {
+    found = {
         "one image": Job(**common, seed=1),
         "no guidance": Job(**common, seed=1, guidance_scale=1.0),
         "previews": Job(**common, seed=1, previews=Previews(every=1)),
         "four images": Job(**common, seed=1, count=4),
         "euler a": Job(**common, seed=1, sampler="euler_ancestral"),
     }
+    return {name: found[name] for name in args.jobs or found}
 
 
 async def measure(args: argparse.Namespace, repository: Repository, batch: int) -> None:
-    """Print one line for each job."""
-    repository.wait(timeout=600)
+    """Print one line for each job, and for each place of the latents."""
+    on_device = bool(repository.wait(timeout=600).spec.provider in DEVICES)
+    takes, places = ResidentDenoiser.takes, ("host", "device") if on_device else ("host",)
     with Stopwatch() as watch, DeviceThread(Engine(repository, limits=Limits(max_batch=batch))) as device:
         for name, job in jobs(args).items():
-            await generate(device, job)
-            watch.calls = []
-            sums = []
-            for _ in range(args.rounds):
-                await generate(device, job)
-                sums.append(watch.summary())
-            call, outside, own = (statistics.median(getattr(s, f) for s in sums) for f in ("call", "outside", "own"))
-            print(f"batch {batch}  {name:14} {1000 * call:8.2f} ms per call {outside:8.2%} outside {own:8.2%} own work")
+            sums: dict[str, list[Summary]] = {place: [] for place in places}
+            for i in range(args.rounds + 1):
+                for place in places:
+                    ResidentDenoiser.takes = takes if place == "device" else _never  # type: ignore[method-assign]
+                    watch.calls = []
+                    await generate(device, job)
+                    found = watch.summary()
+                    if i:  # the first round compiles and captures
+                        sums[place].append(found)
+            for place in places:
+                print(line(f"batch {batch}  {name:14} {place:6}", sums[place], on_device=on_device), flush=True)
+    ResidentDenoiser.takes = takes  # type: ignore[method-assign]
+
+
+def _never(*_: object) -> bool:
+    return False
+
+
+def line(title: str, sums: list[Summary], *, on_device: bool) -> str:
+    """Return the medians of the rounds as text."""
+    call, outside, own, up, down = (statistics.median(getattr(s, f.name) for s in sums) for f in fields(Summary))
+    text = f"{title} {1000 * call:8.2f} ms per call {outside:8.2%} outside {own:8.2%} own work"
+    return f"{text} {up:10.0f} B up {down:10.0f} B down" if on_device else text
 
 
 def main() -> None:
-    """Measure with three limits of rows per call."""
+    """Measure with several limits of rows per call."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, nargs="+", default=[0, 1, 4])
+    parser.add_argument("--provider", default="cpu")
+    parser.add_argument("--jobs", nargs="+", help="names of jobs; default: all")
     args = parser.parse_args()
-    for batch in (0, 1, 4):
-        with Repository([args.model] if args.model else []) as repository:
+    for batch in args.batch:
+        with Repository([args.model] if args.model else [], providers=[args.provider]) as repository:
             asyncio.run(measure(args, repository, batch))
     print(f"goal: below {GOAL:.0%}")
 

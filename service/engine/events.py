@@ -66,7 +66,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Image `index` is done: pixels [3, h, w], float32 in 0..1, in the size that `plan` renders."""
+    """Image `index` is done: pixels [3, h, w], float32 in 0..1 or levels, in the size that `plan` renders."""
 
     index: int
     seed: int

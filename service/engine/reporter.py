@@ -9,6 +9,7 @@ from .events import Completed, Event, Failed, Finished, Loading, Preview, Progre
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..images.pixels import Pixels
     from ..models import ModelStatus
     from ..models.model import Array
     from .estimates import Estimates
@@ -80,7 +81,7 @@ class Reporter:
                 self._emit(task, Preview(row.index, step, row.previews, pixels))
                 row.previews += 1
 
-    def report_image(self, row: Row, pixels: Array, now: float) -> None:
+    def report_image(self, row: Row, pixels: Pixels, now: float) -> None:
         """Report a finished image: pixels [3, h, w]."""
         plan, timings = row.task.plan, row.task.timings(now, row)
         self._emit(row.task, Finished(row.index, row.seed, pixels, timings, plan, plan.revised_prompt))

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import GenerationFailed, InvalidField, OutOfMemory, TintypeError
 from ..models.model import ControlInput, call_groups
 from ..models.resident.interface import ResidentCall, resident_latents
+from ..models.resident.trajectory import ResidentTrajectory
 from ..numerics import guide
 from .image_start import encode_image
 from .task import PROMPTS_PER_UNIT, Phase
@@ -17,6 +18,7 @@ from .task import PROMPTS_PER_UNIT, Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..images.pixels import Pixels
     from ..images.upload import Levels
     from ..job import Control
     from ..models.model import Array, Conditioning, Model
@@ -55,11 +57,11 @@ class Denoising:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """Pixels [3, h, w] of a row, float32 in 0..1."""
+    """Pixels [3, h, w] of a row."""
 
     seconds: float
     ended: float
-    pixels: Array
+    pixels: Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +222,8 @@ def _joint(values: list[float]) -> list[float] | float:
     return values if values.count(values[0]) < len(values) else values[0]
 
 
-def decode(model: Model, row: Row) -> Array:
-    """Return the finished pixels [3, h, w] of `row`, float32 in 0..1.
+def decode(model: Model, row: Row) -> Pixels:
+    """Return the finished pixels [3, h, w] of `row`: float32 in 0..1, or levels if the latents are on a device.
 
     A row without denoiser calls is its source image, unchanged.
 
@@ -231,12 +233,19 @@ def decode(model: Model, row: Row) -> Array:
     plan = row.task.plan
     if plan.source is not None and not plan.calls:
         return plan.source.pixels
-    pixels: Array = model.decode(row.trajectory.x[np.newaxis])[0]
+    levels = _levels(model, row)
+    pixels: Pixels = model.decode(row.trajectory.x[np.newaxis])[0] if levels is None else levels
     if not pixels.any():
         raise GenerationFailed("the image is entirely black: the model's decoder failed")
     if not np.isfinite(pixels).all():
         raise GenerationFailed("the decoded image has values that are not finite")
     return pixels
+
+
+def _levels(model: Model, row: Row) -> Levels | None:
+    """Return the levels [3, h, w] of a row whose latents are on the device; None if they are decoded from the host."""
+    resident, trajectory = resident_latents(model), row.trajectory
+    return resident.decode(trajectory) if resident and isinstance(trajectory, ResidentTrajectory) else None
 
 
 def preview(model: Model, row: Row) -> Array:

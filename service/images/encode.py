@@ -59,7 +59,7 @@ def encode(
     kept: Upload | None = None,
     parameters: Parameters | None = None,
 ) -> EncodedImage:
-    """Encode pixels [3, h, w], float32 in 0..1.
+    """Encode pixels [3, h, w].
 
     `size` is the requested width and height (None: that of the pixels). The parts of `kept` that its mask keeps are
     copied into the result. `parameters` are written into the file's metadata.

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-Pixels: TypeAlias = npt.NDArray[np.float32]
+Levels: TypeAlias = npt.NDArray[np.uint8]
+Pixels: TypeAlias = npt.NDArray[np.float32] | Levels
+"""An image [3, h, w]: float32 in 0..1, or levels, 0..255."""
 
 
 def to_image(pixels: Pixels) -> Image.Image:
-    """Return pixels [3, h, w], float32 in 0..1, as an 8-bit RGB image, rounded as diffusers does."""
-    levels = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
+    """Return pixels as an 8-bit RGB image, rounded as diffusers does."""
+    return Image.fromarray(np.ascontiguousarray(to_levels(pixels).transpose(1, 2, 0)))
+
+
+def to_levels(pixels: Pixels) -> Levels:
+    """Return pixels as levels, 0..255."""
+    if pixels.dtype == np.uint8:
+        return cast("Levels", pixels)
+    return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def resample(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:

@@ -22,14 +22,11 @@ from tintype.v1 import image_file
 from tintype.v1.image_parts import BadImage
 
 from ..errors import InvalidField
-from .pixels import resample
+from .pixels import Levels, resample
 
 if TYPE_CHECKING:
     from tintype.v1.image_file import DecodedImage
 
-    from .pixels import Pixels
-
-Levels: TypeAlias = npt.NDArray[np.uint8]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 REPAINTED = 128  # lowest level of a mask, 0..255, that is repainted
 
@@ -45,7 +42,7 @@ class Source:
     repaint: Mask | None = None
 
     @property
-    def pixels(self) -> Pixels:
+    def pixels(self) -> npt.NDArray[np.float32]:
         """The image as pixels [3, h, w], float32 in 0..1."""
         return np.asarray(self.levels, np.float32) / np.float32(255)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     Axes = Sequence[int | str]
 
 IR_VERSION = 8
-FLOAT, FLOAT16, INT32, INT64 = "float32", "float16", "int32", "int64"
-TYPES = {FLOAT: 1, "uint8": 2, "int8": 3, INT32: 6, INT64: 7, "bool": 9, FLOAT16: 10, "float64": 11, "uint32": 12}
+FLOAT, FLOAT16, UINT8, INT32, INT64 = "float32", "float16", "uint8", "int32", "int64"
+TYPES = {FLOAT: 1, UINT8: 2, "int8": 3, INT32: 6, INT64: 7, "bool": 9, FLOAT16: 10, "float64": 11, "uint32": 12}
 """Numbers of element types, by numpy's names."""
 
 _INT, _INTS = 2, 7  # types of attributes

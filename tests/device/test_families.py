@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.pixels import in_floats
 from tintype.service.engine import Engine
 from tintype.service.engine.events import Failed, Finished
 from tintype.service.job import Job
@@ -42,7 +43,7 @@ def images(family: str, provider: str) -> np.ndarray:
         events = [event for _, event in engine.collect()]
     assert [event.error for event in events if isinstance(event, Failed)] == []
     found = {event.seed: event.pixels for event in events if isinstance(event, Finished)}
-    return np.stack([found[1], found[2]])
+    return np.stack([in_floats(found[1]), in_floats(found[2])])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

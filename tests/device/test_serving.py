@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.support.pixels import in_floats
 from tintype.service.engine import Engine, Limits
 from tintype.service.engine.events import Failed, Finished, Progress
 from tintype.service.errors import Cancelled
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a software device compiles shaders for a minute
 
-LARGEST, MEAN = 4 / 255, 0.2 / 255  # of an image; WebGPU on llvmpipe showed 0.0016 of 255 after four steps
+LARGEST, MEAN = 4 / 255, 0.5 / 255  # of an image; levels are rounded; in floats llvmpipe showed 0.0016 of 255
 REQUESTS = int(os.environ.get("TINTYPE_TEST_REQUESTS", "200"))  # a software device takes two seconds for each
 AT_ONCE, ROWS, SIDE = 4, 2, 64
 GROWTH = 48 * 2**20  # bytes of memory between the first quarter of the requests and the last
@@ -59,7 +60,7 @@ def run(engine: Engine) -> list[tuple[Ticket, Event]]:
 
 
 def pixels(events: list[tuple[Ticket, Event]]) -> list[np.ndarray]:
-    return [event.pixels for _, event in events if isinstance(event, Finished)]
+    return [in_floats(event.pixels) for _, event in events if isinstance(event, Finished)]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_an_image_equals_that_of_the_cpu(engine: Engine, reference: np.ndarray) 
     assert difference.max() <= LARGEST
     assert difference.mean() <= MEAN
     tickets = [engine.admit(job(seed)) for seed in (1, 2)]
-    found = {ticket: event.pixels for ticket, event in run(engine) if isinstance(event, Finished)}
+    found = {ticket: in_floats(event.pixels) for ticket, event in run(engine) if isinstance(event, Finished)}
     assert np.abs(found[tickets[0]] - reference).max() <= LARGEST
     assert np.abs(found[tickets[1]] - reference).max() > LARGEST
 

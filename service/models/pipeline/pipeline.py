@@ -61,14 +61,13 @@ class DiffusionModel:
         sources: Collection[GraphSource] = (),
         controls: ControlNets | None = None,
         sessions: Collection[Session] = (),
-        resident: ResidentDenoiser | None = None,
     ) -> None:
         if spec.batched_timestep and not stages.batched_timestep:
             raise ModelFileError("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
         self._stages, self._vae, self._stop_flag, self._controls = stages, vae, stop_flag, controls
         self._sources, self._sessions = sources, sessions
-        self.resident = resident
+        self.resident: ResidentDenoiser | None = None
 
     @property
     def adapter_reader(self) -> Callable[[Iterable[str]], None]:
@@ -151,16 +150,23 @@ class DiffusionModel:
         self._stop_flag.resume()
 
     def _check_files(self) -> None:
-        """Raise ModelBroken if a file of weights was overwritten since it was loaded."""
-        sources = {*self._sources, *(session.loaded_source for session in self._sessions)}
-        for path in (path for source in sources for path in overwritten_files(source)):
-            problem = f"{label(path)} was overwritten after it was loaded; unload the model and load it again"
-            raise ModelBroken(self.spec.name, [problem])
+        check_files(self.spec.name, self._sources, self._sessions)
 
     @cached_property
     def _projection(self) -> LatentToRgb:
         """Return the map of tintype.json, or one that is fitted at the first preview."""
         return self.spec.latent_to_rgb or fit_projection(self._vae.decode, self.spec.latent_channels)
+
+
+def check_files(model: str, sources: Collection[GraphSource], sessions: Collection[Session]) -> None:
+    """Raise ModelBroken if a file of a model's weights was overwritten since it was loaded."""
+    for path in (
+        path
+        for source in {*sources, *(session.loaded_source for session in sessions)}
+        for path in overwritten_files(source)
+    ):
+        problem = f"{label(path)} was overwritten after it was loaded; unload the model and load it again"
+        raise ModelBroken(model, [problem])
 
 
 def load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> DiffusionModel:
@@ -239,14 +245,12 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     description = ". ".join(text for text in (manifest.spec.description, quantized) if text)
     options = runtime.options.public(stages.provider)
     spec = replace(manifest.spec, provider_options=options, description=description)
-    resident = None if second else _resident(denoiser, runtime)
-    return DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources, controls, sessions.values(), resident)
-
-
-def _resident(denoiser: Denoiser, runtime: Runtime) -> ResidentDenoiser | None:
-    """Return what keeps latents on the denoiser's device; None without one."""
-    device = Device(denoiser.provider, denoiser.device, runtime.options)
-    return ResidentDenoiser(denoiser, device) if device.name else None
+    model = DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources, controls, sessions.values())
+    if denoiser.device and not second:
+        device, decoder = Device(denoiser.provider, denoiser.device), vae if vae.device else None
+        check = partial(check_files, spec.name, manifest.sources, sessions.values())
+        model.resident = ResidentDenoiser(denoiser, device, decoder, check)
+    return model
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from itertools import product
 from math import ceil, inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from ...errors import GenerationFailed, OutOfMemory, Unsupported
 from ..files import ModelFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..family import VaeSpec
     from ..folder.configs import Factor
@@ -95,6 +95,31 @@ class Vae:
         pixels += np.float32(0.5)
         np.clip(pixels, 0, 1, out=pixels)
         return pixels
+
+    # Latents and results on the device: `resident.decoding`.
+
+    @property
+    def device(self) -> str:
+        """Onnxruntime's name of the device where the decoder's result may stay; empty if it is always fetched."""
+        return self._decoder.device
+
+    @property
+    def latents_dtype(self) -> str:
+        """Numpy's name of the type of the decoder's latents."""
+        return np.dtype(self._decoder.types[self._spec.latents]).name
+
+    @property
+    def factors(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The scaling factor and the shift factor, of all channels or of each."""
+        return tuple(self._scaling.ravel().tolist()), tuple(self._shift.ravel().tolist())
+
+    def decodes_whole(self, shape: Sequence[int]) -> bool:
+        """Return whether latents of a shape [n, c, h, w] are decoded at once and not in tiles."""
+        return shape[2] * shape[3] * self._downscale**2 < self._size_limit("decode")
+
+    def decode_on_device(self, latents: Any) -> Any:
+        """Call the decoder on latents of the graph; the result, in -1..1, stays on the device until the next call."""
+        return self._decoder.compute_on_device(self._decoder.outputs[0], {}, {self._spec.latents: latents})
 
     def encode(self, pixels: Array, noise: Array) -> Array:
         """Draw latents [n, c, h, w] of pixels [n or 1, 3, H, W] from the posterior.

@@ -22,17 +22,19 @@ from ...errors import GenerationFailed, OutOfMemory
 from ...numerics import PLAIN, GuidanceRule
 from ..model import call_groups
 from ..runtime.graph import is_out_of_memory
-from ..runtime.session import DTYPES
+from .decoding import ResidentDecoder
 from .graphs import Column, InputRecipe, UpdateRecipe, copy_results, write_input, write_update
 from .state import LatentState
-from .values import Buffers, Functions, fetch
+from .values import Buffers, Functions, dtype_of, fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ...numerics import Trajectory
     from ..model import Array, Conditioning
     from ..pipeline.denoiser import Denoiser
+    from ..pipeline.vae import Vae
+    from .decoding import Levels
     from .graphs import LatentShape
     from .interface import ResidentCall
     from .trajectory import ResidentTrajectory
@@ -63,11 +65,17 @@ class _Batch:
 
 
 class ResidentDenoiser:
-    """A model's denoiser for rows whose latents are on a device. Only the device thread calls it."""
+    """A model's denoiser and decoder for rows whose latents are on a device. Only the device thread calls it.
 
-    def __init__(self, denoiser: Denoiser, device: Device) -> None:
-        self._denoiser, self._device = denoiser, device
+    `vae` is None if it computes elsewhere; `check` is called after each image.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, device: Device, vae: Vae | None = None, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._denoiser, self._device, self._check_files = denoiser, device, check
         self._functions, self._buffers = Functions(device), Buffers(device)
+        self._decode = ResidentDecoder(vae, self._functions, self._buffers) if vae else None
         self._states: dict[LatentShape, LatentState] = {}
         self._batches: OrderedDict[object, _Batch] = OrderedDict()
 
@@ -107,6 +115,20 @@ class ResidentDenoiser:
         for call, is_finite in zip(calls, finite, strict=True):
             call.row.advanced(finite=bool(is_finite), estimate=next(fetched) if call.estimated else None)
 
+    def decode(self, row: ResidentTrajectory) -> Levels | None:
+        """Return the levels [3, h, w] of a finished row; None if it must be decoded from the host.
+
+        Raises:
+            ModelBroken: a file of weights was overwritten, so that the image would be wrong.
+            GenerationFailed, Cancelled: the call failed.
+        """
+        if not self._decode:
+            return None
+        with self._errors():
+            levels = self._decode(self._states[row.state.shape], row)
+        self._check_files()
+        return levels
+
     def _coefficients(self, calls: Sequence[ResidentCall], terms: int) -> Array:
         """Return the numbers that a step sends, [rows, columns]."""
         rows = np.stack([call.row.coefficients(Column.WEIGHTS + terms) for call in calls])
@@ -139,7 +161,7 @@ class ResidentDenoiser:
 
     def _copied(self, out: Any, place: int) -> Any:
         """Return a copy of a result: the next call of its shape overwrites it."""
-        dtype = _dtype(out)
+        dtype = dtype_of(out)
         copy = self._buffers(("out", place), tuple(out.shape()), dtype)
         self._functions(copy_results, (dtype, tuple(out.shape()[1:])))({"out": out}, {"copy": copy})
         return copy
@@ -168,7 +190,7 @@ class ResidentDenoiser:
             state.shape,
             state.latents.axes[0],
             values["coefficients"].shape()[1],
-            _dtype(outs[0]),
+            dtype_of(outs[0]),
             tuple(outs[0].shape()[1:]),
             patch=self._denoiser.layout.patch,
             parts=len(outs),
@@ -232,7 +254,10 @@ class ResidentDenoiser:
             "scattered": slots.astype(np.int64)[:, np.newaxis],
             "cond": cond,
         }
-        arrays |= {"uncond": uncond} if guided else {}
+        if guided:
+            arrays["uncond"] = uncond
+        elif len(groups) == 1:
+            del arrays["cond"]
         return _Batch(parts, {name: self._device.send(array) for name, array in arrays.items()}, bool(guided), kept)
 
     def _part(self, calls: Sequence[ResidentCall], rows: Sequence[int], conditionings: Sequence[Conditioning]) -> _Part:
@@ -267,8 +292,3 @@ class ResidentDenoiser:
             if is_out_of_memory(error):
                 raise OutOfMemory("the device has no memory for the latents of this size") from error
             raise
-
-
-def _dtype(value: Any) -> str:
-    """Return numpy's name of a value's type."""
-    return np.dtype(DTYPES[value.data_type()]).name

@@ -245,6 +245,8 @@ def _guided(g: GraphWriter, out: str, column: Callable[[int], str], recipe: Upda
     Rows without guidance have the same place in `cond` and `uncond`, and no rescaling: none of the operations changes
     them.
     """
+    if not recipe.guided and recipe.parts == 1:  # in order
+        return out
     cond = g.apply("Gather", out, g.input("cond", INT32, ("r",)))
     if not recipe.guided:
         return cond

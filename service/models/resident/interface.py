@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from ...numerics import GuidanceRule, Trajectory
     from ..model import Conditioning, Model
+    from .decoding import Levels
     from .trajectory import ResidentTrajectory
 
 
@@ -50,6 +51,13 @@ class ResidentLatents(Protocol):
 
         Raises:
             GenerationFailed, OutOfMemory, Cancelled: a call failed; no row has advanced.
+        """
+
+    def decode(self, row: ResidentTrajectory) -> Levels | None:
+        """Return the levels [3, h, w] of a finished row; None if it must be decoded from the host.
+
+        Raises:
+            ModelBroken, GenerationFailed, Cancelled: the call failed.
         """
 
 

@@ -15,14 +15,13 @@ import numpy as np
 from ..graph_source import GraphContent
 from ..runtime.ort import open_session
 from ..runtime.providers import onnxruntime
+from ..runtime.session import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from ..runtime.provider_options import ProviderOptions
 
     Values = NDArray[np.generic]
     Axes = tuple[int, ...]
@@ -34,11 +33,10 @@ BINDINGS = 4  # of a function: there and back, for two batches
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where values are: a provider by its short name, its options, and onnxruntime's name of the device."""
+    """Where values are: a provider by its short name, and onnxruntime's name of the device."""
 
     provider: str
     name: str
-    options: ProviderOptions
 
     def allocate(self, shape: Axes, dtype: str) -> Any:
         """Return a value without content."""
@@ -59,6 +57,11 @@ def update(value: Any, array: Values) -> None:
 def fetch(value: Any) -> Any:
     """Return a copy of a value as an array: on the CPU `numpy()` returns the buffer itself."""
     return np.array(value.numpy())
+
+
+def dtype_of(value: Any) -> str:
+    """Return numpy's name of a value's type."""
+    return np.dtype(DTYPES[value.data_type()]).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ class Functions:
         key = write, recipe
         if key not in self._latest:
             source = _WrittenGraph(write.__name__, write(recipe))
-            self._latest[key] = Function(open_session(source, self.device.provider, self.device.options))
+            self._latest[key] = Function(open_session(source, self.device.provider))
             if len(self._latest) > FUNCTIONS:
                 self._latest.popitem(last=False)
         self._latest.move_to_end(key)

@@ -10,9 +10,11 @@ import pytest
 from tintype.service.engine import Engine, Limits
 from tintype.service.engine.events import Failed, Finished, Preview
 from tintype.service.errors import Cancelled
+from tintype.service.images.pixels import to_levels
 from tintype.service.images.upload import Source
 from tintype.service.job import Job, Previews
 from tintype.service.models import Repository
+from tintype.service.models.resident.decoding import ResidentDecoder
 from tintype.service.models.resident.denoising import ResidentDenoiser
 from tintype.service.models.runtime import ort
 
@@ -63,6 +65,13 @@ def results(repository: Repository, jobs: list[Job], batch: int = 2) -> dict[tup
     return {**images, **{(seed, event.index, event.step): event.pixels for seed, event in previews}}
 
 
+def same(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Return whether pixels are bit-identical, or are levels that differ in halves at most."""
+    if found.dtype == np.float32:
+        return np.array_equal(found, expected)
+    return bool(np.abs(found - expected * 255).max() <= 0.5 + 1e-4)
+
+
 def test_images_and_previews_are_the_same(host: Repository, device: Repository) -> None:
     """Rows of several samplers, guidance, starts and lengths share calls, join and leave."""
     jobs = [
@@ -76,7 +85,7 @@ def test_images_and_previews_are_the_same(host: Repository, device: Repository) 
     assert found.keys() == expected.keys()
     assert len(found) > len(jobs) + 3
     for key, pixels in expected.items():
-        assert np.array_equal(found[key], pixels), key
+        assert same(found[key], pixels), key
 
 
 def test_the_denoiser_advances_rows_on_the_device(
@@ -96,7 +105,7 @@ def test_the_denoiser_advances_rows_on_the_device(
     jobs = [job(6, sampler="dpmpp_3m_sde", steps=6)]
     found = results(device, jobs)
     assert steps == [1, 1, 1]
-    assert np.array_equal(found[6, 0], results(host, jobs)[6, 0])
+    assert same(found[6, 0], results(host, jobs)[6, 0])
 
 
 def test_a_cancelled_row_frees_its_slot(device: Repository) -> None:
@@ -127,4 +136,14 @@ def test_a_failed_batch_is_retried(device: Repository, host: Repository, monkeyp
     monkeypatch.setattr(ResidentDenoiser, "_denoise", fail)
     jobs = [job(seed, guidance_scale=1.0) for seed in (1, 2)]
     found, expected = results(device, jobs), results(host, jobs, batch=1)
-    assert all(np.abs(found[key] - expected[key]).max() <= 2 / 255 for key in expected)
+    for key, pixels in expected.items():
+        assert np.abs(found[key].astype(int) - to_levels(pixels)).max() <= 2
+
+
+def test_an_image_that_the_device_cannot_decode_is_decoded_from_the_host(
+    device: Repository, host: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In tiles, after a lack of memory, or in float32 if it is not finite: the host's pixels are the result."""
+    monkeypatch.setattr(ResidentDecoder, "__call__", lambda *_: None)
+    found, expected = results(device, [job(1)]), results(host, [job(1)])
+    assert np.array_equal(found[1, 0], expected[1, 0])

@@ -11,7 +11,6 @@ from tintype.service.models.model import Conditioning
 from tintype.service.models.resident.graphs import DenoiserLayout, TimeInput
 from tintype.service.models.resident.interface import ResidentCall
 from tintype.service.models.resident.values import Device, Function
-from tintype.service.models.runtime.provider_options import DEFAULTS
 from tintype.service.models.runtime.providers import onnxruntime
 from tintype.service.numerics import PLAIN, Diffusion, TorchNoise, Trajectory, guide, make_table
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from tintype.service.models.resident.trajectory import ResidentTrajectory
     from tintype.service.numerics import GuidanceRule, KeptPart
 
-CPU = Device("cpu", "cpu", DEFAULTS)
+CPU = Device("cpu", "cpu")
 SHAPE = (2, 4, 6)
 DIFFUSION = Diffusion.from_config(
     {
