@@ -74,7 +74,8 @@ class ImageApi:
         Raises TintypeError; InvalidRequest lists all wrong fields.
         """
         arrived = time.monotonic()
-        job = job_from_pb(request.generation, request.previews, caller=caller, deadline=deadline)
+        progress = not request.omit_progress
+        job = job_from_pb(request.generation, request.previews, progress=progress, caller=caller, deadline=deadline)
         if job.needs_preparation:
             job = await self._in_pool(partial(prepare_job, job, self._repository.spec(job.model)))
         if job.loras:
@@ -89,7 +90,7 @@ class ImageApi:
         self, request: pb.GenerateImagesRequest, *, caller: str = "", deadline: float | None = None
     ) -> pb.GenerateImagesResponse:
         """Generate images and return one response. Arguments and errors as in `stream`."""
-        stream_request = pb.StreamImagesRequest(generation=request)
+        stream_request = pb.StreamImagesRequest(generation=request, omit_progress=True)
         async with aclosing(self.stream(stream_request, caller=caller, deadline=deadline)) as responses:
             return collect([response async for response in responses])
 

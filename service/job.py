@@ -94,8 +94,9 @@ class Job:
     """The images to generate, and how. None is the model's default. Sizes are pixels.
 
     `deadline` is a time of `time.monotonic`, in seconds; `caller` is the unit of fair queueing. `image` and `mask` are
-    files, like `references`. `prepare` sets `source` from them, `edited` from `references`, `hints` from
-    `controls`, `resembled` from `image_prompts`, and `prompts` from both prompts if they are weighted.
+    files, like `references`. Without `progress` no progress events are made. `prepare` sets `source` from them,
+    `edited` from `references`, `hints` from `controls`, `resembled` from `image_prompts`, and `prompts` from both
+    prompts if they are weighted.
 
     Raises InvalidField with the contract's name of the field.
     """
@@ -134,6 +135,7 @@ class Job:
     style: str = ""
     output: Output = field(default_factory=Output)
     previews: Previews = Previews()
+    progress: bool = True
     priority: int = 0
     caller: str = ""
     deadline: float | None = None

@@ -65,6 +65,7 @@ class CallerClient:
     async def generate(self, draft: Draft, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index. Raises ServiceError and the errors of `_admit`."""
         message = self._admit(draft)
+        message.omit_progress = True
         count = message.generation.count or 1
         try:
             response = await self._client.generate(message, request_id)
@@ -77,10 +78,14 @@ class CallerClient:
         return response
 
     async def stream(
-        self, draft: Draft, previews: pb.Previews | None = None, request_id: str = ""
+        self, draft: Draft, previews: pb.Previews | None = None, request_id: str = "", *, progress: bool = True
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Yield events, the last one `completed`. Raises ServiceError and the errors of `_admit`."""
+        """Yield events, with or without `progress`, the last one `completed`.
+
+        Raises ServiceError and the errors of `_admit`.
+        """
         message = self._admit(draft, previews)
+        message.omit_progress = not progress
         missing, is_completed = message.generation.count or 1, False
         try:
             async with aclosing(self._client.stream(message, request_id)) as events:

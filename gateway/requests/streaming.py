@@ -93,10 +93,9 @@ async def _start(parsed: ParsedRequest) -> tuple[AsyncGenerator[StreamEvent], di
         parsed.context, call, parsed.draft, lambda draft: _open_stream(parsed, draft)
     )
     headers = ignored_header([*call.unused, *dropped_keys]) | model_header(call.request.model, service_stream.model)
-    with_progress = parsed.http.headers.get(progress.HEADER) == "true"
     effective_call = replace(call, request=draft.effective_request())
     mime_type = draft.value("output").mime_type
-    events = _events(service_stream, dialect.events, effective_call, mime_type, with_progress=with_progress)
+    events = _events(service_stream, dialect.events, effective_call, mime_type, with_progress=_with_progress(parsed))
     return _with_failure(events, dialect, call, parsed.http.state.record), headers
 
 
@@ -107,8 +106,12 @@ async def _open_stream(parsed: ParsedRequest, draft: Draft) -> ServiceStream:
         model = (await client.model("")).name
     size = await _size(parsed, draft) if call.previews else (0, 0)
     previews = pb.Previews(count=call.previews, mime_type=MIME_TYPE) if call.previews else None
-    events = client.stream(draft, previews, parsed.id)
+    events = client.stream(draft, previews, parsed.id, progress=_with_progress(parsed))
     return ServiceStream(await anext(events), events, size, model)
+
+
+def _with_progress(parsed: ParsedRequest) -> bool:
+    return parsed.http.headers.get(progress.HEADER) == "true"
 
 
 async def _size(parsed: ParsedRequest, draft: Draft) -> tuple[int, int]:

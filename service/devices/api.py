@@ -125,7 +125,7 @@ class DeviceApi:
         self, request: pb.GenerateImagesRequest, *, caller: str = "", deadline: float | None = None
     ) -> pb.GenerateImagesResponse:
         """Generate images and return one response. Arguments and errors as in `stream`."""
-        stream_request = pb.StreamImagesRequest(generation=request)
+        stream_request = pb.StreamImagesRequest(generation=request, omit_progress=True)
         async with aclosing(self.stream(stream_request, caller=caller, deadline=deadline)) as responses:
             return collect([response async for response in responses])
 

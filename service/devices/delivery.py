@@ -28,7 +28,8 @@ class Delivery:
         generation = request.generation
         if not generation.HasField("seed"):
             generation.seed = draw() if draw else secrets.randbelow(2**32)  # the noise uses 32 bits
-        self._request = request
+        self._request, self._omits_progress = request, request.omit_progress
+        request.omit_progress = False  # `remaining` needs it
         self._count = max(1, generation.count)
         self._first, self._end = 0, self._count  # the images that the present device was asked for
         self._images: set[int] = set()
@@ -88,7 +89,7 @@ class Delivery:
     def _accept_progress(self, progress: pb.Progress) -> bool:
         progress.index += self._first
         self._steps[progress.index], self._done[progress.index] = max(1, progress.steps), progress.step
-        return progress.index not in self._images
+        return progress.index not in self._images and not self._omits_progress
 
     def _accept_preview(self, preview: pb.Preview) -> bool:
         preview.index += self._first

@@ -70,13 +70,14 @@ class Reporter:
             self._emit(task, Loading(task.plan.model, status.fraction))
 
     def report_progress(self, rows: Iterable[tuple[Row, Array | None]]) -> None:
-        """Report a denoiser call of rows, each with its preview, pixels [3, h, w], if one was due."""
+        """Report a denoiser call of rows, if their job requests it, and previews, pixels [3, h, w], that were due."""
         left: dict[Task, float | None] = {}
         for row, pixels in rows:
             task, step = row.task, row.step
-            if task not in left:
-                left[task] = task.seconds_left(self._estimates)
-            self._emit(task, Progress(row.index, step, task.calls, left[task]))
+            if task.ticket.job.progress:
+                if task not in left:
+                    left[task] = task.seconds_left(self._estimates)
+                self._emit(task, Progress(row.index, step, task.calls, left[task]))
             if pixels is not None:
                 self._emit(task, Preview(row.index, step, row.previews, pixels))
                 row.previews += 1

@@ -32,13 +32,15 @@ def job_from_pb(
     request: pb.GenerateImagesRequest,
     previews: pb.Previews | None = None,
     *,
+    progress: bool = True,
     caller: str = "",
     deadline: float | None = None,
 ) -> Job:
     """Return the job of `request`.
 
-    `caller` applies if the request names none. `deadline` is the call's, a time of `time.monotonic` in seconds; the
-    request's `timeout` counts if it ends earlier. Raises InvalidRequest with all wrong fields.
+    `progress` is whether the client reads progress events. `caller` applies if the request names none. `deadline` is
+    the call's, a time of `time.monotonic` in seconds; the request's `timeout` counts if it ends earlier. Raises
+    InvalidRequest with all wrong fields.
     """
     faults: list[Violation] = []
     job = build(
@@ -47,6 +49,7 @@ def job_from_pb(
             **_fields(request),
             "output": _output(request.output, faults),
             "previews": _previews(previews, faults),
+            "progress": progress,
             "loras": loras(request, faults),
             "embeddings": embeddings(request, faults),
             "references": references(request, faults),

@@ -92,6 +92,20 @@ def test_adapters_are_read_before_the_engine_takes_the_request(
     assert [[lora.name for lora in job.loras] for job in jobs] == [["ink", "../other"]] * 2 + [["clay"]]
 
 
+def test_progress_can_be_omitted(running: Any, make_request: Any) -> None:
+    """The engine makes no progress events for the unary call, nor for a stream that wants none."""
+
+    async def scenario() -> Any:
+        async with running() as here:
+            request = make_request(seed=5)
+            await here.stub.GenerateImages(request.generation)
+            for request.omit_progress in (False, True):
+                assert [response async for response in here.stub.StreamImages(request)]
+            return here.device.jobs
+
+    assert [job.progress for job in asyncio.run(scenario())] == [False, True, False]
+
+
 def test_image_metadata(running: Any, make_request: Any) -> None:
     """The metadata has the values that were used: those of the request, the model's defaults, and presets."""
 

@@ -149,12 +149,14 @@ class GenerateImagesResponse(_message.Message):
     def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., model: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
 
 class StreamImagesRequest(_message.Message):
-    __slots__ = ("generation", "previews")
+    __slots__ = ("generation", "previews", "omit_progress")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     PREVIEWS_FIELD_NUMBER: _ClassVar[int]
+    OMIT_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     generation: GenerateImagesRequest
     previews: Previews
-    def __init__(self, generation: _Optional[_Union[GenerateImagesRequest, _Mapping]] = ..., previews: _Optional[_Union[Previews, _Mapping]] = ...) -> None: ...
+    omit_progress: bool
+    def __init__(self, generation: _Optional[_Union[GenerateImagesRequest, _Mapping]] = ..., previews: _Optional[_Union[Previews, _Mapping]] = ..., omit_progress: bool = ...) -> None: ...
 
 class Previews(_message.Message):
     __slots__ = ("count", "every", "mime_type")

@@ -54,3 +54,11 @@ async def test_without_the_header_there_is_no_progress(
     """Without the header there are only OpenAI's events."""
     fake.behave = report_progress
     assert [event["type"] for event in await streamed_events(gateway, **headers)] == ["image_generation.completed"]
+
+
+async def test_the_service_makes_no_progress_that_is_not_read(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """Progress takes the service time between two steps, so it reports it only to streams that forward it."""
+    await gateway.post(PATH, json={"prompt": "x"})
+    await streamed_events(gateway)
+    await streamed_events(gateway, **{"x-tintype-progress": "true"})
+    assert fake.with_progress == [False, False, True]

@@ -104,6 +104,14 @@ def test_remaining_work() -> None:
     assert delivery.remaining == 0.5
 
 
+def test_progress_that_the_client_does_not_read_is_not_sent() -> None:
+    """Devices report it in any case, for the remaining work."""
+    delivery = Delivery(pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(prompt="x"), omit_progress=True))
+    assert not delivery.request(0.0).omit_progress
+    assert delivery.accept(pb.StreamImagesResponse(progress=pb.Progress(index=0, step=1, steps=2))) is None
+    assert delivery.remaining == 0.5
+
+
 def test_waiting() -> None:
     """A request waits from a position above 0 until the next other response."""
     delivery = Delivery(pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(prompt="x", seed=1)))

@@ -6,8 +6,9 @@ from typing import cast
 import pytest
 
 from tests.support.engine.exact import Bench, Clock, ExactModel, measured, spec
-from tintype.service.engine.events import Completed, Failed, Queued
+from tintype.service.engine.events import Completed, Failed, Finished, Preview, Progress, Queued
 from tintype.service.errors import QueueFull
+from tintype.service.job import Previews
 
 
 def positions(bench: Bench, ticket: object) -> list[int]:
@@ -21,6 +22,16 @@ def test_positions_are_reported_when_they_change() -> None:
     assert [positions(bench, t) for t in tickets] == [[0], [1], [2]]
     bench.run()
     assert [[position for position, _ in groupby(positions(bench, t))] for t in tickets] == [[0], [1], [2, 1]]
+
+
+def test_a_job_without_progress_has_all_other_events() -> None:
+    """Other jobs of its batch have theirs."""
+    bench = Bench(max_batch=2)
+    silent = bench.admit(steps=4, previews=Previews(every=1), progress=False)
+    other = bench.admit(steps=4)
+    bench.run()
+    assert [len(bench.of(silent, kind)) for kind in (Progress, Preview, Finished, Completed)] == [0, 3, 1, 1]
+    assert len(bench.of(other, Progress)) == 4
 
 
 def test_a_job_that_overtakes_moves_the_others_back() -> None:

@@ -124,6 +124,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         self.behave: Behaviour = make_images
         self.requests: list[pb.GenerateImagesRequest] = []
         self.previews: list[pb.Previews] = []
+        self.with_progress: list[bool] = []
         self.metadata: list[dict[str, str]] = []
         self.remaining: list[float] = []
         self.started = asyncio.Event()
@@ -135,6 +136,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
     async def StreamImages(self, request: pb.StreamImagesRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         self.requests.append(request.generation)
         self.previews.append(request.previews)
+        self.with_progress.append(not request.omit_progress)
         self.metadata.append(dict(context.invocation_metadata()))
         self.remaining.append(context.time_remaining())
         self.started.set()
