@@ -29,9 +29,10 @@ def run(context: Context) -> None:
     context.add("GPU", note=text)
     found = {"Python": platform.python_version()} | {name: _version(name) for name in (*PACKAGES, *LIBRARIES)}
     context.add("versions", note=", ".join(f"{name} {number}" for name, number in found.items() if number))
-    # The chosen provider first: the others' tests may take minutes.
-    for provider in sorted(available(), key=lambda name: name != context.provider):
-        if provider in ("cuda", "tensorrt") and not nvidia.has_driver():
+    # The chosen provider first: the others' tests may take minutes. TensorRT builds an engine, in its own section.
+    others = (name for name in available() if name not in (context.provider, "tensorrt"))
+    for provider in (*({context.provider} & {*available()}), *others):
+        if provider == "cuda" and not nvidia.has_driver():
             context.add("provider", provider, works=False, problem="found no NVIDIA GPU or driver")
         elif context.left() > 0:
             probe = run_probe(provider)

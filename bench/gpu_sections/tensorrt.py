@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tintype.service.models.runtime.provider_options import DEVICES
-from tintype.service.models.runtime.providers import works
+from tintype.service.models.runtime.providers import run_probe
 
 from .random_models import random_graph
 from .recording import DenoiserInputs
@@ -25,8 +25,8 @@ def run(context: Context) -> None:
     if DEVICES.get(context.provider) != "cuda":
         context.add("TensorRT", problem=f"not run: with {context.provider} there is no TensorRT")
         return
-    if not works("tensorrt"):
-        context.add("TensorRT", problem="not run: it does not work here; see the section machine")
+    if problem := run_probe("tensorrt").problem:
+        context.add("TensorRT", problem=f"not run: {problem}")
         return
     folder = context.models[0]
     with DenoiserInputs(context.provider, folder) as inputs:
