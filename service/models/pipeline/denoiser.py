@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..control.image_adapters import PREFIX
 from ..files import ModelFileError
@@ -129,9 +130,9 @@ class Denoiser:
         patch = self._spec.patch if self._spec.packed else 0
         return DenoiserLayout(np.dtype(types[self._spec.latents]).name, time, patch)
 
-    def scaled_timesteps(self, timesteps: Sequence[float]) -> Array:
-        """Return what the graph reads for timesteps of the sampler, before the cast to its type."""
-        scaled = scale_timesteps(np.array(timesteps, np.float32), self._config)
+    def scaled_timesteps(self, timesteps: npt.NDArray[np.float64]) -> Array:
+        """Return what the graph reads for timesteps [n] of the sampler, before the cast to its type."""
+        scaled = scale_timesteps(timesteps.astype(np.float32), self._config)
         return np.rint(scaled) if issubclass(self._session.types[TIMESTEP], np.integer) else scaled
 
     def reference_tokens(self, conditionings: Sequence[Conditioning]) -> Array | None:

@@ -95,7 +95,7 @@ class ResidentDenoiser:
             if shape not in self._states:
                 self._states = {key: state for key, state in self._states.items() if state.is_used}
                 self._states[shape] = LatentState(self._functions, shape)
-            return self._states[shape].join(row)
+            return self._states[shape].join(row, self._denoiser.scaled_timesteps(row.table.timesteps))
 
     def advance(self, calls: Sequence[ResidentCall], width: int, rule: GuidanceRule = PLAIN) -> None:
         """Advance rows of one latent shape by one step, in denoiser calls of at most `width` rows.
@@ -107,7 +107,7 @@ class ResidentDenoiser:
         with self._errors():
             batch = self._batch(calls, width)
             terms = max(call.row.table.history for call in calls)
-            coefficients = self._buffers.sent("coefficients", self._coefficients(calls, terms))
+            coefficients = self._buffers.sent("coefficients", _coefficients(calls, terms))
             outs = [self._denoise(state, part, coefficients, place, batch) for place, part in enumerate(batch.parts)]
             size, estimates = self._update(state, calls, batch, {"coefficients": coefficients}, outs, rule)
             finite, fetched = np.isfinite(fetch(size)), iter(fetch(estimates) if estimates else ())
@@ -128,14 +128,6 @@ class ResidentDenoiser:
             levels = self._decode(self._states[row.state.shape], row)
         self._check_files()
         return levels
-
-    def _coefficients(self, calls: Sequence[ResidentCall], terms: int) -> Array:
-        """Return the numbers that a step sends, [rows, columns]."""
-        rows = np.stack([call.row.coefficients(Column.WEIGHTS + terms) for call in calls])
-        rows[:, Column.TIMESTEP] = self._denoiser.scaled_timesteps([call.row.timestep for call in calls])
-        rows[:, Column.SCALE] = [call.scale for call in calls]
-        rows[:, Column.RESCALE] = [call.rescale for call in calls]
-        return rows
 
     def _denoise(self, state: LatentState, part: _Part, coefficients: Any, place: int, batch: _Batch) -> Any:
         """Return the result of one call, which the next one does not overwrite."""
@@ -292,3 +284,13 @@ class ResidentDenoiser:
             if is_out_of_memory(error):
                 raise OutOfMemory("the device has no memory for the latents of this size") from error
             raise
+
+
+def _coefficients(calls: Sequence[ResidentCall], terms: int) -> Array:
+    """Return the numbers that a step sends, [rows, columns]."""
+    rows = np.zeros((len(calls), Column.WEIGHTS + terms), np.float32)
+    for row, call in zip(rows, calls, strict=True):
+        own = call.row.coefficients
+        row[: len(own)] = own
+        row[Column.SCALE], row[Column.RESCALE] = call.scale, call.rescale
+    return rows

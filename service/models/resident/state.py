@@ -39,8 +39,8 @@ class LatentState:
         """The kept parts [slots, 1 + 2 c, h, w] of masked rows; zeros for others."""
         return self._mask_slots().current
 
-    def join(self, row: Trajectory) -> ResidentTrajectory:
-        """Move a row to a free slot."""
+    def join(self, row: Trajectory, timesteps: Array) -> ResidentTrajectory:
+        """Move a row to a free slot; `timesteps` [n] are those of the denoiser."""
         slot = next(place for place in range(len(self._used) + 1) if place not in self._used)
         self.latents.grow(slot + 1, row.table.history)
         planes = np.zeros(self.latents.axes, np.float32)
@@ -49,7 +49,7 @@ class LatentState:
         if row.kept or self._masks:
             self._write_mask(slot, row.kept)
         self._used.add(slot)
-        joined = ResidentTrajectory(row.table, row.noise, self, slot, row.i, row.kept, row.channels)
+        joined = ResidentTrajectory(row.table, timesteps, row.noise, self, slot, row.i, row.kept, row.channels)
         weakref.finalize(joined, self._used.discard, slot).atexit = False
         return joined
 

@@ -32,11 +32,12 @@ class RowStore(Protocol):
 class ResidentTrajectory:
     """The state of one row between two model calls; its slot is free once it is dropped.
 
-    The slot holds the `kept` part, too. `finite` and `estimate` are of the last call; the estimate of the clean latents
+    `timesteps` [n] are those of the denoiser. The slot holds the `kept` part, too. `finite` and `estimate` are of the last call; the estimate of the clean latents
     is there only if it was requested.
     """
 
     table: Table
+    timesteps: Array = field(repr=False)
     noise: Noise
     state: RowStore = field(repr=False)
     slot: int
@@ -46,16 +47,12 @@ class ResidentTrajectory:
     finite: bool = True
     estimate: Array | None = field(default=None, repr=False)
     _drawn: Array | None = field(default=None, repr=False)
+    _coefficients: Array | None = field(default=None, repr=False)
 
     @property
     def done(self) -> bool:
         """Whether x is the finished latents."""
         return self.i == len(self.table)
-
-    @property
-    def timestep(self) -> float:
-        """The timestep of the next call."""
-        return float(self.table.timesteps[self.i])
 
     @property
     def x(self) -> Array:
@@ -78,18 +75,12 @@ class ResidentTrajectory:
             self._drawn = self.noise.normal(self.state.shape)
         return self._drawn
 
-    def coefficients(self, columns: int) -> Array:
-        """Return what the next call needs by `Column`, [columns]; guidance and timestep are left out."""
-        t, i = self.table, self.i
-        row = np.zeros(columns, np.float32)
-        row[Column.P], row[Column.Q], row[Column.A], row[Column.NOISE] = t.p[i], t.q[i], t.a[i], t.d[i]
-        row[Column.WEIGHTS : Column.WEIGHTS + t.history] = t.b[i]
-        ratio = t.q0[i] / t.q[i]  # as in `Trajectory.denoised`
-        row[Column.ESTIMATE_X], row[Column.ESTIMATE_D] = t.p0[i] - ratio * t.p[i], ratio
-        if self.kept:
-            last = i + 1 == len(t)
-            row[Column.ALPHA], row[Column.SIGMA] = (1, 0) if last else (t.alphas[i + 1], t.sigmas[i + 1])
-        return row
+    @property
+    def coefficients(self) -> Array:
+        """What the next call needs by `Column`, without guidance: [columns]."""
+        if self._coefficients is None:
+            self._coefficients = _coefficients(self.table, self.timesteps)
+        return self._coefficients[self.i]
 
     def advanced(self, *, finite: bool, estimate: Array | None) -> None:
         """Record that a call has updated the slot."""
@@ -112,3 +103,25 @@ class _Redrawn:
     def normal(self, shape: tuple[int, ...]) -> Array:
         """Return the drawn numbers once, and then those of the stream."""
         return self._drawn.pop() if self._drawn else self._noise.normal(shape)
+
+
+def _coefficients(table: Table, timesteps: Array) -> Array:
+    """Return the coefficients of all calls, [n, columns]."""
+    rows = np.zeros((len(table), Column.WEIGHTS + table.history), np.float32)
+    ratio = table.q0 / table.q  # as in `Trajectory.denoised`
+    columns = {
+        Column.TIMESTEP: timesteps,
+        Column.P: table.p,
+        Column.Q: table.q,
+        Column.A: table.a,
+        Column.NOISE: table.d,
+        Column.ALPHA: table.alphas[1:],
+        Column.SIGMA: table.sigmas[1:],
+        Column.ESTIMATE_X: table.p0 - ratio * table.p,
+        Column.ESTIMATE_D: ratio,
+    }
+    for column, numbers in columns.items():
+        rows[:, column] = numbers
+    rows[:, Column.WEIGHTS :] = table.b
+    rows[-1, Column.ALPHA], rows[-1, Column.SIGMA] = 1, 0  # the kept part of the image is clean at the end
+    return rows

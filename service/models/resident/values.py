@@ -38,13 +38,13 @@ class Device:
     provider: str
     name: str
 
-    def allocate(self, shape: Axes, dtype: str) -> Any:
+    def allocate(self, shape: Axes, dtype: Any) -> Any:
         """Return a value without content."""
         return onnxruntime().OrtValue.ortvalue_from_shape_and_type(list(shape), np.dtype(dtype).type, self.name)
 
     def send(self, array: Values) -> Any:
         """Return a copy of an array on the device."""
-        value = self.allocate(array.shape, array.dtype.name)
+        value = self.allocate(array.shape, array.dtype)
         update(value, array)
         return value
 
@@ -61,7 +61,10 @@ def fetch(value: Any) -> Any:
 
 def dtype_of(value: Any) -> str:
     """Return numpy's name of a value's type."""
-    return np.dtype(DTYPES[value.data_type()]).name
+    return _NAMES[value.data_type()]
+
+
+_NAMES = {name: np.dtype(dtype).name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,9 @@ class Buffers:
 
     def __call__(self, name: Hashable, shape: Axes, dtype: str) -> Any:
         """Return the value of a name and shape."""
-        key = name, shape, dtype
+        return self._find((name, shape, dtype), shape, dtype)
+
+    def _find(self, key: Hashable, shape: Axes, dtype: Any) -> Any:
         if key not in self._latest:
             self._latest[key] = self._device.allocate(shape, dtype)
             if len(self._latest) > BUFFERS:
@@ -136,7 +141,7 @@ class Buffers:
 
     def sent(self, name: Hashable, array: Values) -> Any:
         """Return the value of a name with the content of an array."""
-        value = self(name, array.shape, array.dtype.name)
+        value = self._find((name, array.shape, array.dtype), array.shape, array.dtype)
         update(value, array)
         return value
 

@@ -54,8 +54,8 @@ class TinyDenoiser:
         self._session = onnxruntime().InferenceSession(write(more), providers=["CPUExecutionProvider"])
         self._function, self._outs, self._more = Function(self._session), dict[int, Any](), more
 
-    def scaled_timesteps(self, timesteps: Sequence[float]) -> Array:
-        return np.array(timesteps, np.float32)
+    def scaled_timesteps(self, timesteps: Array) -> Array:
+        return timesteps.astype(np.float32)
 
     def reference_tokens(self, _: Sequence[Conditioning]) -> None:
         return None

@@ -45,7 +45,7 @@ def decoded(vae: FakeVae) -> tuple[Any, Array]:
     functions = Functions(CPU)
     state, table = LatentState(functions, SHAPE), SimpleNamespace(history=2)
     rows = [Trajectory(table, np.full(SHAPE, n, np.float32), TorchNoise(n)) for n in (1, 2)]  # type: ignore[arg-type]
-    joined = [state.join(row) for row in rows]
+    joined = [state.join(row, np.zeros(1, np.float32)) for row in rows]
     decoder = ResidentDecoder(vae, functions, Buffers(CPU))  # type: ignore[arg-type]
     return decoder(state, joined[1]), rows[1].x
 
