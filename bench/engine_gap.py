@@ -4,7 +4,8 @@
                                 [--jobs "one image" previews]
 
 The measured time is from the start of a job's first denoiser call to the end of its last. "outside" is the share of the
-wall time that no onnxruntime call and no copy to or from the device runs; on a busy machine it includes other programs.
+wall time in which no session of onnxruntime runs and no result is fetched from the device, which waits for its kernels.
+It includes copies to the device, and on a busy machine other programs.
 "own work" is the CPU time of the device thread between calls, relative to the calls. "batch" is the maximum of rows per
 call; 0 means that the engine measures the width.
 Goal: "outside" below 5 %.
@@ -29,7 +30,6 @@ from tintype.service.engine import DeviceThread, Engine, Limits
 from tintype.service.job import Job, Previews
 from tintype.service.models import Repository
 from tintype.service.models.resident.denoising import ResidentDenoiser
-from tintype.service.models.resident.values import Function
 from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.provider_options import DEVICES
 from tintype.service.models.runtime.providers import onnxruntime
@@ -53,7 +53,7 @@ class TimePoint:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A call of onnxruntime or a copy: its kind, its start and end, and the bytes that it sent and fetched."""
+    """A call or a fetch: its kind, its start and end, the bytes sent before it, and those that it fetched."""
 
     kind: str
     began: TimePoint
@@ -63,51 +63,58 @@ class Recorded:
 
 
 class Stopwatch:
-    """Records calls of onnxruntime, and copies outside of them."""
+    """Records calls of onnxruntime's sessions, and copies from the device."""
 
     def __init__(self) -> None:
         self.calls: list[Recorded] = []
-        self._up = self._down = self._depth = 0
+        self._kind = ""  # of the graph that runs
+        self._up = 0
         self._patched: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> Self:
-        value = onnxruntime().OrtValue
-        self._time(OrtGraph, "run", lambda _, outputs, *__: outputs[0])
-        self._time(OrtGraph, "run_on_device", lambda _, outputs, *__: outputs[0])
-        self._time(Function, "__call__", lambda *_: "small graph")
-        self._time(value, "update_inplace", self._sent)
-        self._time(value, "numpy", self._fetched)
+        ort = onnxruntime()
+        for name in ("run", "run_on_device"):
+            self._wrap(OrtGraph, name, self._of_graph)
+        for owner, name in (
+            (ort.InferenceSession, "run"),
+            (ort.InferenceSession, "run_with_iobinding"),
+            (ort.OrtValue, "numpy"),
+        ):
+            self._wrap(owner, name, self._timed)
+        self._wrap(ort.OrtValue, "update_inplace", self._sent)
         return self
 
     def __exit__(self, *_: object) -> None:
         for owner, name, function in self._patched:
             setattr(owner, name, function)
 
-    def _time(self, owner: Any, name: str, describe: Any) -> None:
-        """Record the calls of a method, but not those inside of another recorded one."""
+    def _wrap(self, owner: Any, name: str, around: Any) -> None:
         function = getattr(owner, name)
         self._patched.append((owner, name, function))
+        setattr(owner, name, lambda *args, **options: around(function, *args, **options))
 
-        def timed(*args: Any) -> Any:
-            kind, began = describe(*args), TimePoint.now()
-            self._depth += 1
-            try:
-                return function(*args)
-            finally:
-                self._depth -= 1
-                if not self._depth:
-                    self.calls.append(Recorded(kind, began, TimePoint.now(), self._up, self._down))
-                    self._up = self._down = 0
+    def _of_graph(self, function: Any, graph: Any, outputs: Any, feeds: Any) -> Any:
+        """Call a graph; what it calls has its first output's name."""
+        before, self._kind = self._kind, outputs[0]
+        try:
+            return function(graph, outputs, feeds)
+        finally:
+            self._kind = before
 
-        setattr(owner, name, timed)
+    def _timed(self, function: Any, *args: Any, **options: Any) -> Any:
+        """Record a call of a session, or a fetch, which waits for the device."""
+        began = TimePoint.now()
+        result = function(*args, **options)
+        ended = TimePoint.now()
+        down = result.nbytes if function.__name__ == "numpy" else 0
+        kind = self._kind if not down else "fetch"
+        self.calls.append(Recorded(kind, began, ended, self._up, down))
+        self._up = 0
+        return result
 
-    def _sent(self, _: Any, array: Any) -> str:
-        self._up += array.nbytes
-        return "up"
-
-    def _fetched(self, value: Any) -> str:
-        self._down += value.tensor_size_in_bytes()
-        return "down"
+    def _sent(self, function: Any, value: Any, array: Any) -> Any:
+        self._up += getattr(array, "nbytes", 0)
+        return function(value, array)
 
     def summary(self) -> Summary:
         """Return the summary of the calls from a job's first denoiser call to the end of its last step, and clear them.

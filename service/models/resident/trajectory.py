@@ -32,8 +32,8 @@ class RowStore(Protocol):
 class ResidentTrajectory:
     """The state of one row between two model calls; its slot is free once it is dropped.
 
-    `timesteps` [n] are those of the denoiser. The slot holds the `kept` part, too. `finite` and `estimate` are of the last call; the estimate of the clean latents
-    is there only if it was requested.
+    `timesteps` [n] are those of the denoiser. The slot holds the `kept` part, too. `finite` and `estimate` are of the
+    last call; the estimate of the clean latents is there only if it was requested.
     """
 
     table: Table
