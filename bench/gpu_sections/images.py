@@ -117,6 +117,7 @@ class Stopwatch:
         self._model, self._resident = model, getattr(model, "resident", None)
         if self._resident:
             self._resident.advance = self._timed("denoise", self._resident.advance)
+            self._resident.decode = self._timed("decode", self._resident.decode)
         for name in ("encode", "denoise", "decode"):
             setattr(model, name, self._timed(name, getattr(model, name)))
         self.clear()
