@@ -48,9 +48,11 @@ test-gpu: .venv-gpu/stamp ## Run GPU tests and benchmarks on an NVIDIA GPU (inst
 # Families whose tiny pipelines the device tests export and run; without, test-device runs those in DEVICE_MODELS.
 FAMILIES ?=
 DEVICE_MODELS := build/device-models
+# Requests of the test of a device's memory: two seconds each in software. With fewer than 16 it is skipped.
+REQUESTS := 200
 
 test-device: .venv-device/stamp $(if $(FAMILIES),device-models) ## Run the tests of a device on WebGPU, in software unless SOFTWARE=no; FAMILIES: whole images, too
-	@TINTYPE_TEST_EXPORTS=$(DEVICE_MODELS) .ci/test-device $(DEVICE_BIN)/python $(PYTEST) tests/device $(ARGS)
+	@TINTYPE_TEST_EXPORTS=$(DEVICE_MODELS) TINTYPE_TEST_REQUESTS=$(REQUESTS) .ci/test-device $(DEVICE_BIN)/python $(PYTEST) tests/device $(ARGS)
 
 device-models: .venv-export/stamp ## Export tiny pipelines in half precision for test-device; FAMILIES: not all
 	$(EXPORT_BIN)/python tests/support/export/device_models.py $(DEVICE_MODELS) $(FAMILIES)

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LARGEST = 4 / 255  # of an image in float32
 STATUS = Path("/proc/self/status")
-LOADS = 6
+LOADS = 4
 LARGEST_COMPONENT = 24 * 10**6  # bytes; the built-in denoiser has 23.7 MB in memory, all components 32 MB
 # Of the largest value; the CPU's own results are as far from those of the numbers, by the rounding of the weights.
 BOUNDS = {"fp16": 0.01, "int8": 0.02, "int4": 0.2}
