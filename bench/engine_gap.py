@@ -173,7 +173,7 @@ async def measure(args: argparse.Namespace, repository: Repository, batch: int) 
             sums: dict[str, list[Summary]] = {place: [] for place in places}
             for i in range(args.rounds + 1):
                 for place in places:
-                    ResidentDenoiser.takes = takes if place == "device" else _never  # type: ignore[method-assign]
+                    ResidentDenoiser.takes = takes if place == "device" else _never  # type: ignore[method-assign, assignment]
                     watch.calls = []
                     await generate(device, job)
                     found = watch.summary()

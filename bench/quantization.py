@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tintype.service.engine import Engine, Limits
 from tintype.service.engine.events import Finished
+from tintype.service.images.pixels import to_floats
 from tintype.service.job import Job
 from tintype.service.models import Repository
 from tintype.service.models.residency.catalogue import BUILTIN
@@ -174,7 +175,9 @@ def generate(folder: Path, steps: int, together: int) -> list[Floats]:
             engine.admit(Job(prompt=prompt, seed=1, count=together, steps=steps))
             while engine.step():
                 pass
-            found |= {(prompt, e.index): e.pixels * 255 for _, e in engine.collect() if isinstance(e, Finished)}
+            found |= {
+                (prompt, e.index): to_floats(e.pixels) * 255 for _, e in engine.collect() if isinstance(e, Finished)
+            }
     return [found[prompt, 0] for prompt in PROMPTS]
 
 

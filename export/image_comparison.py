@@ -16,6 +16,7 @@ from PIL import Image
 
 from tintype.service.engine.engine import Engine
 from tintype.service.engine.events import Failed, Finished
+from tintype.service.images.pixels import to_floats
 from tintype.service.models import Repository
 from tintype.service.models.loading_options import DEFAULTS
 from tintype.service.models.runtime.provider_options import ProviderOptions
@@ -65,7 +66,7 @@ class LocalService:
             if isinstance(event, Failed):
                 raise event.error
             if isinstance(event, Finished):
-                pixels[event.index] = event.pixels
+                pixels[event.index] = to_floats(event.pixels)
         return np.stack([pixels[index] for index in sorted(pixels)])
 
     def __enter__(self) -> Self:

@@ -14,7 +14,8 @@ from .errors import InvalidField, check_choice, check_range
 from .images.encode import Output
 
 if TYPE_CHECKING:
-    from .images.upload import Levels, Source
+    from .images.pixels import Levels
+    from .images.upload import Source
     from .models.model import ImagePrompt, Reference
     from .models.text.prompt_editing import PromptParts
 

@@ -26,7 +26,8 @@ from .sizes import native_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..images.upload import Levels, Source
+    from ..images.pixels import Levels
+    from ..images.upload import Source
     from ..job import Control, Job
     from ..models.model import ImagePrompt, Reference
     from ..models.spec import MaskLayout, ModelSpec, Preset

@@ -18,8 +18,7 @@ from .task import PROMPTS_PER_UNIT, Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..images.pixels import Pixels
-    from ..images.upload import Levels
+    from ..images.pixels import Levels, Pixels
     from ..job import Control
     from ..models.model import Array, Conditioning, Model
     from ..models.resident.interface import ResidentLatents

@@ -25,6 +25,13 @@ def to_levels(pixels: Pixels) -> Levels:
     return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
 
 
+def to_floats(pixels: Pixels) -> npt.NDArray[np.float32]:
+    """Return pixels as float32 in 0..1."""
+    if pixels.dtype == np.uint8:
+        return pixels / np.float32(255)
+    return cast("npt.NDArray[np.float32]", pixels)
+
+
 def resample(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
     """Return `image` in `size` (width, height), resampled by Lanczos; another aspect ratio is cropped to the centre."""
     if size is None or size == image.size:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tests.support.gateway.bodies import png
-from tests.support.pixels import in_floats
 from tintype.service.engine import Engine
 from tintype.service.engine.events import Failed, Finished
+from tintype.service.images.pixels import to_floats
 from tintype.service.job import Job
 from tintype.service.models import Repository
 from tintype.service.models.spec import TEXT_TO_IMAGE
@@ -50,7 +50,7 @@ def images(family: str, provider: str) -> np.ndarray:
         events = [event for _, event in engine.collect()]
     assert [event.error for event in events if isinstance(event, Failed)] == []
     found = {event.seed: event.pixels for event in events if isinstance(event, Finished)}
-    return np.stack([in_floats(found[1]), in_floats(found[2])])
+    return np.stack([to_floats(found[1]), to_floats(found[2])])
 
 
 def required(spec: ModelSpec) -> dict[str, Any]:

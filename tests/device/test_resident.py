@@ -116,7 +116,12 @@ def test_a_step_sends_numbers_only(repository: Repository, monkeypatch: pytest.M
         rows.advance_device((0,))
     sent: list[int] = []
     update = values.update
-    monkeypatch.setattr(values, "update", lambda value, array: (sent.append(array.nbytes), update(value, array)))
+
+    def count(value: Any, array: Any) -> None:
+        sent.append(array.nbytes)
+        update(value, array)
+
+    monkeypatch.setattr(values, "update", count)
     monkeypatch.setattr(device_buffers, "_value", None)  # nothing else is sent
     rows.advance_device((0,))
     assert sent == [4 * 12]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.support.pixels import in_floats
 from tintype.service.engine import Engine, Limits
 from tintype.service.engine.events import Failed, Finished, Progress
 from tintype.service.errors import Cancelled
+from tintype.service.images.pixels import to_floats
 from tintype.service.job import Job
 from tintype.service.models import Repository
 
@@ -60,7 +60,7 @@ def run(engine: Engine) -> list[tuple[Ticket, Event]]:
 
 
 def pixels(events: list[tuple[Ticket, Event]]) -> list[np.ndarray]:
-    return [in_floats(event.pixels) for _, event in events if isinstance(event, Finished)]
+    return [to_floats(event.pixels) for _, event in events if isinstance(event, Finished)]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_an_image_equals_that_of_the_cpu(engine: Engine, reference: np.ndarray) 
     assert difference.max() <= LARGEST
     assert difference.mean() <= MEAN
     tickets = [engine.admit(job(seed)) for seed in (1, 2)]
-    found = {ticket: in_floats(event.pixels) for ticket, event in run(engine) if isinstance(event, Finished)}
+    found = {ticket: to_floats(event.pixels) for ticket, event in run(engine) if isinstance(event, Finished)}
     assert np.abs(found[tickets[0]] - reference).max() <= LARGEST
     assert np.abs(found[tickets[1]] - reference).max() > LARGEST
 

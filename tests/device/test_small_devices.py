@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.models.small_template import SAMPLE, SmallTemplate, answer, write_weights
 from tests.support.models.unet_calls import OUT, UNET, unet_feeds
-from tests.support.pixels import in_floats
 from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
+from tintype.service.images.pixels import to_floats
 from tintype.service.job import Job
 from tintype.service.models import Repository
 from tintype.service.models.loading_options import LoadingOptions, Precision
@@ -43,7 +43,7 @@ def image(provider: str, memory: int = 0, side: int = 64) -> np.ndarray:
         engine.admit(Job(prompt="a red circle", seed=1, steps=2, guidance_scale=3.0, width=side, height=side))
         while engine.step():
             assert not memory or repository._components.used <= memory
-        (found,) = [in_floats(event.pixels) for _, event in engine.collect() if isinstance(event, Finished)]
+        (found,) = [to_floats(event.pixels) for _, event in engine.collect() if isinstance(event, Finished)]
     return found
 
 

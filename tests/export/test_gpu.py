@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.support.pixels import in_floats
 from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
+from tintype.service.images.pixels import to_floats
 from tintype.service.job import Job
 from tintype.service.models import Repository
 from tintype.service.models.runtime.provider_options import DEFAULTS, ProviderOptions
@@ -32,7 +32,7 @@ def image(folder: Path, provider: str, options: ProviderOptions = DEFAULTS) -> n
             engine.admit(Job(prompt="a red circle", seed=1, steps=4, width=128, height=128))
             while engine.step():
                 pass
-            found = [in_floats(event.pixels) for _, event in engine.collect() if isinstance(event, Finished)]
+            found = [to_floats(event.pixels) for _, event in engine.collect() if isinstance(event, Finished)]
         return found[0]
 
 

@@ -11,6 +11,8 @@ from ...numerics import Trajectory
 from .graphs import Column
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ...numerics import KeptPart, Noise, Table
     from ..model import Array
     from .graphs import LatentShape
@@ -80,7 +82,8 @@ class ResidentTrajectory:
         """What the next call needs by `Column`, without guidance: [columns]."""
         if self._coefficients is None:
             self._coefficients = _coefficients(self.table, self.timesteps)
-        return self._coefficients[self.i]
+        row: Array = self._coefficients[self.i]
+        return row
 
     def advanced(self, *, finite: bool, estimate: Array | None) -> None:
         """Record that a call has updated the slot."""
@@ -109,7 +112,7 @@ def _coefficients(table: Table, timesteps: Array) -> Array:
     """Return the coefficients of all calls, [n, columns]."""
     rows = np.zeros((len(table), Column.WEIGHTS + table.history), np.float32)
     ratio = table.q0 / table.q  # as in `Trajectory.denoised`
-    columns = {
+    columns: dict[Column, npt.NDArray[np.floating]] = {
         Column.TIMESTEP: timesteps,
         Column.P: table.p,
         Column.Q: table.q,

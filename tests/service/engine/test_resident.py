@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tintype.service.engine import Engine, Limits
-from tintype.service.engine.events import Failed, Finished, Preview
+from tintype.service.engine.events import Failed, Finished, Preview, Progress
 from tintype.service.errors import Cancelled
 from tintype.service.images.pixels import to_levels
 from tintype.service.images.upload import Source
@@ -16,11 +16,12 @@ from tintype.service.job import Job, Previews
 from tintype.service.models import Repository
 from tintype.service.models.resident.decoding import ResidentDecoder
 from tintype.service.models.resident.denoising import ResidentDenoiser
-from tintype.service.models.runtime import ort
+from tintype.service.models.runtime.provider_options import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LARGEST_COMPONENT = 24 * 10**6  # bytes; the built-in denoiser has 23.7 MB in memory, all components 32 MB
 SIDE = 256  # of the model's smallest images
 
 
@@ -34,7 +35,7 @@ def host() -> Iterator[Repository]:
 @pytest.fixture(scope="module")
 def device() -> Iterator[Repository]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ort.DEVICES, "cpu", "cpu")
+        patch.setitem(DEVICES, "cpu", "cpu")
         with Repository(providers=["cpu"], threads=1) as repository:
             repository.wait(timeout=120)
             yield repository
@@ -51,7 +52,7 @@ def source(*, masked: bool) -> Source:
     return Source(levels, repaint if masked else None)
 
 
-def results(repository: Repository, jobs: list[Job], batch: int = 2) -> dict[tuple[object, ...], np.ndarray]:
+def results(repository: Repository, jobs: list[Job], batch: int = 2) -> dict[tuple[int | None, ...], np.ndarray]:
     """Return the images and previews of jobs by seed, step and index."""
     engine = Engine(repository, limits=Limits(max_batch=batch))
     for each in jobs:
@@ -60,9 +61,13 @@ def results(repository: Repository, jobs: list[Job], batch: int = 2) -> dict[tup
         pass
     events = engine.collect()
     assert [event.error for _, event in events if isinstance(event, Failed)] == []
-    images = {(t.job.seed, event.index): event.pixels for t, event in events if isinstance(event, Finished)}
-    previews = [(t.job.seed, event) for t, event in events if isinstance(event, Preview)]
-    return {**images, **{(seed, event.index, event.step): event.pixels for seed, event in previews}}
+    found: dict[tuple[int | None, ...], np.ndarray] = {}
+    for ticket, event in events:
+        if isinstance(event, Finished):
+            found[ticket.job.seed, event.index] = event.pixels
+        elif isinstance(event, Preview):
+            found[ticket.job.seed, event.index, event.step] = event.pixels
+    return found
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> bool:
@@ -147,3 +152,21 @@ def test_an_image_that_the_device_cannot_decode_is_decoded_from_the_host(
     monkeypatch.setattr(ResidentDecoder, "__call__", lambda *_: None)
     found, expected = results(device, [job(1)]), results(host, [job(1)])
     assert np.array_equal(found[1, 0], expected[1, 0])
+
+
+def test_the_denoiser_may_be_evicted_between_two_steps(host: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latents do not belong to its session: with memory for one component they outlast it."""
+    monkeypatch.setitem(DEVICES, "cpu", "cpu")
+    with Repository(providers=["cpu"], threads=1, memory=LARGEST_COMPONENT) as repository:
+        repository.wait(timeout=120)
+        engine = Engine(repository, limits=Limits(max_batch=2))
+        engine.admit(job(1, sampler="dpmpp_2m"))
+        while not any(isinstance(event, Progress) for _, event in engine.collect()):
+            engine.step()
+        engine.admit(job(2, priority=1))
+        while engine.step():
+            pass
+        found = {t.job.seed: event.pixels for t, event in engine.collect() if isinstance(event, Finished)}
+    expected = results(host, [job(1, sampler="dpmpp_2m"), job(2)], batch=1)
+    for seed in (1, 2):
+        assert same(found[seed], expected[seed, 0])

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.support.pixels import in_floats
 from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
 from tintype.service.errors import OutOfMemory
+from tintype.service.images.pixels import to_floats
 from tintype.service.job import Job
 from tintype.service.models import Repository
 from tintype.service.models.graph_source import OnnxFile
@@ -84,7 +84,7 @@ def generate(provider: str, options: ProviderOptions = PLAIN) -> np.ndarray:
             while engine.step():
                 pass
             builder().submit(lambda: None).result(600)
-            found = [in_floats(event.pixels) for _, event in engine.collect() if isinstance(event, Finished)]
+            found = [to_floats(event.pixels) for _, event in engine.collect() if isinstance(event, Finished)]
         return found[0]
 
 
