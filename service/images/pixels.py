@@ -28,7 +28,7 @@ def to_levels(pixels: Pixels) -> Levels:
 def to_floats(pixels: Pixels) -> npt.NDArray[np.float32]:
     """Return pixels as float32 in 0..1."""
     if pixels.dtype == np.uint8:
-        return pixels / np.float32(255)
+        return np.asarray(pixels / np.float32(255), np.float32)
     return cast("npt.NDArray[np.float32]", pixels)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,7 +123,7 @@ class Denoiser:
         """Onnxruntime's name of the device where results may stay; empty if they are always fetched."""
         return self._session.device
 
-    @property
+    @cached_property
     def layout(self) -> DenoiserLayout:
         """The types and the layout of latents and timesteps."""
         types, time_rank = self._session.types, self._session.inputs[TIMESTEP][1]
