@@ -151,7 +151,7 @@ class Engine:
             self._unit = last.unit
             return last.unit
         self._unit = unit = policy.next_unit(order)
-        self._last = unit and _LastUnit(unit, order, self._widths.version)
+        self._last = None if unit is None else _LastUnit(unit, order, self._widths.version)
         if unit is not None:
             self._live_tasks.start(unit.rows)
             if model := unit.rows[0].task.model:

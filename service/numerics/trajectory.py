@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from .table import Table
 
 Latents = NDArray[np.float32]
+PerRow = float | Sequence[float] | NDArray[np.floating[Any]]
+"""A number for each row [n], or one for all."""
 
 
 class KeptNorm(StrEnum):
@@ -40,7 +42,7 @@ PLAIN = GuidanceRule()
 
 
 def guide(
-    uncond: Latents, cond: Latents, scale: ArrayLike, rescale: ArrayLike = 0.0, rule: GuidanceRule = PLAIN
+    uncond: Latents, cond: Latents, scale: PerRow, rescale: PerRow = 0.0, rule: GuidanceRule = PLAIN
 ) -> Latents:
     """Return the guided network output [n, ...], float32: uncond + scale * (cond - uncond).
 

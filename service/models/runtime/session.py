@@ -100,7 +100,7 @@ class Session:
         own = self._cast_inputs(feeds)
         with self._call():
             results = self._session.run(list(outputs), own)
-        return [result if result.dtype == np.float32 else np.asarray(result, np.float32) for result in results]
+        return [cast("Array", each) if each.dtype == np.float32 else np.asarray(each, np.float32) for each in results]
 
     def compute_on_device(
         self, output: str, feeds: Mapping[str, npt.NDArray[np.generic]], values: Mapping[str, Any]
