@@ -41,9 +41,7 @@ class GuidanceRule:
 PLAIN = GuidanceRule()
 
 
-def guide(
-    uncond: Latents, cond: Latents, scale: PerRow, rescale: PerRow = 0.0, rule: GuidanceRule = PLAIN
-) -> Latents:
+def guide(uncond: Latents, cond: Latents, scale: PerRow, rescale: PerRow = 0.0, rule: GuidanceRule = PLAIN) -> Latents:
     """Return the guided network output [n, ...], float32: uncond + scale * (cond - uncond).
 
     Classifier-free guidance, Ho & Salimans 2207.12598, with one scale per row.

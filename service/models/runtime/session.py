@@ -5,7 +5,6 @@ Exported graphs have various types. Every input is cast to the type that the gra
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,8 +17,9 @@ from .array_cache import ArrayCache, freeze
 from .graph import device_of, is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from ...errors import TintypeError
     from ..graph_source import GraphSource
     from ..model import Array
     from .graph import DeviceGraph, Port
@@ -98,8 +98,10 @@ class Session:
             Cancelled: the call was stopped.
         """
         own = self._cast_inputs(feeds)
-        with self._call():
+        try:
             results = self._session.run(list(outputs), own)
+        except Exception as error:
+            raise self._error(error) from error
         return [cast("Array", each) if each.dtype == np.float32 else np.asarray(each, np.float32) for each in results]
 
     def compute_on_device(
@@ -110,22 +112,21 @@ class Session:
         The next call with the same shapes overwrites it. Raises as `compute`.
         """
         own = {**self._cast_inputs(feeds), **values}
-        with self._call():
-            return cast("DeviceGraph", self._session).run_on_device((output,), own)[0]
-
-    @contextmanager
-    def _call(self) -> Iterator[None]:
-        """Raise errors of a call as those of `compute`."""
-        self._stop_flag.check()
         try:
-            yield
+            return cast("DeviceGraph", self._session).run_on_device((output,), own)[0]
         except Exception as error:
-            self._stop_flag.check()
-            if is_out_of_memory(error):
-                raise OutOfMemory(f"{self.label} needs more memory than is available for this size") from error
-            raise GenerationFailed(f"{self.label} failed: {error}") from error
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> TintypeError:
+        """Return the error of `compute` for one of a call. Raises Cancelled if the call was stopped."""
+        self._stop_flag.check()
+        if is_out_of_memory(error):
+            return OutOfMemory(f"{self.label} needs more memory than is available for this size")
+        return GenerationFailed(f"{self.label} failed: {error}")
 
     def _cast_inputs(self, feeds: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Any]:
+        """Return inputs of the graph's types. Raises Cancelled if calls are stopped."""
+        self._stop_flag.check()
         return {name: self._cast_input(name, array) for name, array in feeds.items()}
 
     def _cast_input(self, name: str, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
