@@ -133,7 +133,10 @@ def call_groups(conditionings: Sequence[Conditioning], width: int) -> list[list[
 
 
 class Model(Protocol):
-    """A loaded model. Calls may raise GenerationFailed and OutOfMemory, and Cancelled between `stop` and `resume`."""
+    """A loaded model. Calls may raise GenerationFailed and OutOfMemory, and Cancelled between `stop` and `resume`.
+
+    A model whose latents may stay on its device also has `resident`, see `resident.interface`.
+    """
 
     @property
     def spec(self) -> ModelSpec:
