@@ -130,16 +130,21 @@ class Stopwatch:
         gaps = [after.began.cpu - before.ended.cpu for before, after in pairwise(calls)]
         count = len(indices)
         up, down = sum(call.up for call in calls), sum(call.down for call in calls)
-        return Summary(inside / count, 1 - inside / window, sum(gaps) / inside, up / count, down / count)
+        shares = 1 - inside / window, sum(gaps) / inside
+        return Summary(inside / count, *shares, statistics.median(gaps), up / count, down / count)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Seconds per call; share of the wall time outside; CPU time between calls, relative to them; bytes per call."""
+    """Seconds per call; share of the wall time outside; CPU time between calls, relative to them; bytes per call.
+
+    `between` is the median CPU time between two calls, in seconds.
+    """
 
     call: float
     outside: float
     own: float
+    between: float
     up: float
     down: float
 
@@ -156,6 +161,7 @@ def jobs(args: argparse.Namespace) -> dict[str, Job]:
     common: dict[str, Any] = {"prompt": "a red circle", "steps": args.steps, "width": args.size, "height": args.size}
     found = {
         "one image": Job(**common, seed=1),
+        "no progress": Job(**common, seed=1, progress=False),
         "no guidance": Job(**common, seed=1, guidance_scale=1.0),
         "previews": Job(**common, seed=1, previews=Previews(every=1)),
         "four images": Job(**common, seed=1, count=4),
@@ -190,8 +196,10 @@ def _never(*_: object) -> bool:
 
 def line(title: str, sums: list[Summary], *, on_device: bool) -> str:
     """Return the medians of the rounds as text."""
-    call, outside, own, up, down = (statistics.median(getattr(s, f.name) for s in sums) for f in fields(Summary))
-    text = f"{title} {1000 * call:8.2f} ms per call {outside:8.2%} outside {own:8.2%} own work"
+    call, outside, own, between, up, down = (
+        statistics.median(getattr(s, f.name) for s in sums) for f in fields(Summary)
+    )
+    text = f"{title} {1000 * call:8.2f} ms per call {outside:8.2%} outside {own:8.2%} own work, {1e6 * between:5.0f} us"
     return f"{text} {up:10.0f} B up {down:10.0f} B down" if on_device else text
 
 
