@@ -19,7 +19,7 @@ from tintype.service.engine.events import Failed, Finished
 from tintype.service.images.pixels import to_floats
 from tintype.service.job import Job
 from tintype.service.models import Repository
-from tintype.service.models.spec import TEXT_TO_IMAGE
+from tintype.service.models.spec import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def required(spec: ModelSpec) -> dict[str, Any]:
     fields: dict[str, Any] = {"guidance_scale": min(GUIDANCE, spec.defaults.guidance_scale)}
     if spec.references:
         return fields | {"references": (png(SIDE, SIDE),)}
-    return fields if TEXT_TO_IMAGE in spec.capabilities else fields | {"image": png(SIDE, SIDE)}
+    if TEXT_TO_IMAGE in spec.capabilities:
+        return fields
+    mask = {} if IMAGE_TO_IMAGE in spec.capabilities else {"mask": png(SIDE, SIDE, colour="white")}
+    return fields | {"image": png(SIDE, SIDE)} | mask
 
 
 @pytest.mark.parametrize("family", FAMILIES)
