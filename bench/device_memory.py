@@ -14,7 +14,7 @@ import json
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tintype.cli.settings.values import parse_size
 from tintype.service.engine import Engine, Limits
@@ -26,6 +26,9 @@ from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.plugins import vulkan
 from tintype.service.models.runtime.providers import run_probe
 from tintype.service.prepare import prepare_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MEGABYTE = 2**20
 
@@ -60,19 +63,24 @@ class Peaks:
             time.sleep(0.1)
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the memory of each stage in MB, and what is left after the image."""
-    peaks = Peaks(software=args.provider == "cpu" or run_probe(args.provider).software)
-    run = OrtGraph.run
+def noted(run: Callable[..., Any], peaks: Peaks) -> Callable[..., Any]:
+    """Return a graph's method that names the stage, and notes the memory after each call."""
 
-    def noted(graph: OrtGraph, *given: Any) -> Any:
+    def call(graph: OrtGraph, *given: Any) -> Any:
         peaks.stage = graph._settings.source.component
         try:
             return run(graph, *given)
         finally:
             peaks.note()
 
-    OrtGraph.run = noted  # type: ignore[method-assign]
+    return call
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the memory of each stage in MB, and what is left after the image."""
+    peaks = Peaks(software=args.provider == "cpu" or run_probe(args.provider).software)
+    for name in ("run", "run_on_device"):
+        setattr(OrtGraph, name, noted(getattr(OrtGraph, name), peaks))
     loading = LoadingOptions(cache=args.cache, precision=Precision(args.precision))
     limit = parse_size(args.memory) if args.memory else 0
     with Repository([args.model], providers=[args.provider], loading=loading, memory=limit) as repository:
