@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ..errors import GenerationFailed, InvalidField, OutOfMemory, TintypeError
 from ..models.model import ControlInput, call_groups
-from ..models.resident.interface import ResidentCall, resident_latents
+from ..models.resident.interface import NotResident, ResidentCall, resident_latents
 from ..models.resident.trajectory import ResidentTrajectory
 from ..numerics import guide
 from .image_start import encode_image
@@ -169,9 +170,9 @@ def denoise(model: Model, rows: Sequence[Row], width: int) -> None:
     conditionings = [row.conditionings for row in rows]
     resident = resident_latents(model)
     if resident and resident.takes([each for own in conditionings for each in own]):
-        _denoise_on_device(resident, rows, conditionings, width)
-    else:
-        _denoise_on_host(model, rows, conditionings, width)
+        with suppress(NotResident):  # then no row has advanced
+            return _denoise_on_device(resident, rows, conditionings, width)
+    return _denoise_on_host(model, rows, conditionings, width)
 
 
 def _denoise_on_device(

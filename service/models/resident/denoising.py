@@ -11,8 +11,9 @@ The state changes only once all graphs have succeeded: a failed step can be repe
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from ..model import call_groups
 from ..runtime.graph import is_out_of_memory
 from .decoding import ResidentDecoder
 from .graphs import Column, InputRecipe, UpdateRecipe, copy_results, write_input, write_update
+from .interface import NotResident
 from .state import LatentState
 from .values import Buffers, Functions, dtype_of, fetch
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from .interface import ResidentCall
     from .trajectory import ResidentTrajectory
     from .values import Device, Values
+
+log = logging.getLogger(__name__)
 
 BATCHES = 4  # whose indices are kept on the device
 
@@ -76,12 +80,13 @@ class ResidentDenoiser:
         self._denoiser, self._device, self._check_files = denoiser, device, check
         self._functions, self._buffers = Functions(device), Buffers(device)
         self._decode = ResidentDecoder(vae, self._functions, self._buffers) if vae else None
+        self._works = True
         self._states: dict[LatentShape, LatentState] = {}
         self._batches: OrderedDict[object, _Batch] = OrderedDict()
 
     def takes(self, conditionings: Sequence[Conditioning]) -> bool:
         """Return whether a call is possible: ControlNets read the latents on the host."""
-        return not any(conditioning.controls for conditioning in conditionings)
+        return self._works and not any(conditioning.controls for conditioning in conditionings)
 
     def join(self, row: Trajectory) -> ResidentTrajectory:
         """Move a row to the device.
@@ -122,12 +127,13 @@ class ResidentDenoiser:
             ModelBroken: a file of weights was overwritten, so that the image would be wrong.
             GenerationFailed, Cancelled: the call failed.
         """
-        if not self._decode:
+        if not self._decode or not self._works:
             return None
-        with self._errors():
+        with suppress(NotResident), self._errors():
             levels = self._decode(self._states[row.state.shape], row)
-        self._check_files()
-        return levels
+            self._check_files()
+            return levels
+        return None
 
     def _denoise(self, state: LatentState, part: _Part, coefficients: Any, place: int, batch: _Batch) -> Any:
         """Return the result of one call, which the next one does not overwrite."""
@@ -159,11 +165,8 @@ class ResidentDenoiser:
         return copy
 
     def _check(self, out: Sequence[int], latents: Sequence[int], shape: LatentShape) -> None:
-        if self._denoiser.layout.patch:
-            right = out[0] == latents[0] and out[1] == latents[1]
-        else:
-            right = out[0] == latents[0] and tuple(out[2:]) == shape[1:]
-        if not right:
+        right = latents[:2] if self._denoiser.layout.patch else (latents[0], out[1], *shape[1:])
+        if tuple(out[: len(right)]) != tuple(right):
             raise GenerationFailed(f"the denoiser returned shape {list(out)} for latents of shape {list(latents)}")
 
     def _update(
@@ -264,13 +267,8 @@ class ResidentDenoiser:
         if references is not None:
             values["references"] = self._device.send(references.astype(dtype))
         constants = self._denoiser.constants(conditionings, own[0].state.shape)
-        return _Part(
-            len(rows),
-            constants,
-            values,
-            channels[0].shape[0] if channels else 0,
-            0 if references is None else references.shape[1],
-        )
+        tokens = 0 if references is None else references.shape[1]
+        return _Part(len(rows), constants, values, channels[0].shape[0] if channels else 0, tokens)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -281,6 +279,9 @@ class ResidentDenoiser:
             self._batches.clear()
             self._buffers.clear()
             self._functions.clear()
+            if isinstance(error, NotResident):
+                self._works = False
+                log.warning("latents stay on the host, because the device can't update them: %s", error)
             if is_out_of_memory(error):
                 raise OutOfMemory("the device has no memory for the latents of this size") from error
             raise

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .trajectory import ResidentTrajectory
 
 
+class NotResident(Exception):
+    """A small graph can't be opened or computed on this device: latents must be on the host."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResidentCall:
     """One row of a step.
@@ -44,6 +48,7 @@ class ResidentLatents(Protocol):
 
         Raises:
             OutOfMemory: the device has no memory for it.
+            NotResident: the device can't hold latents; `takes` is False from then on.
         """
 
     def advance(self, calls: Sequence[ResidentCall], width: int, rule: GuidanceRule) -> None:
@@ -51,6 +56,7 @@ class ResidentLatents(Protocol):
 
         Raises:
             GenerationFailed, OutOfMemory, Cancelled: a call failed; no row has advanced.
+            NotResident: the device can't update latents; `takes` is False from then on.
         """
 
     def decode(self, row: ResidentTrajectory) -> Levels | None:

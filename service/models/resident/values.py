@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph_source import GraphContent
+from ..runtime.graph import is_out_of_memory
 from ..runtime.ort import open_session
 from ..runtime.providers import onnxruntime
 from ..runtime.session import DTYPES
+from .interface import NotResident
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -92,6 +94,17 @@ class _WrittenGraph:
         yield GraphContent(self.content)
 
 
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Raise errors of a small graph as NotResident, except a lack of memory."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise NotResident(str(error)) from error
+
+
 class Function:
     """A small graph from values on the device to others there."""
 
@@ -102,6 +115,10 @@ class Function:
 
     def __call__(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Compute `outputs` in place; none of them may be an input."""
+        with _failures():
+            self._session.run_with_iobinding(self._binding(inputs, outputs))
+
+    def _binding(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
         values = (*inputs.values(), *outputs.values())
         key = tuple(map(id, values))
         if key not in self._bindings:
@@ -109,7 +126,7 @@ class Function:
             if len(self._bindings) > BINDINGS:
                 self._bindings.popitem(last=False)
         self._bindings.move_to_end(key)
-        self._session.run_with_iobinding(self._bindings[key][1])
+        return self._bindings[key][1]
 
     def _bind(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
         binding = self._session.io_binding()
@@ -162,7 +179,8 @@ class Functions:
         key = write, recipe
         if key not in self._latest:
             source = _WrittenGraph(write.__name__, write(recipe))
-            self._latest[key] = Function(open_session(source, self.device.provider))
+            with _failures():
+                self._latest[key] = Function(open_session(source, self.device.provider))
             if len(self._latest) > FUNCTIONS:
                 self._latest.popitem(last=False)
         self._latest.move_to_end(key)

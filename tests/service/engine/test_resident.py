@@ -14,8 +14,10 @@ from tintype.service.images.pixels import to_levels
 from tintype.service.images.upload import Source
 from tintype.service.job import Job, Previews
 from tintype.service.models import Repository
+from tintype.service.models.resident import values
 from tintype.service.models.resident.decoding import ResidentDecoder
 from tintype.service.models.resident.denoising import ResidentDenoiser
+from tintype.service.models.runtime.ort import open_session
 from tintype.service.models.runtime.provider_options import DEVICES
 
 if TYPE_CHECKING:
@@ -170,3 +172,27 @@ def test_the_denoiser_may_be_evicted_between_two_steps(host: Repository, monkeyp
     expected = results(host, [job(1, sampler="dpmpp_2m"), job(2)], batch=1)
     for seed in (1, 2):
         assert same(found[seed], expected[seed, 0])
+
+
+@pytest.mark.parametrize("name", ["write_row", "write_update", "write_levels"])
+def test_a_device_that_lacks_an_operator_leaves_latents_to_the_host(
+    host: Repository, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """A small graph that the device refuses fails no request: rows move to the host, once and for all."""
+    opened: list[str] = []
+
+    def refuse(source: Any, provider: str) -> Any:
+        opened.append(source.component)
+        if source.component == name:
+            raise RuntimeError("no kernel")
+        return open_session(source, provider)
+
+    monkeypatch.setitem(DEVICES, "cpu", "cpu")
+    monkeypatch.setattr(values, "open_session", refuse)
+    with Repository(providers=["cpu"], threads=1) as repository:
+        repository.wait(timeout=120)
+        found = [results(repository, [job(1, sampler="euler_ancestral")]) for _ in range(2)]
+    expected = results(host, [job(1, sampler="euler_ancestral")])
+    assert all(same(images[1, 0], expected[1, 0]) for images in found)
+    assert opened.count(name) == 1
+    assert caplog.text.count("no kernel") == 1
