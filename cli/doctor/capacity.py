@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tintype.service.models.loading_options import Precision
-    from tintype.service.models.templates.filled_template import Template
+    from tintype.service.models.templates.catalogue import Template
 
 GIB = 2**30
 CARDS = (4, 6, 8, 12, 16, 24, 32, 48, 80)  # GiB

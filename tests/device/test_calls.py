@@ -120,7 +120,7 @@ def test_attention_equals_numpys(provider: str, tmp_path: Path) -> None:
     assert graph.provider == provider
     (found,) = graph.run(["mixed"], probe.arrays(probe.ATTENTION_SHAPES))
     expected = probe.expected_attention()
-    assert np.abs(found - expected).max() <= RELATIVE * np.abs(expected).max()
+    assert np.abs(np.asarray(found, np.float64) - expected).max() <= RELATIVE * np.abs(expected).max()
 
 
 @pytest.mark.skipif(vulkan.memory() is None, reason="Vulkan does not tell what is free")

@@ -94,4 +94,4 @@ def test_quantized_layers(provider: str, precision: str, tmp_path: Path, monkeyp
     source = fill_template(SmallTemplate(), "unet", weights, loading, adapters=False)
     (found,) = OrtGraph(source, provider, 1).run(["out"], {"sample": SAMPLE.astype(np.float16)})
     expected = answer("F16")
-    assert np.abs(found - expected).max() <= BOUNDS[precision] * np.abs(expected).max()
+    assert np.abs(np.asarray(found, np.float64) - expected).max() <= BOUNDS[precision] * np.abs(expected).max()

@@ -113,8 +113,8 @@ class Memory(NamedTuple):
 
 def adapters() -> list[tuple[str, bool]]:
     """Return each adapter's name and whether it is software; none on other systems than Linux or without Vulkan."""
-    with _devices() as (loader, handles):
-        found = [_properties(loader, handle) for handle in handles]
+    with _devices() as devices:
+        found = [_properties(*device) for device in devices]
     return [(each.name.decode(errors="replace"), each.kind == _SOFTWARE) for each in found]
 
 
@@ -123,20 +123,22 @@ def memory() -> Memory | None:
 
     A discrete adapter precedes an integrated one, and both precede the processor.
     """
-    with _devices() as (loader, handles):
-        ranked = sorted(handles, key=lambda handle: _KINDS.index(_properties(loader, handle).kind))
-        return _memory(loader, ranked[0]) if ranked else None
+    with _devices() as devices:
+        ranked = sorted(devices, key=lambda device: _KINDS.index(_properties(*device).kind))
+        return _memory(*ranked[0]) if ranked else None
 
 
 @contextmanager
-def _devices() -> Iterator[tuple[ctypes.CDLL, list[int | None]]]:
-    """Yield Vulkan's loader and the handles of the adapters, which are valid inside the block."""
+def _devices() -> Iterator[list[tuple[ctypes.CDLL, int | None]]]:
+    """Yield Vulkan's loader with the handle of each adapter, which are valid inside the block."""
     loader, instance = _instance()
+    if loader is None or instance is None:
+        yield []
+        return
     try:
-        yield loader, _handles(loader, instance) if instance else []  # type: ignore[misc] # no handles without a loader
+        yield [(loader, handle) for handle in _handles(loader, instance)]
     finally:
-        if loader and instance:
-            loader.vkDestroyInstance(instance, None)
+        loader.vkDestroyInstance(instance, None)
 
 
 def _instance() -> tuple[ctypes.CDLL | None, c_void_p | None]:
