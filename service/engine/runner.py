@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import GenerationFailed, InvalidField, OutOfMemory, TintypeError
 from ..models.model import ControlInput, call_groups
-from ..models.resident.interface import NotResident, ResidentCall, resident_latents
+from ..models.resident.fault import NotResident
+from ..models.resident.interface import ResidentCall, resident_latents
 from ..models.resident.trajectory import ResidentTrajectory
 from ..numerics import guide
 from .image_start import encode_image

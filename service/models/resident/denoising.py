@@ -24,8 +24,8 @@ from ...numerics import PLAIN, GuidanceRule
 from ..model import call_groups
 from ..runtime.graph import is_out_of_memory
 from .decoding import ResidentDecoder
+from .fault import NotResident
 from .graphs import Column, InputRecipe, UpdateRecipe, copy_results, write_input, write_update
-from .interface import NotResident
 from .state import LatentState
 from .values import Buffers, Functions, dtype_of, fetch
 

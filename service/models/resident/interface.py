@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from .trajectory import ResidentTrajectory
 
 
-class NotResident(Exception):
-    """A small graph can't be opened or computed on this device: latents must be on the host."""
-
-
 @dataclass(frozen=True, slots=True)
 class ResidentCall:
     """One row of a step.

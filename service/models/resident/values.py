@@ -17,7 +17,7 @@ from ..runtime.graph import is_out_of_memory
 from ..runtime.ort import open_session
 from ..runtime.providers import onnxruntime
 from ..runtime.session import DTYPES
-from .interface import NotResident
+from .fault import NotResident
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
