@@ -82,8 +82,9 @@ class Tries:
                 raise self._refusal from None
             raise
 
-    def add(self, device: Device, interruption: Interrupted) -> None:
+    def add(self, attempt: Attempt, interruption: Interrupted) -> None:
         """Record that a device did not finish the request. Raises an error if it must not be sent again."""
+        device = attempt.device
         match interruption.failure:
             case Failure.FINAL:
                 raise interruption.error
@@ -95,7 +96,7 @@ class Tries:
             case Failure.PROCESS_LOST:
                 self._add_loss(device, interruption.problem)
             case Failure.DEVICE_LOST:
-                self._pool.drop(device, interruption.problem)
+                self._pool.drop(device, interruption.problem, attempt.connection)
                 self._add_loss(device, interruption.problem)
 
     def _add_loss(self, device: Device, problem: str) -> None:
@@ -160,7 +161,7 @@ class DeviceApi:
                         async for response in responses:
                             yield response
                 except Interrupted as interruption:
-                    tries.add(device, interruption)
+                    tries.add(attempt, interruption)
                 else:
                     return
         yield delivery.completed(model.name)
@@ -216,6 +217,9 @@ class DeviceApi:
         failed = [result for result in results if isinstance(result, BaseException)]
         if len(failed) == len(results):
             raise failed[0].error if isinstance(failed[0], Interrupted) else failed[0]
+        for name, result in found.items():
+            if isinstance(result, BaseException):
+                log.warning("device %s: %s failed: %s", name, method, result)
         return {name: result for name, result in found.items() if not isinstance(result, BaseException)}
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CUDA = "CUDA_VISIBLE_DEVICES"
 HIP = "HIP_VISIBLE_DEVICES"
-VARIABLES = {"cuda": CUDA, "tensorrt": CUDA, "tensorrt-rtx": CUDA, "rocm": HIP, "migraphx": HIP}
+VARIABLES = {"cuda": CUDA, "tensorrt": CUDA, "tensorrt-rtx": CUDA, "migraphx": HIP}
 """Providers by the variable that names the devices that a process sees."""
 SHARED = ("cpu", "openvino")
 """Providers whose devices are shares of the CPU."""
@@ -80,6 +80,8 @@ def visible(choice: Choice, variable: str, value: str | None, gpus: Sequence[Gpu
     Numbers count the visible devices, from 0. Raises DeviceError.
     """
     seen = [gpu.uuid for gpu in gpus] if value is None else [name.strip() for name in value.split(",") if name.strip()]
+    if value is not None and not seen:
+        raise DeviceError(f"--devices finds no device, because {variable} is empty; unset it, or name devices in it")
     if choice.is_all and not seen:
         raise DeviceError(f"--devices all finds no device; name them, for example 0,1 (they go into {variable})")
     names = choice.names or [str(number) for number in range(choice.count or len(seen))]

@@ -55,7 +55,8 @@ class State(Enum):
 class Attempt:
     """A request on one device.
 
-    `cancel` ends its call. `may_move` says that an idle device may take it over while it waits, `moved` that one does.
+    `connection` is the one that the device had when the request was sent, and `cancel` ends its call. `may_move` says
+    that an idle device may take it over while it waits, `moved` that one does.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Attempt:
     work: float
     priority: int
     delivery: Delivery
+    connection: Connection | None
     cancel: Callable[[], object] = lambda: None
     may_move: bool = True
     moved: bool = False
@@ -179,7 +181,7 @@ class DevicePool:
     @contextmanager
     def working(self, device: Device, model: str, work: float, priority: int, delivery: Delivery) -> Iterator[Attempt]:
         """Count a request among those of a device; afterwards an idle device takes over a waiting one."""
-        attempt = Attempt(next(self._numbers), device, model, work, priority, delivery)
+        attempt = Attempt(next(self._numbers), device, model, work, priority, delivery, device.connection)
         device.running[attempt.number], device.last_use = attempt, attempt.number
         try:
             yield attempt
@@ -187,8 +189,13 @@ class DevicePool:
             del device.running[attempt.number]
             self._move_waiting(device)
 
-    def drop(self, device: Device, problem: str) -> None:
-        """End the process of a device that it can't use any more; it is started again."""
+    def drop(self, device: Device, problem: str, connection: Connection | None) -> None:
+        """End the process behind `connection`, which can't use its device any more; it is started again.
+
+        A process that was started since then goes on.
+        """
+        if device.connection is not connection:
+            return
         log.error("device %s is lost: %s", device.name, problem)
         device.state, device.problem, device.dropped = State.ENDED, problem, problem
         if device.process:
@@ -209,7 +216,10 @@ class DevicePool:
         clock, crashes = asyncio.get_running_loop().time, 0
         while True:
             began = clock()
-            problem = await self._run(device, folder)
+            try:
+                problem = await self._run(device, folder)
+            except Exception as error:  # noqa: BLE001 - such as OSError, if no process can be started
+                problem = f"its process can't be run: {type(error).__name__}: {error}"
             ready = self._ready[device.name]
             if not ready.done():
                 ready.set_exception(ServeError(f"device {device.name}: {problem}"))
@@ -265,7 +275,7 @@ class DevicePool:
                 device.is_answering = await self._poll(device, device.connection)
                 device.answered = clock() if device.is_answering else device.answered
                 if clock() - device.answered > HUNG_AFTER:
-                    self.drop(device, f"its process has not answered for {HUNG_AFTER:g} s")
+                    self.drop(device, f"its process has not answered for {HUNG_AFTER:g} s", device.connection)
             await asyncio.sleep(POLL if device.state is State.SERVING else POLL / 20)
 
     async def _poll(self, device: Device, connection: Connection) -> bool:
@@ -274,6 +284,9 @@ class DevicePool:
             serving = await connection.is_serving()
             models = {model.name: model for model in (await connection.list_models()).models}
         except grpc.aio.AioRpcError:
+            return False
+        except Exception:
+            log.exception("device %s: its health check failed", device.name)
             return False
         if device.connection is connection and device.state is not State.ENDED:
             device.state = State.SERVING if serving else State.LOADING

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from ..runtime.cuda_graphs import DEVICE_ACCESS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -64,4 +66,5 @@ def _free(released: list[tuple[Model | None, Callable[[], None] | None]]) -> Non
                 free()
         except Exception:
             log.exception("memory could not be freed")
-        del model, free
+        with DEVICE_ACCESS.shared():  # a model may hold values on the device
+            del model, free

@@ -6,7 +6,7 @@ How the graph gets its weights depends on the provider and on what is stored:
 |---|---|---|
 | cpu | float32 | pointed at in the published files |
 | cpu | float16, bfloat16, float8 | written as float32 |
-| cuda, rocm | float16, float32 | pointed at |
+| cuda | float16, float32 | pointed at |
 | other GPUs | float16, float32 | pointed at, but for matrices, which are written transposed |
 | any GPU | bfloat16, float8 | written as float16 |
 | openvino | any | written as float32, with the graph, and kept |

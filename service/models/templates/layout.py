@@ -33,7 +33,7 @@ class Layout(Enum):
     KEPT = "kept"
 
 
-LAYOUTS = {"cpu": Layout.FUSED, "cuda": Layout.FUSED, "rocm": Layout.FUSED, "openvino": Layout.KEPT}
+LAYOUTS = {"cpu": Layout.FUSED, "cuda": Layout.FUSED, "openvino": Layout.KEPT}
 
 
 def layout_for(provider: str) -> Layout:

@@ -238,12 +238,14 @@ def test_a_request_moves_a_few_times() -> None:
     """A request that always meets other requests is not moved for ever, and never fails by that."""
 
     async def scenario(fakes: FakeDevices, _api: DeviceApi) -> Any:
-        tries = Tries(fakes.pool, Delivery(pb.StreamImagesRequest(generation=request())))
+        delivery = Delivery(pb.StreamImagesRequest(generation=request()))
+        tries = Tries(fakes.pool, delivery)
         moved = Interrupted(Failure.MOVED, "", Unavailable(""))
         may_move = []
         for _ in range(20):
             may_move.append(tries.may_move)
-            tries.add(tries.choose(fakes.pool.model("")), moved)
+            with fakes.pool.working(tries.choose(fakes.pool.model("")), "a", 1.0, 0, delivery) as attempt:
+                tries.add(attempt, moved)
         return may_move
 
     may_move = run(scenario)

@@ -51,6 +51,13 @@ def test_missing_gpus() -> None:
         shown("0,3")
 
 
+@pytest.mark.parametrize("text", ["all", "2", "0,1"])
+def test_hidden_gpus(text: str) -> None:
+    """An empty variable hides all GPUs: none is used against it."""
+    with pytest.raises(DeviceError, match=r"no device, because CUDA_VISIBLE_DEVICES is empty"):
+        shown(text, "")
+
+
 def test_description() -> None:
     """A GPU has its name and memory."""
     (device,) = visible(parse_choice("1,"), CUDA, None, GPUS)

@@ -11,7 +11,7 @@ import pytest
 from tests.support.service.devices import FakeDevices, connection_lost
 from tintype.service.config import ServiceConfig
 from tintype.service.devices import front, pool
-from tintype.service.devices.pool import State
+from tintype.service.devices.pool import DevicePool, State
 from tintype.service.devices.process import child_config
 from tintype.service.rpc.listen import ServeError
 
@@ -101,6 +101,35 @@ def test_a_device_that_can_not_start(monkeypatch: pytest.MonkeyPatch, life: list
     with pytest.raises(ServeError, match=f"^device 0: {reason}$") as caught:
         asyncio.run(scenario())
     assert caught.value.exit_code == 2
+
+
+def test_a_process_that_the_system_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the system on starting a process is the reason as well."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(pool, "device_process", refuse)
+
+    async def scenario() -> None:
+        async with front.running(ServiceConfig(grpc="127.0.0.1:0", devices="1", providers=("cpu",))):
+            pass
+
+    with pytest.raises(ServeError, match="Resource temporarily unavailable"):
+        asyncio.run(scenario())
+
+
+def test_a_late_error_does_not_end_the_next_process() -> None:
+    """A device is dropped for the process that reported the loss, not for the one that was started since."""
+
+    async def scenario() -> list[str]:
+        fakes = FakeDevices(1)
+        (device,) = fakes.pool.devices
+        before, device.connection = device.connection, Health(0)  # type: ignore[assignment]
+        DevicePool.drop(fakes.pool, device, "lost", before)
+        return [device.state.name, device.problem]
+
+    assert asyncio.run(scenario()) == ["SERVING", ""]
 
 
 def test_a_process_that_crashes_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
