@@ -70,7 +70,7 @@ class Clock:
             call(function, *args)
             self.inside += time.perf_counter() - began
 
-        Function.__call__ = timed  # type: ignore[method-assign]
+        Function.__call__ = timed  # type: ignore[method-assign, assignment]
 
     def outside(self, began: float) -> float:
         """Return the seconds since `began` without those of small graphs."""

@@ -69,7 +69,7 @@ def test_one_timestep_for_all_rows(rank: int) -> None:
     """UNets exported by optimum take a scalar, others a list of one; integers are cast."""
     recipe = InputRecipe(SHAPE, 2, COLUMNS, "float32", TimeInput("int64", rank, single=True))
     timesteps = np.zeros((1,) * rank, np.int64)
-    outputs = {"latents": np.zeros((3, *SHAPE), np.float32), "timesteps": timesteps}
+    outputs: dict[str, np.ndarray] = {"latents": np.zeros((3, *SHAPE), np.float32), "timesteps": timesteps}
     found = compute(write_input, recipe, call_inputs(), outputs)["timesteps"]
     assert found.shape == (1,) * rank
     assert found == 7
@@ -79,7 +79,9 @@ def test_one_timestep_for_all_rows(rank: int) -> None:
 def test_results_as_tokens(references: int) -> None:
     """They become latents; tokens of references are left out. Other slots and older outputs stay."""
     latents = RANDOM.standard_normal((2, *SHAPE)).astype(np.float16)
-    tokens = np.concatenate([pack(latents, PATCH), np.zeros((2, references, 8), np.float16)], axis=1)
+    tokens = np.concatenate(
+        [pack(latents.astype(np.float32), PATCH).astype(np.float16), np.zeros((2, references, 8), np.float16)], axis=1
+    )
     recipe = UpdateRecipe(SHAPE, 2, COLUMNS, "float16", tokens.shape[1:], patch=PATCH)
     coefficients = np.zeros((2, COLUMNS), np.float32)
     coefficients[:, Column.Q] = coefficients[:, Column.WEIGHTS] = 1  # D and x' are the result
