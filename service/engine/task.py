@@ -108,10 +108,12 @@ class Row:
         return cast("Trajectory", self._trajectory)
 
     def on_device(self, resident: ResidentLatents) -> ResidentTrajectory:
-        """Return the trajectory, moved to the device if it is on the host."""
-        if isinstance(self.trajectory, Trajectory):
-            self._trajectory = resident.join(self.trajectory)
-        return cast("ResidentTrajectory", self._trajectory)
+        """Return the trajectory, moved to the device if it is on the host or with a model that was unloaded."""
+        trajectory = self.trajectory
+        if isinstance(trajectory, ResidentTrajectory) and resident.holds(trajectory):
+            return trajectory
+        self._trajectory = joined = resident.join(self.on_host())
+        return joined
 
     def reset_noise(self) -> None:
         """Restart the noise stream after a failed encoding, which may have drawn from it."""

@@ -118,8 +118,18 @@ class Vae:
         return shape[2] * shape[3] * self._downscale**2 < self._size_limit("decode")
 
     def decode_on_device(self, latents: Any) -> Any:
-        """Call the decoder on latents of the graph; the result, in -1..1, stays on the device until the next call."""
-        return self._decoder.compute_on_device(self._decoder.outputs[0], {}, {self._spec.latents: latents})
+        """Call the decoder on latents of the graph; the result, in -1..1, stays on the device until the next call.
+
+        Raises:
+            OutOfMemory: memory is not sufficient; later images of this size are decoded in tiles.
+        """
+        try:
+            return self._decoder.compute_on_device(self._decoder.outputs[0], {}, {self._spec.latents: latents})
+        except OutOfMemory:
+            _, _, height, width = latents.shape()
+            if height * width * self._downscale**2 > TILE**2:
+                self.tile_from(height * width * self._downscale**2)
+            raise
 
     def encode(self, pixels: Array, noise: Array) -> Array:
         """Draw latents [n, c, h, w] of pixels [n or 1, 3, H, W] from the posterior.
@@ -168,8 +178,12 @@ class Vae:
             except OutOfMemory:
                 if size <= TILE**2:
                     raise
-                self._too_large[verb] = size, self._clock() + RETRY_AFTER
+                self.tile_from(size, verb)
         return run_tiled(run, whole, **tiling)
+
+    def tile_from(self, size: int, verb: str = "decode") -> None:
+        """Code images of `size` pixels and larger ones in tiles for some minutes, because memory was not sufficient."""
+        self._too_large[verb] = size, self._clock() + RETRY_AFTER
 
     def _size_limit(self, verb: str) -> int:
         """Return the smallest size in pixels that is coded in tiles at once."""

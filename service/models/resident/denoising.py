@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import GenerationFailed, OutOfMemory
+from ...errors import Cancelled, GenerationFailed, OutOfMemory
 from ...numerics import PLAIN, GuidanceRule
 from ..model import call_groups
 from ..runtime.graph import is_out_of_memory
@@ -79,6 +79,7 @@ class ResidentDenoiser:
     ) -> None:
         self._denoiser, self._device, self._check_files = denoiser, device, check
         self._functions, self._buffers = Functions(device), Buffers(device)
+        self._inputs = Buffers(device)  # of the denoiser, whose captured calls belong to their addresses
         self._decode = ResidentDecoder(vae, self._functions, self._buffers) if vae else None
         self._works = True
         self._states: dict[LatentShape, LatentState] = {}
@@ -87,6 +88,10 @@ class ResidentDenoiser:
     def takes(self, conditionings: Sequence[Conditioning]) -> bool:
         """Return whether a call is possible: ControlNets read the latents on the host."""
         return self._works and not any(conditioning.controls for conditioning in conditionings)
+
+    def holds(self, row: ResidentTrajectory) -> bool:
+        """Return whether a row has joined here, and not a model that was unloaded since."""
+        return self._states.get(row.state.shape) is row.state
 
     def join(self, row: Trajectory) -> ResidentTrajectory:
         """Move a row to the device.
@@ -109,6 +114,7 @@ class ResidentDenoiser:
             GenerationFailed, OutOfMemory, Cancelled: a call failed; no row has advanced.
         """
         state = self._states[calls[0].row.state.shape]
+        assert all(call.row.state is state for call in calls), "rows have joined this model"  # noqa: S101
         with self._errors():
             batch = self._batch(calls, width)
             terms = max(call.row.table.history for call in calls)
@@ -127,7 +133,7 @@ class ResidentDenoiser:
             ModelBroken: a file of weights was overwritten, so that the image would be wrong.
             GenerationFailed, Cancelled: the call failed.
         """
-        if not self._decode or not self._works:
+        if not self._decode or not self._works or not self.holds(row):
             return None
         with suppress(NotResident), self._errors():
             levels = self._decode(self._states[row.state.shape], row)
@@ -149,8 +155,8 @@ class ResidentDenoiser:
             part.references,
         )
         axes, length = recipe.axes, (1 if layout.time.single else part.rows,)
-        latents = self._buffers("latents", (part.rows, *axes), layout.dtype)
-        timesteps = self._buffers("timesteps", length if layout.time.rank else (), layout.time.dtype)
+        latents = self._inputs("latents", (part.rows, *axes), layout.dtype)
+        timesteps = self._inputs("timesteps", length if layout.time.rank else (), layout.time.dtype)
         inputs = {"state": state.latents.current, "coefficients": coefficients, **part.values}
         self._functions(write_input, recipe)(inputs, {"latents": latents, "timesteps": timesteps})
         out = self._denoiser.on_device(part.constants, latents, timesteps)
@@ -272,9 +278,14 @@ class ResidentDenoiser:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """After any error release all that can be made again; report a lack of memory as OutOfMemory."""
+        """After an error release all that can be made again; report a lack of memory as OutOfMemory.
+
+        The denoiser's inputs are released only for their memory.
+        """
         try:
             yield
+        except Cancelled:
+            raise
         except Exception as error:
             self._batches.clear()
             self._buffers.clear()
@@ -282,7 +293,8 @@ class ResidentDenoiser:
             if isinstance(error, NotResident):
                 self._works = False
                 log.warning("latents stay on the host, because the device can't update them: %s", error)
-            if is_out_of_memory(error):
+            if isinstance(error, OutOfMemory) or is_out_of_memory(error):
+                self._inputs.clear()
                 raise OutOfMemory("the device has no memory for the latents of this size") from error
             raise
 

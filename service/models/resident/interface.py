@@ -39,6 +39,9 @@ class ResidentLatents(Protocol):
     def takes(self, conditionings: Sequence[Conditioning]) -> bool:
         """Return whether a step with these conditionings is possible; otherwise the latents must be on the host."""
 
+    def holds(self, row: ResidentTrajectory) -> bool:
+        """Return whether a row has joined here, and not a model that was unloaded since."""
+
     def join(self, row: Trajectory) -> ResidentTrajectory:
         """Move a row to the device.
 

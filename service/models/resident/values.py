@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Axes = tuple[int, ...]
 
 FUNCTIONS = 32  # sessions kept; one has no weights and takes a millisecond to open
-BUFFERS = 32
+BUFFERS = 64  # of a few names, each in a shape for each number of rows
 BINDINGS = 4  # of a function: there and back, for two batches
 
 

@@ -86,6 +86,8 @@ class DeviceBuffers:
         try:
             return self._buffers(shape).run(feeds, self._send)
         except Exception as error:
+            if self._stop_flag.is_stopped:  # the buffers are as they were, and so are captured graphs
+                raise
             for each in tuple(self._latest):  # memory may have been short
                 self._drop(each)
             self._sent.clear()
@@ -171,9 +173,8 @@ class _ShapeBuffers:
         for name in self._outputs:
             self._io.bind_output(name, self._device)
         self._call(self._io)
-        results = self._io.get_outputs()
-        self._bind_outputs(results)
-        return list(results)
+        self._bind_outputs(self._io.get_outputs())
+        return self._results
 
     def _bind_value(self, name: str, value: Any) -> None:
         """Bind a value on the device, again at each call as `_bind_input` does."""
@@ -206,10 +207,11 @@ class _ShapeBuffers:
         self._io.bind_ortvalue_input(name, self._inputs[name])
 
     def _bind_outputs(self, results: Sequence[Any]) -> None:
-        """Bind output buffers of the size of `results`."""
+        """Bind output buffers, and copy `results` there: they are in the session's own memory."""
         allocate = onnxruntime().OrtValue.ortvalue_from_shape_and_type
         self._results = [allocate(value.shape(), value.element_type(), self._device) for value in results]
-        for name, value in zip(self._outputs, self._results, strict=True):
+        for name, value, result in zip(self._outputs, self._results, results, strict=True):
+            value.update_inplace(result)
             self._io.bind_ortvalue_output(name, value)
 
     def _compute(self) -> None:

@@ -52,9 +52,14 @@ class StopFlag:
         if self._stopped:
             self._options, self._stopped = {}, False
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether calls are stopped."""
+        return self._stopped
+
     def check(self) -> None:
         """Raise Cancelled if calls are stopped."""
-        if self._stopped:
+        if self.is_stopped:
             raise Cancelled("the model's call was stopped: no request waits for it")
 
 
@@ -69,6 +74,7 @@ class CallerFlag(StopFlag):
         """Return the `RunOptions` of the model that runs the graph."""
         return self.flag.with_entries(entries)
 
-    def check(self) -> None:
-        """Raise Cancelled if the calls of the model that runs the graph are stopped."""
-        self.flag.check()
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the calls of the model that runs the graph are stopped."""
+        return self.flag.is_stopped

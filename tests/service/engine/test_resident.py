@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tintype.service.models.resident.decoding import ResidentDecoder
 from tintype.service.models.resident.denoising import ResidentDenoiser
 from tintype.service.models.runtime.ort import open_session
 from tintype.service.models.runtime.provider_options import DEVICES
+from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +130,9 @@ def test_a_cancelled_row_frees_its_slot(device: Repository) -> None:
     (failed,) = [event for _, event in events if isinstance(event, Failed)]
     assert isinstance(failed.error, Cancelled)
     assert [ticket for ticket, event in events if isinstance(event, Finished)] == tickets[1:]
+    gc.collect()
+    (state,) = device.get(device.default).resident._states.values()  # type: ignore[union-attr]
+    assert not state.is_used
 
 
 def test_a_failed_batch_is_retried(device: Repository, host: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +164,14 @@ def test_an_image_that_the_device_cannot_decode_is_decoded_from_the_host(
 def test_the_denoiser_may_be_evicted_between_two_steps(host: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """The latents do not belong to its session: with memory for one component they outlast it."""
     monkeypatch.setitem(DEVICES, "cpu", "cpu")
+    opened: list[str] = []
+    load = Runtime._load
+
+    def record(self: Runtime, source: Any, stop_flag: Any) -> Any:
+        opened.append(source.component)
+        return load(self, source, stop_flag)
+
+    monkeypatch.setattr(Runtime, "_load", record)
     with Repository(providers=["cpu"], threads=1, memory=LARGEST_COMPONENT) as repository:
         repository.wait(timeout=120)
         engine = Engine(repository, limits=Limits(max_batch=2))
@@ -169,6 +182,7 @@ def test_the_denoiser_may_be_evicted_between_two_steps(host: Repository, monkeyp
         while engine.step():
             pass
         found = {t.job.seed: event.pixels for t, event in engine.collect() if isinstance(event, Finished)}
+    assert opened.count("unet") > 1
     expected = results(host, [job(1, sampler="dpmpp_2m"), job(2)], batch=1)
     for seed in (1, 2):
         assert same(found[seed], expected[seed, 0])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.models.resident_rows import CPU, SHAPE, Pair, TinyDenoiser, advance
-from tintype.service.errors import OutOfMemory
+from tintype.service.errors import Cancelled, OutOfMemory
 from tintype.service.models.resident import values
 from tintype.service.models.resident.denoising import ResidentDenoiser
 from tintype.service.numerics import SAMPLERS, GuidanceRule, KeptNorm, KeptPart
@@ -107,6 +107,32 @@ def test_a_failed_step_changes_nothing(denoiser: TinyDenoiser, resident: Residen
     advance(denoiser, resident, pairs[:1])
     advance(denoiser, resident, pairs[1:])
     check(pairs, resident)
+
+
+@pytest.mark.parametrize("error", [Cancelled("stopped"), RuntimeError("broken")])
+def test_captured_calls_outlast_a_failed_step(
+    denoiser: TinyDenoiser, resident: ResidentDenoiser, error: Exception
+) -> None:
+    """The denoiser's latents keep their addresses, to which its captured calls belong."""
+    pair = Pair("euler", 1)
+    advance(denoiser, resident, [pair])
+    before = list(resident._inputs._latest.values())
+    denoiser.failures = [error]
+    with pytest.raises(type(error)):
+        advance(denoiser, resident, [pair])
+    advance(denoiser, resident, [pair])
+    check([pair], resident)
+    assert [a is b for a, b in zip(before, resident._inputs._latest.values(), strict=True)] == [True, True]
+
+
+def test_a_row_of_an_unloaded_model_is_not_held(denoiser: TinyDenoiser, resident: ResidentDenoiser) -> None:
+    """A model that was loaded again has other slots: the row must join it first."""
+    pair, again = Pair("euler", 1), ResidentDenoiser(denoiser, CPU)  # type: ignore[arg-type]
+    row = pair.device(resident)
+    Pair("euler", 2).device(again)
+    assert resident.holds(row)
+    assert not again.holds(row)
+    assert again.decode(row) is None
 
 
 def test_noise_drawn_for_a_failed_step_is_kept(denoiser: TinyDenoiser, resident: ResidentDenoiser) -> None:
