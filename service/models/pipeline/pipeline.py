@@ -247,7 +247,8 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     spec = replace(manifest.spec, provider_options=options, description=description)
     model = DiffusionModel(spec, stages, vae, runtime.stop_flag, manifest.sources, controls, sessions.values())
     if denoiser.device and not second:
-        device, decoder = Device(denoiser.provider, denoiser.device), vae if vae.device else None
+        device = Device(denoiser.provider, denoiser.device, runtime.options)
+        decoder = vae if vae.device else None
         check = partial(check_files, spec.name, manifest.sources, sessions.values())
         model.resident = ResidentDenoiser(denoiser, device, decoder, check)
     return model

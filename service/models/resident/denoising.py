@@ -26,6 +26,7 @@ from ..runtime.graph import is_out_of_memory
 from .decoding import ResidentDecoder
 from .fault import NotResident
 from .graphs import Column, InputRecipe, UpdateRecipe, copy_results, write_input, write_update
+from .interface import ResidentCall, coefficients_of
 from .state import LatentState
 from .values import Buffers, Functions, dtype_of, fetch
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from ..pipeline.vae import Vae
     from .decoding import Levels
     from .graphs import LatentShape
-    from .interface import ResidentCall
     from .trajectory import ResidentTrajectory
     from .values import Device, Values
 
@@ -118,7 +118,7 @@ class ResidentDenoiser:
         with self._errors():
             batch = self._batch(calls, width)
             terms = max(call.row.table.history for call in calls)
-            coefficients = self._buffers.sent("coefficients", _coefficients(calls, terms))
+            coefficients = self._buffers.sent("coefficients", coefficients_of(calls, terms))
             outs = [self._denoise(state, part, coefficients, place, batch) for place, part in enumerate(batch.parts)]
             size, estimates = self._update(state, calls, batch, {"coefficients": coefficients}, outs, rule)
             finite, fetched = np.isfinite(fetch(size)), iter(fetch(estimates) if estimates else ())
@@ -297,13 +297,3 @@ class ResidentDenoiser:
                 self._inputs.clear()
                 raise OutOfMemory("the device has no memory for the latents of this size") from error
             raise
-
-
-def _coefficients(calls: Sequence[ResidentCall], terms: int) -> Array:
-    """Return the numbers that a step sends, [rows, columns]."""
-    rows = np.zeros((len(calls), Column.WEIGHTS + terms), np.float32)
-    for row, call in zip(rows, calls, strict=True):
-        own = call.row.coefficients
-        row[: len(own)] = own
-        row[Column.SCALE], row[Column.RESCALE] = call.scale, call.rescale
-    return rows

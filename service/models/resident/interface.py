@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from .graphs import Column
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...numerics import GuidanceRule, Trajectory
-    from ..model import Conditioning, Model
+    from ..model import Array, Conditioning, Model
     from .decoding import Levels
     from .trajectory import ResidentTrajectory
 
@@ -69,3 +73,13 @@ class ResidentLatents(Protocol):
 def resident_latents(model: Model) -> ResidentLatents | None:
     """Return what keeps a model's latents on its device; None if they are on the host."""
     return getattr(model, "resident", None)
+
+
+def coefficients_of(calls: Sequence[ResidentCall], terms: int) -> Array:
+    """Return the numbers that a step sends, [rows, columns]."""
+    rows = np.zeros((len(calls), Column.WEIGHTS + terms), np.float32)
+    for row, call in zip(rows, calls, strict=True):
+        own = call.row.coefficients
+        row[: len(own)] = own
+        row[Column.SCALE], row[Column.RESCALE] = call.scale, call.rescale
+    return rows

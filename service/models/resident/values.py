@@ -15,6 +15,7 @@ import numpy as np
 from ..graph_source import GraphContent
 from ..runtime.graph import is_out_of_memory
 from ..runtime.ort import open_session
+from ..runtime.provider_options import DEFAULTS, ProviderOptions
 from ..runtime.providers import onnxruntime
 from ..runtime.session import DTYPES
 from .fault import NotResident
@@ -35,10 +36,11 @@ BINDINGS = 4  # of a function: there and back, for two batches
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where values are: a provider by its short name, and onnxruntime's name of the device."""
+    """Where values are: a provider by its short name, onnxruntime's name of the device, and the provider's options."""
 
     provider: str
     name: str
+    options: ProviderOptions = DEFAULTS
 
     def allocate(self, shape: Axes, dtype: Any) -> Any:
         """Return a value without content."""
@@ -180,7 +182,7 @@ class Functions:
         if key not in self._latest:
             source = _WrittenGraph(write.__name__, write(recipe))
             with _failures():
-                self._latest[key] = Function(open_session(source, self.device.provider))
+                self._latest[key] = Function(open_session(source, self.device.provider, self.device.options))
             if len(self._latest) > FUNCTIONS:
                 self._latest.popitem(last=False)
         self._latest.move_to_end(key)

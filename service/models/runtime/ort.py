@@ -134,9 +134,9 @@ class OrtGraph:
             self._buffers = DeviceBuffers(self._session, device, stop_flag=self._stop_flag, **ways)
 
 
-def open_session(source: GraphSource, provider: str) -> Any:
+def open_session(source: GraphSource, provider: str, options: ProviderOptions = DEFAULTS) -> Any:
     """Return onnxruntime's session of a graph that is not captured. Raises its errors."""
-    return _open_session(_GraphSettings(source, provider, 1, DEFAULTS), NO_ENGINE, graphs=False).session
+    return _open_session(_GraphSettings(source, provider, 1, options), NO_ENGINE, graphs=False).session
 
 
 def _open_session(settings: _GraphSettings, engine: EngineOptions, *, graphs: bool, reuse: bool = True) -> Opened:

@@ -195,11 +195,11 @@ def test_a_device_that_lacks_an_operator_leaves_latents_to_the_host(
     """A small graph that the device refuses fails no request: rows move to the host, once and for all."""
     opened: list[str] = []
 
-    def refuse(source: Any, provider: str) -> Any:
+    def refuse(source: Any, provider: str, options: Any) -> Any:
         opened.append(source.component)
         if source.component == name:
             raise RuntimeError("no kernel")
-        return open_session(source, provider)
+        return open_session(source, provider, options)
 
     monkeypatch.setitem(DEVICES, "cpu", "cpu")
     monkeypatch.setattr(values, "open_session", refuse)
