@@ -66,17 +66,22 @@ class Tries:
         self._lost: list[str] = []
         self._count = 0
         self._moves = 0
-        self._excluded: set[Device] = set()
+        self._failed: dict[Device, Connection | None] = {}  # devices, with the connection that failed
 
     @property
     def may_move(self) -> bool:
         """Whether an idle device may take over the request while it waits."""
         return self._moves < MAX_MOVES
 
+    @property
+    def excluded(self) -> frozenset[Device]:
+        """The devices that are not asked again; a lost one is, once it has a new process."""
+        return frozenset(device for device, failed in self._failed.items() if device.connection in (failed, None))
+
     def choose(self, model: pb.Model) -> Device:
         """Return the next device. Raises the refusal of the first one, or Unavailable, if there is none."""
         try:
-            return self._pool.choose(model, self._excluded)
+            return self._pool.choose(model, self.excluded)
         except Unavailable:
             if self._refusal:
                 raise self._refusal from None
@@ -91,18 +96,19 @@ class Tries:
             case Failure.MOVED:
                 self._moves += 1
             case Failure.REFUSED:
-                self._excluded.add(device)
+                self._failed[device] = attempt.connection
                 self._refusal = self._refusal or interruption.error
             case Failure.PROCESS_LOST:
-                self._add_loss(device, interruption.problem)
+                self._add_loss(attempt, interruption.problem)
             case Failure.DEVICE_LOST:
                 self._pool.drop(device, interruption.problem, attempt.connection)
-                self._add_loss(device, interruption.problem)
+                self._add_loss(attempt, interruption.problem)
 
-    def _add_loss(self, device: Device, problem: str) -> None:
-        call = current_call()
+    def _add_loss(self, attempt: Attempt, problem: str) -> None:
+        device, call = attempt.device, current_call()
+        attempt.lost = True
         log.warning("id=%s: device %s is lost (%s)", call.id if call else "-", device.name, problem)
-        self._excluded.add(device)
+        self._failed[device] = attempt.connection
         self._count += 1
         if not self._delivery.waiting:
             self._lost.append(device.name)
@@ -154,7 +160,7 @@ class DeviceApi:
             work = work_of(call_request.generation, model)
             priority = request.generation.priority
             with self._pool.working(device, model.name, work, priority, delivery) as attempt:
-                attempt.may_move = tries.may_move
+                attempt.may_move, attempt.excluded = tries.may_move, tries.excluded
                 try:
                     await _list_adapters_again(device, model.name)
                     async with aclosing(_responses(attempt, call_request, deadline)) as responses:

@@ -57,6 +57,7 @@ class Attempt:
 
     `connection` is the one that the device had when the request was sent, and `cancel` ends its call. `may_move` says
     that an idle device may take it over while it waits, `moved` that one does.
+    `lost`: its device was lost. `excluded` devices must not take it over.
     """
 
     number: int
@@ -69,11 +70,13 @@ class Attempt:
     cancel: Callable[[], object] = lambda: None
     may_move: bool = True
     moved: bool = False
+    lost: bool = False
+    excluded: Collection[Device] = ()
 
-    def view(self) -> Running:
-        """Return what placement knows about it."""
+    def view(self, idle: Device | None = None) -> Running:
+        """Return what placement knows about it; it only waits for an `idle` device that may take it over."""
         work = self.work * self.delivery.remaining
-        waiting = self.delivery.waiting and self.may_move and not self.moved
+        waiting = self.delivery.waiting and self.may_move and not self.moved and idle not in self.excluded
         return Running(self.number, self.model, work, waiting, self.priority)
 
 
@@ -100,8 +103,8 @@ class Device:
         """Its name in the setting and in the log."""
         return self.spec.name
 
-    def view(self) -> DeviceView:
-        """Return what placement knows about it."""
+    def view(self, idle: Device | None = None) -> DeviceView:
+        """Return what placement knows about it, for the choice of a request that an `idle` device takes over."""
         used = {attempt.model for attempt in self.running.values()}
         held = [model for model in self.models.values() if model.state in IN_MEMORY or model.name in used]
         failed = frozenset(name for name, model in self.models.items() if model.state == pb.MODEL_STATE_FAILED)
@@ -110,7 +113,7 @@ class Device:
             memory=self.memory,
             models={model.name: bytes_of(model) for model in held},
             failed=failed,
-            running=tuple(attempt.view() for attempt in self.running.values()),
+            running=tuple(attempt.view(idle) for attempt in self.running.values()),
             last_use=self.last_use,
         )
 
@@ -187,7 +190,8 @@ class DevicePool:
             yield attempt
         finally:
             del device.running[attempt.number]
-            self._move_waiting(device)
+            if not attempt.lost:
+                self._move_waiting(device)
 
     def drop(self, device: Device, problem: str, connection: Connection | None) -> None:
         """End the process behind `connection`, which can't use its device any more; it is started again.
@@ -205,7 +209,7 @@ class DevicePool:
         if device.state is not State.SERVING or device.running:
             return
         others = [other for other in self.devices if other is not device]
-        found = waiting_for(device.view(), [other.view() for other in others])
+        found = waiting_for(device.view(), [other.view(device) for other in others])
         for other in others:
             if found and found.number in other.running:
                 other.running[found.number].moved = True

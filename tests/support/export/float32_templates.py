@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.export.templates import making
+from tintype.export.templates import kinds, making
 
 if TYPE_CHECKING:
     from tintype.export.templates.making import GraphConfig, MadeTemplate
@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 def make(config: GraphConfig) -> MadeTemplate:
     """Make the float32 variants of a template."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(making.KINDS, config.kind, replace(making.KINDS[config.kind], halves=False))
+        patch.setitem(kinds.KINDS, config.kind, replace(kinds.KINDS[config.kind], halves=False))
         return making.make(config, making.NUMBERS[:1])

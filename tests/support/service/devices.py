@@ -137,7 +137,7 @@ class FakeDevices:
             device.connection, device.state, device.problem = connection, State.SERVING, ""
             device.models = self.pool.models = {model.name: model for model in models}
 
-    def _drop(self, device: Device, problem: str, _connection: object) -> None:
+    def _drop(self, device: Device, problem: str, connection: object) -> None:  # noqa: ARG002 - of the process that is dropped
         self.dropped.append(device.name)
         self.end(device, problem)
 
