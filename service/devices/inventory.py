@@ -100,6 +100,9 @@ def _visible(name: str, variable: str, seen: Sequence[str], gpus: Sequence[Gpu])
 
 
 def _shares(choice: Choice) -> list[DeviceSpec]:
+    wrong = [name for name in choice.names if not name.isdigit()]
+    if wrong:
+        raise DeviceError(f"--devices must be a number of shares, all, or numbers for a CPU; got {wrong[0]!r}")
     parts = shares(len(choice.names) or choice.count)
     names = choice.names or [str(number) for number in range(len(parts))]
     return [

@@ -186,7 +186,8 @@ class Slot:
     def check_size(self, budget: int) -> None:
         """Raise OutOfMemory if its largest component is larger than all of `budget` bytes (0: no limit)."""
         if 0 < budget < self.largest:
-            problem = f"needs {self.largest} bytes for its largest component, and the budget is {budget}"
+            needed, given = (f"{size / 2**20:,.1f} MiB" for size in (self.largest, budget))
+            problem = f"needs {needed} for its largest component, and the budget is {given}"
             raise OutOfMemory(f"model {self.name!r} {problem}: raise --memory")
 
     def status(self) -> ModelStatus:

@@ -253,6 +253,43 @@ def test_a_request_moves_a_few_times() -> None:
     assert not may_move[-1]
 
 
+def test_a_lost_device_is_asked_again_once_it_has_a_new_process() -> None:
+    """A request excludes the process that it lost, not the device."""
+
+    async def scenario(fakes: FakeDevices, _api: DeviceApi) -> Any:
+        delivery, (device, _) = Delivery(pb.StreamImagesRequest(generation=request())), fakes.pool.devices
+        tries = Tries(fakes.pool, delivery)
+        with fakes.pool.working(device, "a", 1.0, 0, delivery) as attempt:
+            tries.add(attempt, Interrupted(Failure.PROCESS_LOST, "", Unavailable("")))
+        lost = device in tries.excluded
+        connection, device.connection = device.connection, None
+        restarting = device in tries.excluded
+        device.connection = type(connection)(fakes.stubs[0])  # type: ignore[misc, call-arg]
+        return lost, restarting, device in tries.excluded
+
+    assert run(scenario) == (True, True, False)
+
+
+def test_a_device_does_not_take_over_what_it_has_refused() -> None:
+    """A waiting request stays where it is, if an idle device has no room for it; so it is not sent to and fro."""
+
+    async def scenario(fakes: FakeDevices, _api: DeviceApi) -> Any:
+        delivery, (busy, idle) = Delivery(pb.StreamImagesRequest(generation=request())), fakes.pool.devices
+        delivery.waiting = True
+        other = Delivery(pb.StreamImagesRequest(generation=request()))
+        with (
+            fakes.pool.working(busy, "a", 1.0, 0, other),
+            fakes.pool.working(busy, "a", 1.0, 0, delivery) as attempt,
+        ):
+            attempt.excluded = (idle,)
+            fakes.pool._move_waiting(idle)
+            refused, attempt.excluded = attempt.moved, ()
+            fakes.pool._move_waiting(idle)
+            return refused, attempt.moved
+
+    assert run(scenario) == (False, True)
+
+
 def test_an_idle_device_takes_over() -> None:
     """A request that waits on a busy device moves to one that has finished its own, and its client sees no error."""
 

@@ -58,6 +58,12 @@ def test_hidden_gpus(text: str) -> None:
         shown(text, "")
 
 
+def test_shares_are_numbered() -> None:
+    """A word is not a share of the CPU: it may be a mistyped `all`."""
+    with pytest.raises(DeviceError, match="numbers for a CPU; got 'two'"):
+        find_devices("two", ("cpu",))
+
+
 def test_description() -> None:
     """A GPU has its name and memory."""
     (device,) = visible(parse_choice("1,"), CUDA, None, GPUS)

@@ -295,7 +295,7 @@ def test_a_budget_below_the_largest_component_is_refused() -> None:
     """It is refused at once, and the error has the bytes that the component needs."""
     with (
         Repository(providers=["cpu"], memory=WEIGHTS["unet"] - 1) as repository,
-        pytest.raises(OutOfMemory, match=rf"needs {WEIGHTS['unet']} bytes for its largest component"),
+        pytest.raises(OutOfMemory, match=rf"needs {WEIGHTS['unet'] / 2**20:.1f} MiB for its largest component"),
     ):
         repository.load()
     assert repository.status().state is ModelState.UNLOADED
