@@ -262,9 +262,10 @@ def test_a_lost_device_is_asked_again_once_it_has_a_new_process() -> None:
         with fakes.pool.working(device, "a", 1.0, 0, delivery) as attempt:
             tries.add(attempt, Interrupted(Failure.PROCESS_LOST, "", Unavailable("")))
         lost = device in tries.excluded
-        connection, device.connection = device.connection, None
+        fresh: Any = type(device.connection)
+        device.connection = None
         restarting = device in tries.excluded
-        device.connection = type(connection)(fakes.stubs[0])  # type: ignore[misc, call-arg]
+        device.connection = fresh(fakes.stubs[0])
         return lost, restarting, device in tries.excluded
 
     assert run(scenario) == (True, True, False)
