@@ -38,6 +38,7 @@ WEIGHTS = (
     "b",
     "w",
 )  # constants of the graph, like weights: TensorRT requires constant weights of a convolution
+NO_ADAPTER = "it finds no adapter: a GPU's driver is missing, or on Linux Vulkan's loader (libvulkan1)"
 TOLERANCE = 1e-2  # of the largest value; TF32 keeps ten bits
 ATTENTION = "MultiHeadAttention"
 HEADS, WIDTH = 2, 8  # of attention; WebGPU's shader for heads of 64 takes llvmpipe half a minute to compile
@@ -101,7 +102,8 @@ def find_problem(name: str) -> str:
     try:
         results = (_openvino() if providers.is_standalone(name) else _onnxruntime(name))(feeds)
     except Exception as error:  # noqa: BLE001 - after any error the provider does not work
-        return " ".join(f"{error or type(error).__name__}".split())
+        text, plugin = " ".join(f"{error or type(error).__name__}".split()), plugins.installed().get(name)
+        return NO_ADAPTER if plugin and plugin.no_adapter and plugin.no_adapter in text else text
     return _difference(results, expected())
 
 

@@ -23,7 +23,8 @@ class Plugin:
     `long_name` is onnxruntime's name, empty if only the package knows it. `device` is onnxruntime's name of the
     device for values that stay there between calls; without it arrays go to the device and back at each call. `capture`
     is the option that captures calls, `cpu_nodes` the option that names nodes to run on the CPU, `software` the
-    variable that allows adapters without a GPU. `extra` installs it.
+    variable that allows adapters without a GPU. `no_adapter` is the plugin's text for a missing driver. `extra`
+    installs it.
     """
 
     package: str
@@ -32,6 +33,7 @@ class Plugin:
     capture: str = ""
     cpu_nodes: str = ""
     software: str = ""
+    no_adapter: str = ""
     extra: str = ""
 
 
@@ -46,6 +48,7 @@ PLUGINS = {
         capture="enableGraphCapture",
         cpu_nodes="forceCpuNodeNames",
         software="ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER",
+        no_adapter="No supported adapters",
         extra="webgpu",
     ),
     "qnn": Plugin("onnxruntime_qnn", "QNNExecutionProvider"),

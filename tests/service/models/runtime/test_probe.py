@@ -120,17 +120,23 @@ def test_cuda_without_its_libraries_is_logged(
     assert run_probe("cuda").problem
 
 
+def none_of(text: str) -> None:
+    raise RuntimeError(text)
+
+
 def test_a_plugin_computes_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device is among the session's options; without one, and on another provider, the test fails."""
     monkeypatch.setattr(plugins, "installed", lambda: {"webgpu": plugins.PLUGINS["webgpu"]})
     monkeypatch.setattr(library, "long_name", lambda _: "WebGpuExecutionProvider")
     monkeypatch.setattr(library, "adapters", lambda _: [library.Adapter("llvmpipe", software=True)])
 
-    def none(*_: object) -> None:
-        raise RuntimeError("the library of provider webgpu finds no device here")
-
-    monkeypatch.setattr(library, "add_device", none)
+    monkeypatch.setattr(
+        library, "add_device", lambda *_: none_of("the library of provider webgpu finds no device here")
+    )
     assert probe.find_problem("webgpu") == "the library of provider webgpu finds no device here"
+    text = "/onnxruntime/core/webgpu_context.cc:144 Failed to get a WebGPU adapter: No supported adapters."
+    monkeypatch.setattr(library, "add_device", lambda *_: none_of(text))
+    assert probe.find_problem("webgpu") == probe.NO_ADAPTER
     monkeypatch.setattr(library, "add_device", lambda *_: None)
     problem, adapters, software, wrong, _ = probe.run("webgpu")
     assert "CPU" in problem
