@@ -99,7 +99,7 @@ class Denoiser:
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")
-            inputs[TIMESTEP] = inputs[TIMESTEP][:1] if self._timestep_rank else inputs[TIMESTEP][0]
+            inputs[TIMESTEP] = inputs[TIMESTEP][:1] if self._timestep_rank else inputs[TIMESTEP][0, ...]
         out = self._session.run(self._spec.out, **inputs)
         if self._spec.packed:
             height, width = latents.shape[2:]

@@ -39,6 +39,7 @@ class ScalarTimestep:
         assert "time_ids" in optional
 
     def run(self, _: str, **feeds: np.ndarray) -> np.ndarray:
+        assert all(isinstance(array, np.ndarray) for array in feeds.values()), "onnxruntime refuses numpy's scalars"
         assert {name: array.ndim for name, array in feeds.items()} == {n: rank for n, (_, rank) in self.inputs.items()}
         assert feeds["timestep"].shape[:1] in ((), (self.widths.get("timestep", len(feeds["sample"])),))
         embeds = feeds["encoder_hidden_states"].sum((1, 2))
