@@ -55,9 +55,8 @@ class State(Enum):
 class Attempt:
     """A request on one device.
 
-    `connection` is the one that the device had when the request was sent, and `cancel` ends its call. `may_move` says
-    that an idle device may take it over while it waits, `moved` that one does.
-    `lost`: its device was lost. `excluded` devices must not take it over.
+    `connection` is the one that it was sent on, and `cancel` ends its call. `may_move`: an idle device may take it over
+    while it waits, but none of `excluded`. `moved`: one does. `lost`: its device was lost.
     """
 
     number: int
