@@ -139,8 +139,9 @@ clean: ## Remove environments and build outputs
 	@$(BIN)/python -m venv --clear .venv-device
 	@packages='import site; print(site.getsitepackages()[0])'; \
 		echo "import site; site.addsitedir('$$($(BIN)/python -c "$$packages")')" > "$$($(DEVICE_BIN)/python -c "$$packages")/venv.pth"
-	@if $(DEVICE_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[webgpu]'; then touch $@; else \
-		echo "cannot install onnxruntime-ep-webgpu: the device tests are skipped" >&2; fi
+	@extra='import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["webgpu"])'; \
+		if $(DEVICE_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$$($(BIN)/python -c "$$extra")"; \
+		then touch $@; else echo "cannot install onnxruntime-ep-webgpu: the device tests are skipped" >&2; fi
 
 .venv-gpu/stamp: pyproject.toml constraints-gpu.txt
 	@.ci/venv .venv-gpu --editable '.[dev,cuda]' --constraint constraints-gpu.txt
