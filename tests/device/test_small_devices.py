@@ -72,7 +72,7 @@ def own_memory() -> int:
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="no /proc")
-@pytest.mark.xfail(reason="WebGPU's plugin 0.4.0 keeps the weights of a freed session")
+@pytest.mark.xfail(reason="WebGPU's plugin 0.4.0 keeps the weights of a freed session", strict=False)
 def test_an_evicted_graph_gives_its_memory_back(provider: str) -> None:
     """Loading and freeing a graph several times takes no more than one graph's weights."""
     held = []
