@@ -91,8 +91,7 @@ class ImageApi:
     ) -> pb.GenerateImagesResponse:
         """Generate images and return one response. Arguments and errors as in `stream`."""
         stream_request = pb.StreamImagesRequest(generation=request, omit_progress=True)
-        async with aclosing(self.stream(stream_request, caller=caller, deadline=deadline)) as responses:
-            return collect([response async for response in responses])
+        return await collect(self.stream(stream_request, caller=caller, deadline=deadline))
 
     async def list_models(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         """List the models that this server serves, the default first."""

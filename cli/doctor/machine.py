@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tintype.service.devices.inventory import find_devices
+from tintype.service.devices.inventory import find_devices, nvidia_smi
 from tintype.service.models.runtime import nvidia, openvino, providers
 from tintype.service.models.runtime.plugins import table, vulkan
 from tintype.service.models.runtime.runtime import usable_cores
@@ -42,7 +40,6 @@ INSTRUCTION_SETS = (
     ),
     *("asimd", "asimddp", "fphp", "i8mm", "bf16", "sve", "sve2"),
 )
-NVIDIA_SMI = ("--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits")
 
 
 def software() -> list[Finding]:
@@ -130,7 +127,8 @@ def gpu() -> list[Finding]:
     """Return each NVIDIA GPU with its driver and memory, as `nvidia-smi` reports them."""
     if not nvidia.has_driver():
         return [Finding("gpu", None, "no NVIDIA driver"), *_vulkan()]
-    rows = _nvidia_smi()
+    rows = nvidia_smi("name", "memory.total", "memory.free", "driver_version")
+    rows = [row for row in rows if row[1].isdigit() and row[2].isdigit()]
     if not rows:
         return [Finding("gpu", nvidia.describe_gpu() or None, nvidia.describe_gpu() or "a driver, but no GPU")]
     return [
@@ -160,18 +158,6 @@ def devices(setting: str, wanted: tuple[str, ...]) -> list[Finding]:
         return [Finding("devices", None, setting, problem=str(error))]
     names = [str(device) for device in found]
     return [Finding("devices", names, ", ".join(names))]
-
-
-def _nvidia_smi() -> list[list[str]]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    try:
-        done = subprocess.run([program, *NVIDIA_SMI], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return [row for row in rows if len(row) == 4 and row[1].isdigit() and row[2].isdigit()]
 
 
 def execution_providers(wanted: tuple[str, ...]) -> list[Finding]:

@@ -133,8 +133,7 @@ class DeviceApi:
     ) -> pb.GenerateImagesResponse:
         """Generate images and return one response. Arguments and errors as in `stream`."""
         stream_request = pb.StreamImagesRequest(generation=request, omit_progress=True)
-        async with aclosing(self.stream(stream_request, caller=caller, deadline=deadline)) as responses:
-            return collect([response async for response in responses])
+        return await collect(self.stream(stream_request, caller=caller, deadline=deadline))
 
     async def stream(
         self, request: pb.StreamImagesRequest, *, caller: str = "", deadline: float | None = None

@@ -25,7 +25,6 @@ VARIABLES = {"cuda": CUDA, "tensorrt": CUDA, "tensorrt-rtx": CUDA, "migraphx": H
 """Providers by the variable that names the devices that a process sees."""
 SHARED = ("cpu", "openvino")
 """Providers whose devices are shares of the CPU."""
-NVIDIA_SMI = ("--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
 
 
 class DeviceError(ValueError):
@@ -113,12 +112,19 @@ def _shares(choice: Choice) -> list[DeviceSpec]:
 
 def nvidia_gpus() -> list[Gpu]:
     """Return NVIDIA's GPUs in the order of their buses, as `nvidia-smi` lists them; none without that program."""
+    rows = nvidia_smi("uuid", "name", "memory.total")
+    return [Gpu(row[0], row[1], int(row[2]) * 2**20) for row in rows if row[2].isdigit()]
+
+
+def nvidia_smi(*columns: str) -> list[list[str]]:
+    """Return a row of these columns for each GPU that `nvidia-smi` lists; none without that program."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
+    query = (program, f"--query-gpu={','.join(columns)}", "--format=csv,noheader,nounits")
     try:
-        done = subprocess.run([program, *NVIDIA_SMI], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return []
     rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return [Gpu(row[0], row[1], int(row[2]) * 2**20) for row in rows if len(row) == 3 and row[2].isdigit()]
+    return [row for row in rows if len(row) == len(columns)]

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.support.numerics.configs import V_PREDICTION
 from tintype.service.numerics import (
     SAMPLERS,
-    Diffusion,
     GuidanceRule,
     KeptNorm,
     TorchNoise,
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from tintype.service.numerics.table import Floats
 
 SHAPE = (2, 4, 3)
-DIFFUSION = Diffusion.from_config(
-    {
-        "_class_name": "DDIMScheduler",
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "clip_sample": False,
-        "prediction_type": "v_prediction",
-    }
-)
 
 
 class RecordedNoise:
@@ -62,7 +52,7 @@ def numbers(seed: int, n: int) -> list[Latents]:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_trajectory_computes_the_recurrence_of_its_table(sampler: str) -> None:
     """For every sampler a trajectory computes the recurrence of `table`, in float32 and in place."""
-    table = make_table(DIFFUSION, 7, sampler=sampler)
+    table = make_table(V_PREDICTION, 7, sampler=sampler)
     draws = numbers(0, len(table) + 1)
     end = follow(Trajectory.from_noise(table, SHAPE, RecordedNoise(draws)))
     x, fresh = draws[0].astype(np.float64) * table.init, iter(draws[1:])
@@ -79,7 +69,7 @@ def test_a_trajectory_computes_the_recurrence_of_its_table(sampler: str) -> None
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_denoised_is_the_estimate_of_the_last_call(sampler: str) -> None:
     """`denoised` is the x0 of the last output for any kind of history; before the first call it is x."""
-    table = make_table(DIFFUSION, 5, sampler=sampler)
+    table = make_table(V_PREDICTION, 5, sampler=sampler)
     row = Trajectory.from_noise(table, SHAPE, TorchNoise(1))
     assert row.denoised is row.x
     while not row.done:
@@ -92,7 +82,7 @@ def test_denoised_is_the_estimate_of_the_last_call(sampler: str) -> None:
 
 def test_rows_are_independent() -> None:
     """Rows with different samplers, steps and seeds, advanced in turn, end bit for bit as each does alone."""
-    tables = [make_table(DIFFUSION, n, sampler=s) for n, s in ((4, "ddim"), (9, "dpmpp_3m"), (6, "euler_ancestral"))]
+    tables = [make_table(V_PREDICTION, n, sampler=s) for n, s in ((4, "ddim"), (9, "dpmpp_3m"), (6, "euler_ancestral"))]
     alone = [follow(Trajectory.from_noise(t, SHAPE, TorchNoise(k))) for k, t in enumerate(tables)]
     rows = [Trajectory.from_noise(t, SHAPE, TorchNoise(k)) for k, t in enumerate(tables)]
     while unfinished := [row for row in rows if not row.done]:
@@ -104,7 +94,7 @@ def test_rows_are_independent() -> None:
 
 def test_inputs_are_not_modified() -> None:
     """A trajectory does not write to its initial latents or to outputs, and keeps float32."""
-    table = make_table(DIFFUSION, 3, sampler="unipc")
+    table = make_table(V_PREDICTION, 3, sampler="unipc")
     start, out = numbers(3, 2)
     start.setflags(write=False)
     out.setflags(write=False)

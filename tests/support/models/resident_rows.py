@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tests.support.numerics.configs import V_PREDICTION
 from tintype.service.models.graph_writer import FLOAT, GraphWriter
 from tintype.service.models.model import Conditioning
 from tintype.service.models.resident.graphs import DenoiserLayout, TimeInput
 from tintype.service.models.resident.interface import ResidentCall
 from tintype.service.models.resident.values import Device, Function
 from tintype.service.models.runtime.providers import onnxruntime
-from tintype.service.numerics import PLAIN, Diffusion, TorchNoise, Trajectory, guide, make_table
+from tintype.service.numerics import PLAIN, TorchNoise, Trajectory, guide, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +25,6 @@ if TYPE_CHECKING:
 
 CPU = Device("cpu", "cpu")
 SHAPE = (2, 4, 6)
-DIFFUSION = Diffusion.from_config(
-    {
-        "_class_name": "DDIMScheduler",
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "clip_sample": False,
-        "prediction_type": "v_prediction",
-    }
-)
 
 
 def prompt(number: float, tokens: int = 3) -> Conditioning:
@@ -108,7 +99,7 @@ class Pair:
         kept: KeptPart | None = None,
         negative_tokens: int = 3,
     ) -> None:
-        table = make_table(DIFFUSION, steps, sampler=sampler)
+        table = make_table(V_PREDICTION, steps, sampler=sampler)
         self.host = self._row(table, seed, kept)
         self._joining: Trajectory | None = self._row(table, seed, kept)
         self._device: ResidentTrajectory | None = None

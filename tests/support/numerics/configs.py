@@ -51,6 +51,9 @@ BUILT_IN = {
     "set_alpha_to_one": True,
 }
 DIFFUSION = Diffusion.from_config({"_class_name": "DDIMScheduler", "clip_sample": False, **SD})
+V_PREDICTION = Diffusion.from_config(
+    {"_class_name": "DDIMScheduler", "clip_sample": False, "prediction_type": "v_prediction", **SD}
+)
 ZERO_SNR = Diffusion.from_config({"_class_name": "DDIMScheduler", "clip_sample": False, **BUILT_IN})
 FLOW = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})
 KARRAS = Diffusion.from_config({"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True, **SD})
