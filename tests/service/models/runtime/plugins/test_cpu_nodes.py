@@ -46,12 +46,31 @@ def test_a_node_without_a_name_is_refused() -> None:
         node_names(b"\xff\xff", WRONG)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(("channels", "found"), [(8, {}), (9, {"forceCpuNodeNames": "first"})])
+def test_a_convolution_of_nine_channels(
+    monkeypatch: pytest.MonkeyPatch, channels: int, found: dict[str, str], packed: object
+) -> None:
+    """The first one of UNets for inpainting is named, with its weight's sizes packed or not."""
+    monkeypatch.setattr(module, "run_probe", lambda _: Probe(""))
+    monkeypatch.setattr(module, "installed", lambda: table.PLUGINS)
+    shape = (16, channels, 3, 3)
+    sizes = field(1, bytes(shape)) if packed else field(1, *shape)
+    first = graph_writer.node("Conv", ("x", "w"), ("y",), {}) + field(3, "first")
+    content = field(7, field(1, first, node("Add", "other")) + field(5, sizes + field(8, "w")))
+    assert cpu_nodes("webgpu", content) == found
+    unnamed = field(7, field(1, graph_writer.node("Conv", ("x", "w"), ("y",), {})) + field(5, sizes + field(8, "w")))
+    if found:
+        with pytest.raises(RuntimeError, match="a convolution of 9 channels must have a name"):
+            cpu_nodes("webgpu", unnamed)
+
+
 @pytest.mark.parametrize("wrong", [WRONG, ()])
 def test_the_option_names_the_nodes(monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]) -> None:
-    """Without wrong operators the graph is not read, and there is no option."""
+    """Without wrong operators there is no option."""
     monkeypatch.setattr(module, "run_probe", lambda _: Probe("", wrong=wrong))
     monkeypatch.setattr(module, "installed", lambda: table.PLUGINS)
-    content = model(node("MultiHeadAttention", "a"), node("MultiHeadAttention", "b")) if wrong else b"\xff"
+    content = model(node("MultiHeadAttention", "a"), node("MultiHeadAttention", "b"))
     found = cpu_nodes("webgpu", content)
     assert {name: set(nodes.split("\n")) for name, nodes in found.items()} == (
         {"forceCpuNodeNames": {"a", "b"}} if wrong else {}
