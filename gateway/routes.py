@@ -9,7 +9,6 @@ from litestar import Response, route
 from litestar.response import Stream
 
 from .access.admission import authenticate
-from .config import SHARED_PATH_DIALECTS
 from .context import AnyRequest  # noqa: TC001 - Litestar reads it
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
@@ -19,6 +18,7 @@ from .openapi.document import document
 from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, handler_options
 from .pages import READ_METHODS, pages
 from .results.store import EXTENSIONS
+from .settings.clients import SHARED_PATH_DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from litestar.enums import ScopeType
 
 from ..access.rejections import ForeignHost, ForeignPage
-from ..config import ALL, LOOPBACK
 from ..errors import BadRequest, GatewayError
+from ..settings.clients import ALL, LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping

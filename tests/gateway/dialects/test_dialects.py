@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tintype.gateway.access.rejections import WrongContentType
-from tintype.gateway.config import SHARED_PATH_DIALECTS, GatewayConfig
+from tintype.gateway.config import GatewayConfig
 from tintype.gateway.dialects import DIALECTS, SHARED_PATHS, Dialect, dialects_by_path
 from tintype.gateway.dialects.geometry import parse_size, size_of_ratio
 from tintype.gateway.errors import BadRequest, GatewayError, InvalidValue, StartError
+from tintype.gateway.settings.clients import SHARED_PATH_DIALECTS
 
 DOCUMENTED = {
     "openai": {"/v1/images/generations", "/images/generations"},

@@ -12,10 +12,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.support.gateway.fakes import FakeService, Refusal
 from tintype.gateway.app import create_app
-from tintype.gateway.config import SHARED_PATH_DIALECTS, GatewayConfig
+from tintype.gateway.config import GatewayConfig
 from tintype.gateway.dialects import dialects_by_path
 from tintype.gateway.openapi.document import document
 from tintype.gateway.openapi.operation import API
+from tintype.gateway.settings.clients import SHARED_PATH_DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""Settings of the gateway by subject; `config.GatewayConfig` has them all."""
