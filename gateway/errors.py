@@ -29,14 +29,15 @@
     ├── ClientGone                  499     the client closed the connection
     ├── StoreFull                   507     no space for results by link
     ├── StoreUnavailable            503     the store of results does not work
+    ├── DatabaseUnavailable         503     the database in the data folder does not work
     ├── GatewayStopping             503     the gateway stopped before the images were generated
     ├── ServiceError                        an error of the gRPC service; `status` translates its code
     └── Fault                       500     an unexpected exception
 
     StartError                              the gateway can't start; never sent as a response
 
-NoKey to TooManyUploads are in `access.rejections`. A dialect renders an error by `reason` if it has a code for it,
-otherwise by `status`.
+NoKey to TooManyUploads are in `access.rejections`, DatabaseUnavailable is in `database`. A dialect renders an error by
+`reason` if it has a code for it, otherwise by `status`.
 """
 
 from __future__ import annotations
