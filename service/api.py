@@ -47,6 +47,9 @@ class Device(Protocol):
     def events(self, job: Job) -> AsyncGenerator[events.Event]:
         """Run `job` and yield its events; closing the generator cancels it."""
 
+    async def drain(self, grace: float) -> None:
+        """Refuse new jobs; fail those that have not ended after `grace` seconds."""
+
 
 class ImageApi:
     """The six calls of ImageService on one device. `close` it after the last call."""
@@ -60,6 +63,10 @@ class ImageApi:
     def default(self) -> str:
         """Name of the model for requests that name none."""
         return self._repository.default
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new requests, and wait for the running ones, which fail after `grace` seconds."""
+        await self._device.drain(grace)
 
     def close(self) -> None:
         """Stop the threads that encode images."""

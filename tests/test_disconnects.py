@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.support.serving import serving
-from tintype.service import server as servers
+from tintype.service import assembly
 from tintype.service.engine import Engine
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_half_of_the_clients_disconnect(
         engines.append(Engine(*arguments, **settings))
         return engines[-1]
 
-    monkeypatch.setattr(servers, "Engine", engine)
+    monkeypatch.setattr(assembly, "Engine", engine)
 
     async def scenario() -> None:
         limits = httpx.Limits(max_connections=None)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tintype.gateway.config import GatewayConfig
+from tintype.service.assembly import loading_options
 from tintype.service.config import ServiceConfig
 from tintype.service.models.hub.cache import CachedRepository
 from tintype.service.models.hub.identifiers import HubId
 from tintype.service.models.hub.settings import HubSettings
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.server import loading_options
 
 from ..errors import UserError
 from ..settings.file import resolve_paths

@@ -22,8 +22,8 @@ from tintype.v1.reasons import DETAILS
 from tintype.v1.transport import REQUEST_ID
 
 from ..errors import DeadlineExceeded, GenerationFailed, InvalidField, Unavailable
+from ..rpc.calls import current_call
 from ..rpc.collect import collect
-from ..rpc.servicer import current_call
 from ..rpc.status import ForwardedError, Status
 from .delivery import Delivery
 from .failures import Failure, classify, details_of, reason_of

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol, TypeAlias
-from uuid import uuid4
 
 import grpc
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
-from tintype.v1.transport import MAX_MESSAGE, REQUEST_ID
+from tintype.v1.transport import REQUEST_ID
 
-from ..errors import InvalidField
 from .access import Rates, current_caller
+from .calls import begin_call, check_size, peer, request_id
 from .status import to_status
 
 if TYPE_CHECKING:
@@ -32,13 +29,11 @@ if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
     from .access import ImageCount
+    from .calls import Call
 
     Context: TypeAlias = ServicerContext[Message, Message]
 
 log = logging.getLogger(__name__)
-
-QUIET = ("ListModels", "GetModel")  # calls that are logged at level debug if they succeed
-_PLAIN_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 
 class ServedApi(Protocol):
@@ -89,10 +84,10 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         """Generate all images and return one response."""
         async with self._call(context, request) as call:
             with self._key_rights(request) as generated:
-                response = await self._api.generate(request, caller=peer(context), deadline=deadline(context))
+                response = await self._api.generate(request, caller=peer(context.peer()), deadline=deadline(context))
                 generated.images = len(response.images)
             call.record_result(response)
-            _check_size(response)
+            check_size(response)
             return response
 
     # Not a generator: grpc.aio leaves a cancelled generator to the garbage collector, but its rows must end at once.
@@ -101,7 +96,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         async with AsyncExitStack() as stack:
             call = await stack.enter_async_context(self._call(context, request))
             generated = stack.enter_context(self._key_rights(request.generation))
-            stream = self._api.stream(request, caller=peer(context), deadline=deadline(context))
+            stream = self._api.stream(request, caller=peer(context.peer()), deadline=deadline(context))
             async with aclosing(stream) as responses:
                 async for response in responses:
                     if response.HasField("completed"):
@@ -157,8 +152,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
     @asynccontextmanager
     async def _call(self, context: Context, request: Message) -> AsyncGenerator[Call]:
         """Count and log one call, and end it with the status of an exception raised inside the block."""
-        call = Call(request, request_id(context))
-        _CALL.set(call)
+        call = begin_call(request, request_id(context.invocation_metadata()))
         self._count(context)
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
         try:
@@ -185,75 +179,6 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         self._active += 1
         self.idle.clear()
         context.add_done_callback(uncount)  # type: ignore[arg-type]  # the stub does not know plain functions
-
-
-class Call:
-    """The log record of one call; times are seconds."""
-
-    def __init__(self, request: Message, id_: str) -> None:
-        self.id = id_
-        self.device = ""  # of several, separated by commas
-        self.outcome = "OK"
-        self.completed = False
-        self._key = current_caller().name
-        self._name = request.DESCRIPTOR.name.removesuffix("Request")
-        self._began = time.monotonic()
-        self._queue = 0.0
-        generation = getattr(request, "generation", request)
-        self._model = getattr(generation, "model", "")
-        self._count = getattr(generation, "count", 0)
-
-    def record_result(self, result: pb.GenerateImagesResponse | pb.Completed) -> None:
-        """Record the model, the number of images, and how long the request waited."""
-        self.completed = True
-        self._model, self._count = result.model, result.usage.images
-        self._queue = result.timings.queue.ToMicroseconds() / 1e6
-
-    @property
-    def level(self) -> int:
-        """Debug for successful descriptions of models, which are frequent; otherwise info."""
-        return logging.DEBUG if self.outcome == "OK" and self._name in QUIET else logging.INFO
-
-    def pairs(self) -> dict[str, object]:
-        """Return the values of the log line."""
-        run = time.monotonic() - self._began - self._queue
-        facts = {"call": self._name, "id": self.id, "key": self._key, "model": self._model, "count": self._count}
-        where = {"device": self.device} if self.device else {}
-        return facts | where | {"status": self.outcome, "queue": round(self._queue, 3), "run": round(run, 3)}
-
-    def __str__(self) -> str:
-        pairs = self.pairs()
-        device = f"device={self.device} " if self.device else ""
-        return (
-            f"{self._name} id={self.id} key={self._key or '-'} model={self._model!r} count={self._count} {device}"
-            f"status={self.outcome} queue={pairs['queue']:.3f} run={pairs['run']:.3f}"
-        )
-
-
-_CALL: ContextVar[Call | None] = ContextVar("tintype-call", default=None)
-
-
-def current_call() -> Call | None:
-    """Return the record of the call that runs in this context."""
-    return _CALL.get()
-
-
-def _check_size(response: pb.GenerateImagesResponse) -> None:
-    if response.ByteSize() > MAX_MESSAGE:
-        sizes = f"{response.ByteSize() / 2**20:.1f} MiB, above the limit of {MAX_MESSAGE >> 20} MiB"
-        raise InvalidField("count", f"makes a response of {sizes}: use StreamImages")
-
-
-def request_id(context: Context) -> str:
-    """Return the client's `x-request-id` if it has only plain characters, otherwise a new id."""
-    sent = dict(context.invocation_metadata() or ()).get(REQUEST_ID, "")
-    return sent if isinstance(sent, str) and _PLAIN_ID.fullmatch(sent) else uuid4().hex
-
-
-def peer(context: Context) -> str:
-    """Return the client's address without its port, for example `ipv4:10.0.0.7`."""
-    address = context.peer()
-    return address.rpartition(":")[0] if address.startswith(("ipv4:", "ipv6:")) else address
 
 
 def deadline(context: Context) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.service.fakes import FakeDevice, FakeRepository, serve_fakes
-from tintype.service import server as servers
+from tintype.service import assembly
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def fake_repository() -> type[FakeRepository]:
 def installed_fakes(monkeypatch: pytest.MonkeyPatch) -> tuple[FakeRepository, FakeDevice]:
     """Replace the repository and the device that the server creates."""
     models, device = FakeRepository(), FakeDevice()
-    monkeypatch.setattr(servers, "Repository", lambda *_, **__: models)
-    monkeypatch.setattr(servers, "DeviceThread", lambda _: device)
+    monkeypatch.setattr(assembly, "Repository", lambda *_, **__: models)
+    monkeypatch.setattr(assembly, "DeviceThread", lambda _: device)
     return models, device
 
 

@@ -13,7 +13,7 @@ from tests.support.service.fakes import UNPLANNED
 from tests.support.service.rpc_errors import rpc_error, status_of
 from tintype.service.engine.events import Completed, Failed, Finished, Progress, Timings
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, QueueFull, TintypeError
-from tintype.service.rpc import servicer
+from tintype.service.rpc import calls
 from tintype.v1 import image_service_pb2 as pb
 
 NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
@@ -120,7 +120,7 @@ def test_response_above_the_message_limit(
     running: Any, fake_device: Any, make_request: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error of the unary call suggests StreamImages, which has no limit for all images together."""
-    monkeypatch.setattr(servicer, "MAX_MESSAGE", 9 * 2**20)
+    monkeypatch.setattr(calls, "MAX_MESSAGE", 9 * 2**20)
     images = [Finished(k, k, NOISE, Timings(), UNPLANNED) for k in range(2)]
     device = fake_device(lambda _: [*images, Completed("first", 2, 2, 1, Timings())])
 

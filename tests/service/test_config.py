@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tintype.service.assembly import loading_options
 from tintype.service.config import PRECISIONS, ServiceConfig
 from tintype.service.models.loading_options import Precision
-from tintype.service.server import loading_options
 
 
 def test_precisions_are_those_of_loading() -> None:

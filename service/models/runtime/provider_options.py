@@ -1,8 +1,8 @@
 """Options of execution providers, under onnxruntime's documented names.
 
 To add an option of CUDA or TensorRT, put it into `cuda_options` or `tensorrt_options` with its reason. If users should
-be able to set it, add a field to `ProviderOptions` and to `ServiceConfig` (service/config.py). service/server.py passes
-it to `ProviderOptions`, `ort` and `tensorrt` pass it to the function.
+be able to set it, add a field to `ProviderOptions` and to `ServiceConfig` (service/config.py). service/assembly.py
+passes it to `ProviderOptions`, `ort` and `tensorrt` pass it to the function.
 
 None of these options was measured on a GPU. Each one has its reason here; all other options keep onnxruntime's
 defaults.

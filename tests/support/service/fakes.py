@@ -159,6 +159,9 @@ class FakeDevice:
         finally:
             self.stopped.set()
 
+    async def drain(self, grace: float) -> None:
+        """Do nothing; a real device refuses new jobs."""
+
     def close(self) -> None:
         """Do nothing; a real device ends its thread."""
 

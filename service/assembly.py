@@ -1,0 +1,133 @@
+"""The parts of a service, assembled from its settings: models, device, and the calls on them, without a transport.
+
+`server` serves them over gRPC, and `tintype.cluster` as a replica of Ray Serve.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from .api import ImageApi
+from .engine.device_thread import DeviceThread
+from .engine.engine import Engine
+from .engine.queue import Limits
+from .errors import TintypeError
+from .models import Repository
+from .models.loading_options import LoadingOptions, Precision
+from .models.runtime.provider_options import DEFAULTS, ProviderOptions, arena_limit
+from .models.runtime.providers import choose
+from .rpc.listen import ServeError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from .api import Device
+    from .config import ServiceConfig
+
+
+class Assembly(NamedTuple):
+    """The parts of a service on one device."""
+
+    repository: Repository
+    device: Device
+    api: ImageApi
+
+
+@contextmanager
+def assemble(
+    config: ServiceConfig, *, repository: Repository | None = None, device: Device | None = None
+) -> Generator[Assembly]:
+    """Open the models and start the device; leaving the block fails running requests and frees all of it.
+
+    No model is loaded yet. `repository` and `device` are created from `config` by default. Raises ServeError.
+    """
+    with (
+        open_repository(config, repository) as models,
+        open_device(config, models, device) as engine,
+        closing(ImageApi(models, engine)) as api,
+    ):
+        yield Assembly(models, engine, api)
+
+
+@contextmanager
+def open_repository(config: ServiceConfig, existing: Repository | None = None) -> Generator[Repository]:
+    """Open the models of a configuration, or yield `existing`. Raises ServeError."""
+    if existing is not None:
+        yield existing
+        return
+    try:
+        config.check()
+        options, memory = provider_options(config), config.memory
+        opened = Repository(
+            config.models,
+            providers=config.providers,
+            threads=config.threads,
+            memory=options.weights_budget(memory, choose(config.providers)) if memory else 0,
+            options=options,
+            loading=loading_options(config),
+        )
+    except (TintypeError, ValueError) as error:
+        raise ServeError(str(error)) from error
+    with opened as repository:
+        _check_models(repository)
+        yield repository
+
+
+def provider_options(config: ServiceConfig) -> ProviderOptions:
+    """Return the options of execution providers that a configuration sets."""
+    return ProviderOptions(
+        config.cuda_graphs,
+        config.engines or DEFAULTS.engines,
+        arena_limit(config.arena, config.memory),
+        config.mapped,
+        config.exact,
+        config.fixed_shapes,
+    )
+
+
+def loading_options(config: ServiceConfig) -> LoadingOptions:
+    """Return the options for published weights that a configuration sets, with absolute folders."""
+    return LoadingOptions(
+        precision=Precision(config.precision),
+        mapped=config.mapped,
+        exact=config.exact,
+        text_encoders=config.text_encoders,
+        vae=config.vae,
+        cache=(config.weights_cache or _cache_folder(config) / "weights").absolute(),
+        templates=config.templates,
+        additions=(config.additions or config.data / "models").absolute(),
+    )
+
+
+def _cache_folder(config: ServiceConfig) -> Path:
+    """Return `tintype` in the user's cache folder; for a user without a home directory, `cache` in the data folder."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tintype"
+    except RuntimeError:
+        return config.data / "cache"
+
+
+def _check_models(repository: Repository) -> None:
+    """Raise ServeError if the folder of any model can't be served: requests for it would fail."""
+    served = {spec.name for spec in repository.specs()}
+    broken = [repository.status(name).error for name in repository.names() if name not in served]
+    if broken:
+        raise ServeError("; ".join(broken))
+
+
+@contextmanager
+def open_device(config: ServiceConfig, repository: Repository, existing: Device | None = None) -> Generator[Device]:
+    """Start the thread of the device, or yield `existing`. Raises ServeError."""
+    if existing is not None:
+        yield existing
+        return
+    try:
+        limits = Limits(queue=config.queue, max_batch=config.max_batch)
+    except ValueError as error:
+        raise ServeError(str(error)) from error
+    engine = Engine(repository, limits=limits)
+    with closing(DeviceThread(engine)) as thread:
+        yield thread
