@@ -19,6 +19,7 @@ from tintype.v1 import image_service_pb2 as pb
 from .engine import events
 from .errors import InvalidField
 from .images.encode import Output, encode
+from .images.mark import Mark
 from .images.metadata import Parameters
 from .images.upload import Upload
 from .models import ModelState
@@ -52,11 +53,15 @@ class Device(Protocol):
 
 
 class ImageApi:
-    """The six calls of ImageService on one device. `close` it after the last call."""
+    """The six calls of ImageService on one device. `close` it after the last call.
 
-    def __init__(self, repository: Repository, device: Device) -> None:
+    With `marks` each image has a mark that says that it was generated.
+    """
+
+    def __init__(self, repository: Repository, device: Device, *, marks: bool = False) -> None:
         self._repository = repository
         self._device = device
+        self._marks = marks
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tintype-encode")
 
     @property
@@ -139,9 +144,11 @@ class ImageApi:
         """Start to encode the image of `event`; return None if it has no image."""
         match event:
             case events.Preview():
-                work = partial(encode, event.pixels, Output(mime_type=job.previews.mime_type))
+                mark = Mark(composite=_is_edit(job)) if self._marks else None
+                work = partial(encode, event.pixels, Output(mime_type=job.previews.mime_type), mark=mark)
             case events.Finished():
-                work = partial(encode, event.pixels, job.output, **_encode_options(job, event))
+                mark = _mark(job, event.plan) if self._marks else None
+                work = partial(encode, event.pixels, job.output, mark=mark, **_encode_options(job, event))
             case _:
                 return None
         return self._in_pool(work)
@@ -160,6 +167,22 @@ def _encode_options(job: Job, event: events.Finished) -> dict[str, Any]:
     """
     parameters = _parameters(event) if job.output.metadata else None
     return {"size": event.plan.output_size, "kept": _kept_upload(job, event.plan), "parameters": parameters}
+
+
+def _is_edit(job: Job) -> bool:
+    """Return whether a job changes an image of the client, and does not only generate one."""
+    return bool(job.image or job.references or job.edited)
+
+
+def _mark(job: Job, plan: Plan) -> Mark | None:
+    """Return the mark of an image; None for an upload that is returned unchanged.
+
+    The model and the prompt are part of it if the file has metadata.
+    """
+    if not plan.calls:
+        return None
+    own = {"model": plan.model, "prompt": plan.prompt} if job.output.metadata else {}
+    return Mark(composite=_is_edit(job), **own)
 
 
 def _kept_upload(job: Job, plan: Plan) -> Upload | None:

@@ -47,7 +47,7 @@ def assemble(
     with (
         open_repository(config, repository) as models,
         open_device(config, models, device) as engine,
-        closing(ImageApi(models, engine)) as api,
+        closing(ImageApi(models, engine, marks=config.mark_images)) as api,
     ):
         yield Assembly(models, engine, api)
 

@@ -136,6 +136,10 @@ class ServiceConfig(Common):
     threads: int = field(default=0, metadata={"help": "threads per model call on a CPU (0: one per core)"})
     queue: int = field(default=64, metadata={"help": "maximum number of waiting requests; further ones are refused"})
     max_batch: int = field(default=0, metadata={"help": "images per model call (0: tune automatically)"})
+    mark_images: bool = field(
+        default=False,
+        metadata={"help": "mark images as generated, with IPTC's metadata in XMP; requests cannot leave the mark out"},
+    )
     tls_cert: Path | None = field(default=None, metadata={"help": "TLS certificate chain (PEM)"})
     tls_key: Path | None = field(default=None, metadata={"help": "TLS private key (PEM)"})
     tls_client_ca: Path | None = field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from tintype.v1 import image_service_pb2 as pb
 
@@ -36,16 +36,29 @@ def size_from_start_image(start_size: tuple[int, int], width: int, height: int) 
 def enlarge_preview(preview: pb.Preview, size: tuple[int, int], mime_type: str) -> pb.Preview:
     """Return a preview resized to `size` (width, height), encoded as `mime_type`. Takes milliseconds.
 
-    With a size of zeros, which is not known for edits, it follows from the preview's.
+    It keeps the service's mark. With a size of zeros, which is not known for edits, it follows from the preview's.
     """
     format_, options = FORMATS[mime_type]
     file = BytesIO()
     with Image.open(BytesIO(preview.data)) as small:
         size = size if all(size) else _edited_size(small.size)
-        small.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(file, format_, **options)
+        resized = small.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        resized.save(file, format_, **options, **_mark_of(small, format_))
     large = pb.Preview(data=file.getvalue(), mime_type=mime_type, width=size[0], height=size[1])
     large.index, large.step, large.preview_index = preview.index, preview.step, preview.preview_index
     return large
+
+
+def _mark_of(preview: Image.Image, format_: str) -> dict[str, Any]:
+    """Return the options that write the XMP packet of a preview into a file of `format_`."""
+    packet = preview.info.get("xmp")
+    if not packet:
+        return {}
+    if format_ != "PNG":
+        return {"xmp": packet}
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode())
+    return {"pnginfo": info}
 
 
 def _edited_size(preview: tuple[int, int]) -> tuple[int, int]:

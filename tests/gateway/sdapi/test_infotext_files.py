@@ -15,7 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.support.gateway.bodies import open_image, png
 from tintype.gateway.sdapi.infotext import KEY, MAX_TEXT, read_texts, write_infotext
-from tintype.service.images.encode import ENCODERS, Output
+from tintype.service.images.encode import ENCODERS, Notes, Output
+from tintype.service.images.mark import Mark
 from tintype.service.images.metadata import Parameters
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def jpeg(*segments: tuple[int, bytes]) -> bytes:
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_reads_texts_of_the_service(kind: str) -> None:
-    """Texts that the service writes into files of any type are read unchanged."""
+    """Texts that the service writes into files of any type are read unchanged, also beside a mark."""
     file = BytesIO()
-    ENCODERS[kind](Image.new("RGB", (16, 16)), file, Output(kind), PARAMETERS)
+    ENCODERS[kind](Image.new("RGB", (16, 16)), file, Output(kind), Notes(PARAMETERS, Mark(prompt="a boat")))
     assert read_texts(file.getvalue())[KEY] == str(PARAMETERS)
 
 

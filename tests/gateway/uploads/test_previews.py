@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from tests.support.pixels import colour
 from tintype.gateway.uploads.previews import enlarge_preview, size_from_start_image
@@ -32,6 +32,17 @@ def test_previews_are_enlarged(mime_type: str, format_: str, mode: str) -> None:
         assert all(abs(new - old) <= 4 for new, old in pairs)
     assert (large.index, large.step, large.preview_index) == (1, 5, 2)
     assert (large.width, large.height, large.mime_type) == (96, 64, mime_type)
+
+
+@pytest.mark.parametrize("mime_type", ["image/png", "image/jpeg", "image/webp"])
+def test_previews_keep_their_mark(mime_type: str) -> None:
+    """The XMP packet of the service's preview is in the enlarged one."""
+    info, packet, file = PngImagePlugin.PngInfo(), "<x:xmpmeta>é</x:xmpmeta>", BytesIO()
+    info.add_itxt("XML:com.adobe.xmp", packet)
+    Image.new("RGB", (8, 4), "teal").save(file, "PNG", pnginfo=info)
+    large = enlarge_preview(pb.Preview(data=file.getvalue(), mime_type="image/png"), (96, 64), mime_type)
+    with Image.open(BytesIO(large.data)) as image:
+        assert image.info["xmp"] == packet.encode()
 
 
 def test_previews_of_edits_have_the_size_of_their_latents() -> None:

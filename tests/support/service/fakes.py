@@ -15,6 +15,7 @@ from tintype.service.engine.events import Completed, Event, Finished, Preview, P
 from tintype.service.engine.plan import Plan, plan
 from tintype.service.errors import ModelBroken, ModelNotFound
 from tintype.service.models import Defaults, ModelSpec, ModelState, ModelStatus, Preset
+from tintype.service.models.spec import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from tintype.service.numerics import Diffusion
 from tintype.service.server import start
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
@@ -60,9 +61,10 @@ def make_spec(name: str) -> ModelSpec:
 
 
 def planned(job: Job) -> Plan:
-    """Return the plan of a job, for a model that has the job's adapters."""
+    """Return the plan of a job, for a model that has the job's adapters, and starts from images."""
     spec = make_spec(job.model or "first")
-    return plan(job, replace(spec, loras=tuple(lora.name for lora in job.loras)))
+    capabilities = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE})
+    return plan(job, replace(spec, loras=tuple(lora.name for lora in job.loras), capabilities=capabilities))
 
 
 class FakeRepository:
