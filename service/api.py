@@ -10,7 +10,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -22,6 +22,7 @@ from .images.encode import Output, encode
 from .images.mark import Mark
 from .images.metadata import Parameters
 from .images.upload import Upload
+from .job import Previews
 from .models import ModelState
 from .ordered_pipeline import run_ahead
 from .prepare import prepare_job
@@ -33,10 +34,13 @@ from .rpc.model_health import wait_until_loaded
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from PIL import Image
+
     from .engine.plan import Plan
     from .images.encode import EncodedImage
     from .job import Job
     from .models import Repository
+    from .models.safety_checker import SafetyCheckers
 
 
 T = TypeVar("T")
@@ -55,13 +59,20 @@ class Device(Protocol):
 class ImageApi:
     """The six calls of ImageService on one device. `close` it after the last call.
 
-    With `marks` each image has a mark that says that it was generated.
+    With `marks` each image has a mark that says that it was generated. `safety` checks finished images.
     """
 
-    def __init__(self, repository: Repository, device: Device, *, marks: bool = False) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        device: Device,
+        *,
+        marks: bool = False,
+        safety: SafetyCheckers | None = None,
+    ) -> None:
         self._repository = repository
         self._device = device
-        self._marks = marks
+        self._marks, self._safety = marks, safety
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tintype-encode")
 
     @property
@@ -90,6 +101,8 @@ class ImageApi:
         job = job_from_pb(request.generation, request.previews, progress=progress, caller=caller, deadline=deadline)
         if job.needs_preparation:
             job = await self._in_pool(partial(prepare_job, job, self._repository.spec(job.model)))
+        if self._safety:
+            job = replace(job, previews=Previews())  # they would show images that may be refused
         if job.loras:
             await self._in_pool(partial(self._read_adapters, job))
         async with aclosing(self._device.events(job)) as job_events:
@@ -147,11 +160,18 @@ class ImageApi:
                 mark = Mark(composite=_is_edit(job)) if self._marks else None
                 work = partial(encode, event.pixels, Output(mime_type=job.previews.mime_type), mark=mark)
             case events.Finished():
-                mark = _mark(job, event.plan) if self._marks else None
-                work = partial(encode, event.pixels, job.output, mark=mark, **_encode_options(job, event))
+                options = _encode_options(job, event)
+                options |= {"mark": _mark(job, event.plan) if self._marks else None}
+                options |= {"check": partial(self._check, event.plan.model) if self._safety else None}
+                work = partial(encode, event.pixels, job.output, **options)
             case _:
                 return None
         return self._in_pool(work)
+
+    def _check(self, model: str, image: Image.Image) -> None:
+        """Check a finished image; on a thread of the pool. Raises ImageRefused, or the error of the check."""
+        if self._safety:
+            self._safety.check(self._repository.spec(model), image)
 
     def _in_pool(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -16,9 +16,10 @@ from .engine.engine import Engine
 from .engine.queue import Limits
 from .errors import TintypeError
 from .models import Repository
-from .models.loading_options import LoadingOptions, Precision
+from .models.loading_options import LoadingOptions, Precision, SafetyOptions
 from .models.runtime.provider_options import DEFAULTS, ProviderOptions, arena_limit
 from .models.runtime.providers import choose
+from .models.safety_checker import SafetyCheckers
 from .rpc.listen import ServeError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def assemble(
     with (
         open_repository(config, repository) as models,
         open_device(config, models, device) as engine,
-        closing(ImageApi(models, engine, marks=config.mark_images)) as api,
+        closing(ImageApi(models, engine, marks=config.mark_images, safety=_checkers(config, models))) as api,
     ):
         yield Assembly(models, engine, api)
 
@@ -99,7 +100,22 @@ def loading_options(config: ServiceConfig) -> LoadingOptions:
         cache=(config.weights_cache or _cache_folder(config) / "weights").absolute(),
         templates=config.templates,
         additions=(config.additions or config.data / "models").absolute(),
+        safety=safety_options(config),
     )
+
+
+def safety_options(config: ServiceConfig) -> SafetyOptions | None:
+    """Return how finished images are checked; None if they are not."""
+    if not (config.safety_checks or config.safety_checker):
+        return None
+    folder = config.safety_checker.absolute() if config.safety_checker else None
+    return SafetyOptions(folder, config.safety_labels, config.safety_threshold)
+
+
+def _checkers(config: ServiceConfig, models: Repository) -> SafetyCheckers | None:
+    if safety_options(config) is None:
+        return None
+    return SafetyCheckers(models.components, config.providers, config.threads)
 
 
 def _cache_folder(config: ServiceConfig) -> Path:

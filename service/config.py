@@ -136,6 +136,25 @@ class ServiceConfig(Common):
     threads: int = field(default=0, metadata={"help": "threads per model call on a CPU (0: one per core)"})
     queue: int = field(default=64, metadata={"help": "maximum number of waiting requests; further ones are refused"})
     max_batch: int = field(default=0, metadata={"help": "images per model call (0: tune automatically)"})
+    safety_checks: bool = field(
+        default=False,
+        metadata={
+            "help": "refuse images that the models' safety checkers flag; each model needs one, or see --safety-checker"
+        },
+    )
+    safety_checker: Path | None = field(
+        default=None,
+        metadata={
+            "help": "folder of a safety checker or an image classifier (ONNX) for models without a checker; turns "
+            "--safety-checks on"
+        },
+    )
+    safety_labels: tuple[str, ...] = field(
+        default=("nsfw",), metadata={"help": "labels of a classifier for which an image is refused"}
+    )
+    safety_threshold: float = field(
+        default=0.5, metadata={"help": "probability of such a label from which on an image is refused, up to 1"}
+    )
     mark_images: bool = field(
         default=False,
         metadata={"help": "mark images as generated, with IPTC's metadata in XMP; requests cannot leave the mark out"},
@@ -161,7 +180,9 @@ class ServiceConfig(Common):
         for name in ("threads", "grace", "memory", "arena", "lame_duck"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{flag(name)} must be at least 0; got {getattr(self, name):g}")
-        for name in ("text_encoders", "vae", "templates"):
+        if not 0 < self.safety_threshold <= 1:
+            raise ValueError(f"--safety-threshold must be above 0 and at most 1; got {self.safety_threshold:g}")
+        for name in ("text_encoders", "vae", "templates", "safety_checker"):
             path: Path | None = getattr(self, name)
             try:
                 path.stat() if path else None

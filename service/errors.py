@@ -7,9 +7,10 @@
     │   └── InvalidField            exactly one field is wrong
     ├── Unauthenticated             the call has no key                 UNAUTHENTICATED
     │   └── WrongKey                the key is unknown
-    ├── PermissionDenied            the key may not do this             PERMISSION_DENIED
+    ├── PermissionDenied            this is not allowed                 PERMISSION_DENIED
     │   ├── AdminOnly               loading and unloading models
-    │   └── ModelNotAllowed         using other models
+    │   ├── ModelNotAllowed         using other models
+    │   └── ImageRefused            a safety checker refuses the image
     ├── ModelNotFound               no model has this name              NOT_FOUND
     ├── ModelBroken                 the model's folder is unusable      FAILED_PRECONDITION
     ├── Unsupported                 in the contract, not served here    UNIMPLEMENTED
@@ -94,7 +95,7 @@ class WrongKey(Unauthenticated):
 
 
 class PermissionDenied(TintypeError):
-    """The key may not make this call."""
+    """The call, or its result, is not allowed."""
 
 
 class AdminOnly(PermissionDenied):
@@ -113,6 +114,16 @@ class ModelNotAllowed(PermissionDenied):
 
     def __init__(self, name: str, allowed: Sequence[str]) -> None:
         super().__init__(f"this API key is for {', '.join(allowed)}, not for {name!r}", model=name, field="model")
+
+
+class ImageRefused(PermissionDenied):
+    """The safety checker of a model refuses an image; the whole request ends."""
+
+    reason = Reason.MODERATION_BLOCKED
+
+    def __init__(self, model: str) -> None:
+        what = f"the safety checker of model {model!r} refuses an image of this request"
+        super().__init__(f"{what}: another seed or prompt may give an image that it accepts", model=model)
 
 
 class ModelNotFound(TintypeError):

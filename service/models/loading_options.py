@@ -24,6 +24,19 @@ class Precision(StrEnum):
     INT4 = "int4"
 
 
+@dataclass(frozen=True, slots=True)
+class SafetyOptions:
+    """How finished images are checked.
+
+    `checker` is the folder of the safety checker of models without one. A checker that is a classifier refuses images
+    with one of `labels` if its probability is at least `threshold`.
+    """
+
+    checker: Path | None = None
+    labels: tuple[str, ...] = ("nsfw",)
+    threshold: float = 0.5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadingOptions:
     """Settings for models that are served from published weights.
@@ -37,6 +50,7 @@ class LoadingOptions:
     - `templates`: a folder with further templates, searched first.
     - `additions`: the folder that has `NAME/loras`, `NAME/embeddings`, `NAME/controlnets` and `NAME/image_adapters` of
       models that are not folders of their own.
+    - `safety`: how finished images are checked; None checks none.
     - `provider`: the provider whose memory the sizes of weights are counted for: float16 on a GPU, float32 on a CPU.
     - `stop`: once it is set, no weights are converted any more.
     """
@@ -49,6 +63,7 @@ class LoadingOptions:
     cache: Path = Path("~/.cache/tintype/weights")
     templates: Path | None = None
     additions: Path | None = None
+    safety: SafetyOptions | None = None
     provider: str = field(default="cpu", compare=False)
     stop: Event = field(default_factory=Event, compare=False, repr=False)
 

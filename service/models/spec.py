@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..numerics import Diffusion
+    from .folder.safety_files import SafetyFiles
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -134,6 +135,7 @@ class ModelSpec:
     - `control_modes`: the number of kinds of each ControlNet that has several, by name.
     - `clip_layer`: the layer of CLIP that it reads, counted from the end, beginning with 1; 0 if it reads none.
     - `loras`, `embeddings`: the adapters and embeddings in its folder; `pickled`: embedding files that are not read.
+    - `safety`: the graph that checks finished images; None if they are not checked.
     - `provider`: short name of the onnxruntime provider; empty, like its options, until the model is loaded.
 
     Raises:
@@ -177,6 +179,7 @@ class ModelSpec:
     pickled: tuple[str, ...] = ()
     capabilities: frozenset[str] = frozenset({TEXT_TO_IMAGE})
     latent_to_rgb: LatentToRgb | None = field(default=None, repr=False)
+    safety: SafetyFiles | None = field(default=None, repr=False)
     qualities: Mapping[str, Preset] = field(default_factory=dict)
     styles: Mapping[str, Preset] = field(default_factory=dict)
 

@@ -77,7 +77,8 @@ class ImageServiceServicer(object):
         Errors: INVALID_ARGUMENT (a field is invalid), NOT_FOUND (no such model), FAILED_PRECONDITION (the model exists
         but is broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo has the time to wait, if it is known),
         DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not support), UNAVAILABLE (shutting down),
-        INTERNAL (the model produced no usable image).
+        INTERNAL (the model produced no usable image), PERMISSION_DENIED with the reason MODERATION_BLOCKED (a safety
+        checker of the server refuses one of the images; the others are not returned either).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,7 +92,7 @@ class ImageServiceServicer(object):
         each image in the order in which they finish, and `completed` last. A cancelled call releases its resources before
         the next step. If a server with several devices loses one, the images that are missing begin again on another one:
         `queued`, `loading` and the `progress` of their first steps are sent again, finished images and previews are not.
-        Errors: as in GenerateImages.
+        Errors: as in GenerateImages. A refused image ends the call; images that were sent before it were not refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

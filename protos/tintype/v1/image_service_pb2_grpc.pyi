@@ -49,7 +49,8 @@ class ImageServiceStub:
     Errors: INVALID_ARGUMENT (a field is invalid), NOT_FOUND (no such model), FAILED_PRECONDITION (the model exists
     but is broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo has the time to wait, if it is known),
     DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not support), UNAVAILABLE (shutting down),
-    INTERNAL (the model produced no usable image).
+    INTERNAL (the model produced no usable image), PERMISSION_DENIED with the reason MODERATION_BLOCKED (a safety
+    checker of the server refuses one of the images; the others are not returned either).
     """
     StreamImages: _grpc.UnaryStreamMultiCallable[_image_service_pb2.StreamImagesRequest, _image_service_pb2.StreamImagesResponse]
     """Generates the images of a request and streams events: queue position, steps, previews, each image when it is done,
@@ -59,7 +60,7 @@ class ImageServiceStub:
     each image in the order in which they finish, and `completed` last. A cancelled call releases its resources before
     the next step. If a server with several devices loses one, the images that are missing begin again on another one:
     `queued`, `loading` and the `progress` of their first steps are sent again, finished images and previews are not.
-    Errors: as in GenerateImages.
+    Errors: as in GenerateImages. A refused image ends the call; images that were sent before it were not refused.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.ListModelsRequest, _image_service_pb2.ListModelsResponse]
     """Lists the models of this server, loaded or not, the default model first."""
@@ -86,7 +87,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
     Errors: INVALID_ARGUMENT (a field is invalid), NOT_FOUND (no such model), FAILED_PRECONDITION (the model exists
     but is broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo has the time to wait, if it is known),
     DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not support), UNAVAILABLE (shutting down),
-    INTERNAL (the model produced no usable image).
+    INTERNAL (the model produced no usable image), PERMISSION_DENIED with the reason MODERATION_BLOCKED (a safety
+    checker of the server refuses one of the images; the others are not returned either).
     """
     StreamImages: _aio.UnaryStreamMultiCallable[_image_service_pb2.StreamImagesRequest, _image_service_pb2.StreamImagesResponse]  # type: ignore[assignment]
     """Generates the images of a request and streams events: queue position, steps, previews, each image when it is done,
@@ -96,7 +98,7 @@ class ImageServiceAsyncStub(ImageServiceStub):
     each image in the order in which they finish, and `completed` last. A cancelled call releases its resources before
     the next step. If a server with several devices loses one, the images that are missing begin again on another one:
     `queued`, `loading` and the `progress` of their first steps are sent again, finished images and previews are not.
-    Errors: as in GenerateImages.
+    Errors: as in GenerateImages. A refused image ends the call; images that were sent before it were not refused.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_image_service_pb2.ListModelsRequest, _image_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models of this server, loaded or not, the default model first."""
@@ -126,7 +128,8 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT (a field is invalid), NOT_FOUND (no such model), FAILED_PRECONDITION (the model exists
         but is broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo has the time to wait, if it is known),
         DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not support), UNAVAILABLE (shutting down),
-        INTERNAL (the model produced no usable image).
+        INTERNAL (the model produced no usable image), PERMISSION_DENIED with the reason MODERATION_BLOCKED (a safety
+        checker of the server refuses one of the images; the others are not returned either).
         """
 
     @_abc_1.abstractmethod
@@ -142,7 +145,7 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         each image in the order in which they finish, and `completed` last. A cancelled call releases its resources before
         the next step. If a server with several devices loses one, the images that are missing begin again on another one:
         `queued`, `loading` and the `progress` of their first steps are sent again, finished images and previews are not.
-        Errors: as in GenerateImages.
+        Errors: as in GenerateImages. A refused image ends the call; images that were sent before it were not refused.
         """
 
     @_abc_1.abstractmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import ModelBroken
 from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
@@ -27,16 +27,20 @@ from .layouts import open_layout
 from .manifest import Manifest, list_additions
 from .names import model_name
 from .presets import model_presets
+from .safety_files import find_safety_checker
 from .tintype_json import TINTYPE_JSON, read_fields, read_tintype_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from ..family import Distilled, Family, TextEncoderSpec
     from ..graph_source import GraphSource
     from ..loading_options import LoadingOptions
     from .layout import Layout
+
+
+T = TypeVar("T")
 
 
 def read_manifest(path: Path, options: LoadingOptions = DEFAULTS, *, is_second: bool = False) -> Manifest:
@@ -81,7 +85,7 @@ class _ModelReader:
         defaults = self._defaults(family, diffusion, configs) if diffusion else None
         if self.faults or not diffusion or not defaults:
             raise ModelBroken(self.name, list(dict.fromkeys(self.faults)))
-        graphs = self._graphs(family)
+        graphs = self._or_broken(lambda: self.layout.graphs(family))
         spec = self._spec(family, diffusion, defaults, configs, graphs)
         second, below = self._second_stage(spec)
         second_bytes = (second.spec.weights_bytes, second.memory_bytes) if second else (0, 0)
@@ -105,9 +109,10 @@ class _ModelReader:
             files=listed,
         )
 
-    def _graphs(self, family: Family) -> dict[str, GraphSource]:
+    def _or_broken(self, read: Callable[[], T]) -> T:
+        """Return what `read` returns. Raises ModelBroken for a file that cannot be used."""
         try:
-            return self.layout.graphs(family)
+            return read()
         except ModelFileError as error:
             raise ModelBroken(self.name, [str(error)]) from error
 
@@ -218,7 +223,7 @@ class _ModelReader:
         newest = max(file.stat().st_mtime for file in graphs[family.denoiser.folder].files)
         inpaints = self._inpaints(family, configs)
         precision = self.own.get("precision") or precision_of(graphs[family.denoiser.folder])
-        optional = ("license", "description")
+        optional, safety = ("license", "description"), None if self.is_second else self.options.safety
         return ModelSpec(
             name=self.name,
             family=family.name,
@@ -233,6 +238,7 @@ class _ModelReader:
             clip_layer=self.own.get("clip_layer", family.clip_layer),
             references=family.references if self._has_image_encoder(family) else None,
             latent_to_rgb=self.own.get("preview"),
+            safety=self._or_broken(lambda: find_safety_checker(self.layout.folder, self.own, safety)),
             **list_additions(self.name, self.layout.folder, self._denoiser_config(family)),
             **configs.spec_fields(family),
             **model_presets(self.own, defaults),

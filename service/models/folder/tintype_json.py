@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from ..files import ModelFileError, read_json
 from ..spec import Guidance, LatentToRgb, Preset, Size
 from .presets import MAX_STEPS
+from .safety_files import SafetyEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -174,6 +175,19 @@ def _refiner(value: Any) -> Refiner:
     return Refiner(values["folder"], values["share"])
 
 
+def _safety_checker(value: Any) -> SafetyEntry:
+    values = _read_object(value, {"folder": _name, "labels": _labels, "threshold": THRESHOLD})
+    if "folder" not in values:
+        raise ModelFileError(f"must hold folder, the folder of the graph, not {value!r}")
+    return SafetyEntry(**values)
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ModelFileError(f"must be a list of at least one label, not {value!r}")
+    return tuple(map(_name, value))
+
+
 def _files(value: Any) -> dict[str, str]:
     return {path: text(digest) for path, digest in _object(value).items()}
 
@@ -196,6 +210,7 @@ def _read_object(value: Any, readers: Mapping[str, Callable[[Any], Any]]) -> dic
 PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "sample": "sample", "flow": "flow_prediction"}
 
 SIDE = within(count, 16, 4096)  # pixels
+THRESHOLD = within(number, 0, 1)
 
 # The limits are those of requests.
 NUMBER_FIELDS: dict[str, Callable[[Any], Any]] = {
@@ -237,6 +252,7 @@ FIELDS: dict[str, Callable[[Any], Any]] = {
     "defaults": _defaults,
     "refiner": _refiner,
     "preview": _preview,
+    "safety_checker": _safety_checker,
     "license": text,
     "description": text,
     "qualities": _presets,

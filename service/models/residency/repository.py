@@ -53,7 +53,7 @@ class Repository:
     `providers` are short names in order of preference (empty: cuda where it works, otherwise cpu); `threads` of one
     call on a CPU (0: one per core); `memory` is the budget in bytes for all weights in memory (0: no limit); `options`
     are the providers' options, `loading` those for published weights. A model that is larger than the budget is served
-    as well if its largest component fits: its components then take turns.
+    as well if its largest component fits: its components then take turns. `components` is the memory of all weights.
 
     Raises:
         ValueError: a provider is unknown or does not work here, or two models have one name.
@@ -72,7 +72,7 @@ class Repository:
         if providers or memory:
             loading = replace(loading, provider=choose(tuple(providers)))  # fails now; the budget counts its sizes
         self._runtime, self._budget = partial(Runtime.choose, tuple(providers), threads, options), memory
-        self._catalogue, self._components = Catalogue(paths, loading), ComponentMemory(memory)
+        self._catalogue, self.components = Catalogue(paths, loading), ComponentMemory(memory)
         self._lock, self._clock, self._closed = threading.Condition(), count(1), False
         self._loader, self._freer = ThreadPoolExecutor(1, thread_name_prefix="tintype-load"), WeightFreer(self._lock)
         self._grace = FirstUse(self._freer.locked, self._changed)
@@ -171,14 +171,14 @@ class Repository:
             slot.holds += 1
             slot.last_use = next(self._clock)
             self._grace.end(slot)
-            self._components.protect(slot.name, protected=True)
+            self.components.protect(slot.name, protected=True)
 
     def release(self, name: str = "") -> None:
         """Release one hold. After the last one a requested unload happens, and waiting models get the memory."""
         slot = self._catalogue.slot(name)
         with self._freer.locked():
             slot.holds -= 1
-            self._components.protect(slot.name, protected=slot.holds > 0)
+            self.components.protect(slot.name, protected=slot.holds > 0)
             if slot.state is ModelState.UNLOADING and not slot.holds:
                 self._unload(slot)
             self._changed()
@@ -217,7 +217,7 @@ class Repository:
             slot = self._catalogue.slot(keep)
             for other in (idle := idle_models(self._catalogue, slot)):
                 self._evict(other)
-            if free := self._components.evict_idle(slot.name):
+            if free := self.components.evict_idle(slot.name):
                 self._freer.release(None, free)
         if free or idle:
             self._freer.wait()
@@ -261,7 +261,7 @@ class Repository:
         self._freer.wait()
         slot.stop_flag.resume()  # the task that stopped the model has released it since
         manifest = self._catalogue.refreshed(slot)
-        runtime = self._runtime().within(self._components.of_model(slot.name, slot.shared), slot.stop_flag)
+        runtime = self._runtime().within(self.components.of_model(slot.name, slot.shared), slot.stop_flag)
         outcome = try_load(manifest, runtime, partial(self._progress, slot), partial(self.evict_idle, slot.name))
         with self._freer.locked():
             self._finish_load(slot, outcome)
@@ -276,7 +276,7 @@ class Repository:
             self._unload(slot)
         elif isinstance(outcome, TintypeError):
             slot.fail(outcome)
-            self._freer.release(None, self._components.drop(slot.name))
+            self._freer.release(None, self.components.drop(slot.name))
         else:
             slot.finish_loading(outcome)
             if self._queue:
@@ -291,7 +291,7 @@ class Repository:
     def _unload(self, slot: Slot) -> None:
         """Release a model with all its components."""
         self._grace.end(slot)
-        self._freer.release(slot.clear(), self._components.drop(slot.name))
+        self._freer.release(slot.clear(), self.components.drop(slot.name))
 
     def _changed(self) -> None:
         """Wake the callers of `wait`, and load waiting models while there is room."""

@@ -259,7 +259,7 @@ def image(memory: int) -> np.ndarray:
         engine.admit(Job(prompt="a red circle", seed=1, steps=2, width=128, height=128))
         while engine.step():
             if memory:
-                assert repository._components.used <= memory
+                assert repository.components.used <= memory
         events = [event for _, event in engine.collect()]
         assert isinstance(events[-1], Completed)
         return next(event.pixels for event in events if isinstance(event, Finished))
@@ -283,7 +283,7 @@ def test_two_models_share_a_budget_for_one_component(folder: Path) -> None:
             assert time.monotonic() < end
             if not engine.step():
                 time.sleep(0.01)
-            assert repository._components.used <= WEIGHTS["unet"]
+            assert repository.components.used <= WEIGHTS["unet"]
             events += engine.collect()
     images = {ticket: event.pixels for ticket, event in events if isinstance(event, Finished)}
     assert set(images) == set(tickets)

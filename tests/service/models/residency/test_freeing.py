@@ -56,7 +56,7 @@ class Bench:
 
     def open(self, model: str, folder: Path) -> None:
         source = OnnxFile(folder / "unet" / "model.onnx")
-        self.repository._components.component(model, source, lambda _: SlowGraph(self.gate, self.freeing))
+        self.repository.components.component(model, source, lambda _: SlowGraph(self.gate, self.freeing))
 
     def _fail(self, _: object) -> None:
         raise self.error
@@ -138,15 +138,15 @@ def test_no_call_waits_while_memory_is_freed(bench: Bench, way: str) -> None:
 
 def test_bytes_count_until_they_are_freed(bench: Bench) -> None:
     """A component counts as used until it is freed, and the next model loads only after that."""
-    used = bench.repository._components.used
+    used = bench.repository.components.used
     threading.Thread(target=bench.repository.unload, args=("a",), daemon=True).start()
     assert bench.freeing.wait(PATIENCE)
-    assert bench.repository._components.used == used > 0
+    assert bench.repository.components.used == used > 0
     bench.repository.load("a")
     assert bench.repository.status("a").state is ModelState.LOADING
     bench.gate.set()
     assert bench.repository.wait("a", timeout=PATIENCE)
-    until(lambda: bench.repository._components.used == 0)
+    until(lambda: bench.repository.components.used == 0)
 
 
 @pytest.mark.parametrize("way", ["unload", "evict idle", "close"])

@@ -271,7 +271,7 @@ def test_freeing_weights_does_not_block_the_repository(folders: list[Path], monk
             freeing.set()
             gate.wait(10)
 
-        monkeypatch.setattr(repository._components, "drop", lambda _: free)
+        monkeypatch.setattr(repository.components, "drop", lambda _: free)
         unloading = pool.submit(repository.unload, "a")
         assert freeing.wait(10)
         try:

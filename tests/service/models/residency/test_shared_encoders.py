@@ -107,18 +107,18 @@ def test_two_models_share_one_encoder_until_both_are_unloaded(copies: list[Path]
     """It is loaded once, counted once, works for each alone, and gives the same embeddings."""
     with Repository(copies, providers=["cpu"], threads=1) as repository:
         alone = repository.wait("c", PATIENCE)
-        each = repository._components.used
+        each = repository.components.used
         first, second = (repository.wait(name, PATIENCE) for name in "ab")
         shared = 2 * component_bytes(BUILTIN / ENCODER)  # float16 on disk, float32 in memory
-        assert repository._components.used == 3 * each - shared
+        assert repository.components.used == 3 * each - shared
         want = alone.encode([Prompt("a red circle")])[0].prompt_embeds
         for model in (first, second):
             np.testing.assert_array_equal(model.encode([Prompt("a red circle")])[0].prompt_embeds, want)
         repository.unload("a")
-        assert repository._components.used == 2 * each
+        assert repository.components.used == 2 * each
         assert second.encode([Prompt("a blue square")])[0].prompt_embeds.any()
         repository.unload("b")
-        assert repository._components.used == each
+        assert repository.components.used == each
 
 
 def test_the_queue_counts_a_shared_encoder_once(copies: list[Path]) -> None:
