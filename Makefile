@@ -21,7 +21,7 @@ PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode $(COVERED)) -m pytest
 WHEEL_TESTS := tests/conftest.py tests/support tests/test_end_to_end.py tests/test_rust_free.py tests/cli
 # Clients in JavaScript for tests of the gateway. Without npm or its registry these tests are skipped.
 NODE := tests/gateway/clients/node
-PACKAGES := v1 service gateway cli export training
+PACKAGES := v1 service gateway cluster cli export training
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .generation_flags import ACTIONS, GENERATION
 from .parser import Parser, VersionAction
 from .settings.definitions import SECTIONS, settings_of
-from .settings.flags import add_config, add_section, add_setting
+from .settings.flags import add_cluster, add_config, add_section, add_setting
 from .settings.values import parse_text
 
 if TYPE_CHECKING:
@@ -221,6 +221,16 @@ COMMANDS = {
         """
         tintype gateway --rest 0.0.0.0:8080 --grpc gpu-box:50051 --keys /etc/tintype/keys
         TINTYPE_SERVICE_KEY=tt-... tintype gateway --grpc gpu-box:50051 --tls-ca ca.pem
+        """,
+    ),
+    "cluster": Command(
+        "serve in a Ray cluster: start, describe and stop an application of Ray Serve",
+        ".servers.cluster",
+        add_cluster,
+        """
+        tintype cluster up --model ~/models/sdxl --replicas 1..8 --gpus 1 --address auto
+        tintype cluster status && tintype cluster down
+        tintype cluster manifest --model /models/sdxl --replicas 1..8 --gpus 1 > tintype.yaml
         """,
     ),
     "generate": Command(

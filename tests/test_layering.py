@@ -2,6 +2,7 @@
 
 - The folders' own names are never imported: `service/` is `tintype.service` outside, and `.` inside itself.
 - `gateway` and `service` import only `tintype.v1` of the project; `cli` and `export` import what ALLOWED lists.
+- Ray is imported only in `cluster`, and in tests that run with it.
 - Packages that bring torch are imported only in TORCH_FOLDERS, and in tests that are marked `torch`.
 - No modules import each other in a circle; imports in functions and under TYPE_CHECKING count.
 - Tests import their helpers absolutely, from `tests.support`.
@@ -19,10 +20,13 @@ from tests.support.source import FOLDERS, PACKAGES, circles, import_graph, impor
 ALLOWED = {
     "service": {"tintype.v1"},
     "gateway": {"tintype.v1"},
-    "cli": {"tintype.v1", "tintype.service", "tintype.gateway"},
+    "cluster": {"tintype.v1", "tintype.service"},
+    "cli": {"tintype.v1", "tintype.service", "tintype.gateway", "tintype.cluster"},
     "export": {"tintype.v1", "tintype.service"},
     "training": {"tintype.v1", "tintype.service", "tintype.export"},
 }
+RAY_FOLDER = "cluster"
+RAY_TESTS = Path("tests/cluster/ray")
 TORCH_FOLDERS = {"export", "training"}
 TORCH = {"torch", "torchvision", "diffusers", "transformers", "optimum", "onnx", "onnxconverter_common"}
 
@@ -43,6 +47,8 @@ def faults(folder: str, source: str, depth: int = 0) -> set[str]:
     wrong = {name for name in names if top(name) in PACKAGES}
     project = {".".join(name.split(".")[:2]) for name in names if top(name) == "tintype"}
     wrong |= project - ALLOWED[folder]
+    if folder != RAY_FOLDER:
+        wrong |= {name for name in names if top(name) == "ray"}
     if folder not in TORCH_FOLDERS:
         wrong |= {name for name in names if top(name) in TORCH}
     return wrong | {"." * each.level for each in imports(source) if each.level > depth + 1}
@@ -77,6 +83,12 @@ def test_tests_import_helpers_absolutely() -> None:
 def test_torch_is_marked() -> None:
     """A test module that needs torch is marked for it, so that `make test` runs without torch."""
     assert [str(path) for path in modules("tests") if unmarked(path, read(path))] == []
+
+
+def test_ray_is_not_needed() -> None:
+    """No other test imports Ray, so `make test` runs without it."""
+    others = [path for path in modules("tests") if not path.is_relative_to(RAY_TESTS)]
+    assert [str(path) for path in others if any(top(name) == "ray" for name in absolute(read(path)))] == []
 
 
 def test_no_circles() -> None:

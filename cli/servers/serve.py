@@ -12,7 +12,7 @@ from tintype.service.config import ServiceConfig
 
 from ..errors import UserError
 from ..settings.checks import local_service
-from ..settings.definitions import SECTIONS, section_of
+from ..settings.definitions import section_of
 from ..settings.printing import find_problems, format_config
 from ..settings.sources import Sources, warn_of_unknown_variables
 from .log import check, configure
@@ -56,8 +56,8 @@ def print_config(sources: Sources, *sections: str) -> int:
     print(format_config(sources, sections), end="")
     for problem in find_problems(sources, sections):
         raise UserError(problem)
-    for config in map(SECTIONS.__getitem__, sections):
-        check(local_service(sources) if config is ServiceConfig else sources.config(config))
+    for section in sections:
+        check(local_service(sources) if section == "service" else sources.config(GatewayConfig))
     return 0
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import USER_ERROR
 from ..images.files import save
-from ..settings.definitions import SECTIONS
 from ..settings.sources import Sources, warn_of_unknown_variables
 from . import rest_client
 from .plan import UpPlan, make_plan, reachable_url
@@ -40,7 +39,7 @@ def run(arguments: Namespace) -> int:
     """Serve until a signal and return 0, or fail with the error of the server that ended."""
     warn_of_unknown_variables()
     if arguments.print_config:
-        return print_config(Sources.gather(vars(arguments)), *SECTIONS)
+        return print_config(Sources.gather(vars(arguments)), "service", "gateway")
     try:
         return asyncio.run(_up(make_plan(arguments)))
     except ServerExited as exited:

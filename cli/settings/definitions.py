@@ -1,4 +1,4 @@
-"""Definitions of all settings, read from the dataclasses `ServiceConfig` and `GatewayConfig`.
+"""Definitions of all settings, read from the dataclasses `ServiceConfig`, `GatewayConfig` and `ClusterConfig`.
 
 A field's metadata has its `help`, and `unit`, `flag` and `env` if they do not follow from its type and name. A field
 without `help` is not a setting.
@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tintype.cluster.config import ClusterConfig
 from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
@@ -20,9 +21,9 @@ from .values import VALUE_TYPES, ValueType
 if TYPE_CHECKING:
     from dataclasses import Field
 
-    from tintype.v1.settings import Common
+    from tintype.v1.settings import Settings
 
-SECTIONS: dict[str, type[Common]] = {"service": ServiceConfig, "gateway": GatewayConfig}
+SECTIONS: dict[str, type[Settings]] = {"service": ServiceConfig, "gateway": GatewayConfig, "cluster": ClusterConfig}
 # Settings of both servers, and those that are set most often. In the file they may also be above the sections.
 SHARED = (
     *(
@@ -69,7 +70,7 @@ def _setting(item: Field[Any]) -> Setting:
     )
 
 
-def settings_of(*configs: type[Common]) -> dict[str, Setting]:
+def settings_of(*configs: type[Settings]) -> dict[str, Setting]:
     """Return the settings of some sections by name; a setting of two sections is listed once."""
     found: dict[str, Setting] = {}
     for config in configs:
@@ -79,7 +80,7 @@ def settings_of(*configs: type[Common]) -> dict[str, Setting]:
     return found
 
 
-def section_of(config: type[Common]) -> str:
+def section_of(config: type[Settings]) -> str:
     """Return the name of a configuration's section in the file."""
     return next(section for section, each in SECTIONS.items() if each is config)
 

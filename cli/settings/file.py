@@ -1,4 +1,4 @@
-"""The settings file, `tintype.toml`: shared settings at the top, then the sections `[service]` and `[gateway]`.
+"""The settings file, `tintype.toml`: shared settings at the top, then sections such as `[service]`.
 
 Every command that reads the file checks all names in it; values are checked when they are needed. Relative paths are
 relative to the file's folder.

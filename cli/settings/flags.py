@@ -9,9 +9,13 @@ from .definitions import SECTIONS, Setting, settings_of
 from .values import SIZE, format_size
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Collection
 
     from ..parser import FlagContainer
+
+# Settings of the service that replicas of a cluster don't have: the ingress listens, and each has one device.
+NOT_IN_A_CLUSTER = ("grpc", "devices", "lame_duck", "tls_cert", "tls_key", "tls_client_ca")
 
 
 def add_config(parser: FlagContainer) -> None:
@@ -51,3 +55,14 @@ def _default(setting: Setting) -> str:
     if setting.type is SIZE and isinstance(setting.default, int):
         return f" (default: {format_size(setting.default)})"
     return f" (default: {format(setting.default, 'g') if isinstance(setting.default, float) else setting.default})"
+
+
+def add_cluster(parser: ArgumentParser) -> None:
+    """Add the actions and flags of `tintype cluster`."""
+    actions = ("up", "status", "down", "manifest")
+    what = "up (deploy, or update replica by replica), status, down, or manifest (print a RayService for Kubernetes)"
+    parser.add_argument("action", metavar="ACTION", nargs="?", default="status", choices=actions, help=what)
+    parser.add_argument("--image", metavar="NAME", help="container image in the manifest (default: tintype-ray)")
+    add_config(parser)
+    add_section(parser.add_argument_group("cluster"), "cluster")
+    add_section(parser.add_argument_group("service"), "service", without=NOT_IN_A_CLUSTER)

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tintype.v1.settings import Common
+from tintype.v1.settings import Settings
 
 from ..errors import UserError
 from .definitions import SECTIONS, Setting, default_data, section_of, settings_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .values import ValueType
 
 V = TypeVar("V")
-Config = TypeVar("Config", bound=Common)
+Config = TypeVar("Config", bound=Settings)
 
 
 DEFAULT = "default"
@@ -70,7 +70,7 @@ class Sources:
         """Return a configuration with only these settings from the sources. Raises UserError."""
         return build_config(config, self.values(config, names))
 
-    def values(self, config: type[Common], names: Iterable[str]) -> dict[str, object]:
+    def values(self, config: type[Settings], names: Iterable[str]) -> dict[str, object]:
         """Return the values of some settings, models as paths. Raises UserError."""
         section, settings = section_of(config), settings_of(config)
         found = {name: self._find(section, settings[name]).value for name in names}
@@ -91,7 +91,7 @@ class Sources:
         quiet = bool(self.flags.get("quiet"))
         return import_module("tintype.cli.pull").resolve_model(value.text, part=part, quiet=quiet)
 
-    def find_all(self, config: type[Common]) -> dict[str, Found]:
+    def find_all(self, config: type[Settings]) -> dict[str, Found]:
         """Return the value of every setting of a server with its source. Downloads nothing; raises nothing."""
         return {name: self._try(section_of(config), setting) for name, setting in settings_of(config).items()}
 

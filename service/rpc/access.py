@@ -140,6 +140,28 @@ def current_caller() -> Caller:
     return _CALLER.get()
 
 
+def set_caller(caller: Caller) -> None:
+    """Set the caller of the call that runs in this context."""
+    _CALLER.set(caller)
+
+
+async def admit(keys: Keys, method: str, metadata: Any) -> Caller:
+    """Return the caller of a method, `/SERVICE/NAME`, from the call's metadata.
+
+    Raises Unauthenticated, PermissionDenied.
+    """
+    await keys.reload()
+    if not keys.required:
+        return Caller()
+    secret = request_key(_texts(metadata or ()))
+    key = keys.find(secret) if secret else None
+    if key is None:
+        raise WrongKey if secret else Unauthenticated
+    if method in ADMIN and not key.admin:
+        raise AdminOnly
+    return Caller(key)
+
+
 class Guard(grpc.aio.ServerInterceptor):
     """Rejects calls that their key does not allow, before their messages are read."""
 
@@ -157,7 +179,7 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         try:
-            _CALLER.set(await self._admit(handler_call_details))
+            set_caller(await self._admit(handler_call_details))
         except (Unauthenticated, PermissionDenied) as error:
             return _rejecting_handler(handler, error, handler_call_details.method)
         return _ParsingHandler(handler, handler_call_details.method, self._inbox).rpc_handler()
@@ -165,16 +187,7 @@ class Guard(grpc.aio.ServerInterceptor):
     async def _admit(self, details: grpc.HandlerCallDetails) -> Caller:
         if details.method.rpartition("/")[0].lstrip("/") in OPEN:
             return Caller()
-        await self._keys.reload()
-        if not self._keys.required:
-            return Caller()
-        secret = request_key(_texts(details.invocation_metadata or ()))
-        key = self._keys.find(secret) if secret else None
-        if key is None:
-            raise WrongKey if secret else Unauthenticated
-        if details.method in ADMIN and not key.admin:
-            raise AdminOnly
-        return Caller(key)
+        return await admit(self._keys, details.method, details.invocation_metadata)
 
 
 def _texts(metadata: Any) -> Mapping[str, str]:

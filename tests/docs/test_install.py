@@ -12,7 +12,7 @@ from tests.support.source import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDERS = ("service", "gateway", "cli", "export", "training", "protos", "docs", "bench", ".ci", ".github")
+FOLDERS = ("service", "gateway", "cluster", "cli", "export", "training", "protos", "docs", "bench", ".ci", ".github")
 TEXTS = sorted(
     path
     for path in [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("service", "gateway", "cli", "export", "training")
+PACKAGES = ("service", "gateway", "cluster", "cli", "export", "training")
 """Top-level folders of code; each is installed as `tintype.<folder>`."""
 FOLDERS = tuple(folder for folder in PACKAGES if (ROOT / folder).is_dir())
 

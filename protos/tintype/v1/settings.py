@@ -1,4 +1,4 @@
-"""Settings of both servers: data folder, keys, shutdown and log."""
+"""Settings: what every section has, and those of both servers: data folder, keys, shutdown and log."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ LOG_FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Common:
+class Settings:
+    """One section of settings. A field without `help` in its metadata is not a setting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common(Settings):
     """Settings that both servers have; a subclass adds those of one server.
 
-    Times are in seconds. A field without `help` in its metadata is not a setting.
+    Times are in seconds.
     """
 
     data: Path = field(default=Path(), metadata={"help": "folder for results and keys"})
