@@ -1,7 +1,7 @@
 """Measure the share of a job's time that the engine spends outside onnxruntime.
 
     python bench/engine_gap.py [MODEL_FOLDER] [--steps 16] [--rounds 5] [--size 256] [--batch 0 1 4] [--provider webgpu]
-                                [--jobs "one image" previews]
+                                [--jobs "one image" previews] [--metrics]
 
 The measured time is from the start of a job's first denoiser call to the end of its last. "outside" is the share of the
 wall time in which no session of onnxruntime runs and no result is fetched from the device, which waits for its kernels.
@@ -12,6 +12,7 @@ Goal: "outside" below 5 %.
 
 On a provider with device buffers each job runs in turns with its latents on the host and on the device, and "up" and
 "down" are the bytes sent and fetched for each denoiser call.
+With --metrics each job runs in turns with and without measurements for Prometheus.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from typing import Any, Self
 
 from tintype.service.engine import DeviceThread, Engine, Limits
 from tintype.service.job import Job, Previews
+from tintype.service.metrics.measurements import Measurements
+from tintype.service.metrics.observer import IGNORE
 from tintype.service.models import Repository
 from tintype.service.models.resident.denoising import ResidentDenoiser
 from tintype.service.models.runtime.ort import OrtGraph
@@ -35,6 +38,7 @@ from tintype.service.models.runtime.provider_options import DEVICES
 from tintype.service.models.runtime.providers import onnxruntime
 
 GOAL = 0.05
+METRICS = "metrics"  # part of the name of a place
 DENOISED = ("out_sample", "out_hidden_states")  # names of outputs of denoiser graphs
 
 
@@ -173,20 +177,23 @@ def jobs(args: argparse.Namespace) -> dict[str, Job]:
 async def measure(args: argparse.Namespace, repository: Repository, batch: int) -> None:
     """Print one line for each job, and for each place of the latents."""
     on_device = bool(repository.wait(timeout=600).spec.provider in DEVICES)
-    takes, places = ResidentDenoiser.takes, ("host", "device") if on_device else ("host",)
-    with Stopwatch() as watch, DeviceThread(Engine(repository, limits=Limits(max_batch=batch))) as device:
+    takes, places = ResidentDenoiser.takes, ["host", "device"] if on_device else ["host"]
+    places += [f"{place} {METRICS}" for place in places] if args.metrics else []
+    engine, measurements = Engine(repository, limits=Limits(max_batch=batch)), Measurements()
+    with Stopwatch() as watch, DeviceThread(engine) as device:
         for name, job in jobs(args).items():
             sums: dict[str, list[Summary]] = {place: [] for place in places}
             for i in range(args.rounds + 1):
                 for place in places:
-                    ResidentDenoiser.takes = takes if place == "device" else _never  # type: ignore[method-assign, assignment]
+                    ResidentDenoiser.takes = takes if "device" in place else _never  # type: ignore[method-assign, assignment]
+                    engine._observer = measurements if METRICS in place else IGNORE
                     watch.calls = []
                     await generate(device, job)
                     found = watch.summary()
                     if i:  # the first round compiles and captures
                         sums[place].append(found)
             for place in places:
-                print(line(f"batch {batch}  {name:14} {place:6}", sums[place], on_device=on_device), flush=True)
+                print(line(f"batch {batch}  {name:14} {place:14}", sums[place], on_device=on_device), flush=True)
     ResidentDenoiser.takes = takes  # type: ignore[method-assign]
 
 
@@ -212,6 +219,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, nargs="+", default=[0, 1, 4])
     parser.add_argument("--provider", default="cpu")
+    parser.add_argument("--metrics", action="store_true", help="run each job also with measurements")
     parser.add_argument("--jobs", nargs="+", help="names of jobs; default: all")
     args = parser.parse_args()
     for batch in args.batch:

@@ -52,6 +52,9 @@ class Device(Protocol):
     def events(self, job: Job) -> AsyncGenerator[events.Event]:
         """Run `job` and yield its events; closing the generator cancels it."""
 
+    def count_tasks(self) -> tuple[int, int]:
+        """Return how many tasks wait for their first unit, and how many have started."""
+
     async def drain(self, grace: float) -> None:
         """Refuse new jobs; fail those that have not ended after `grace` seconds."""
 

@@ -15,6 +15,7 @@ from .engine.device_thread import DeviceThread
 from .engine.engine import Engine
 from .engine.queue import Limits
 from .errors import TintypeError
+from .metrics.observer import IGNORE
 from .models import Repository
 from .models.loading_options import LoadingOptions, Precision, SafetyOptions
 from .models.runtime.provider_options import DEFAULTS, ProviderOptions, arena_limit
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from .api import Device
     from .config import ServiceConfig
+    from .metrics.observer import Observer
 
 
 class Assembly(NamedTuple):
@@ -39,22 +41,29 @@ class Assembly(NamedTuple):
 
 @contextmanager
 def assemble(
-    config: ServiceConfig, *, repository: Repository | None = None, device: Device | None = None
+    config: ServiceConfig,
+    *,
+    repository: Repository | None = None,
+    device: Device | None = None,
+    observer: Observer = IGNORE,
 ) -> Generator[Assembly]:
     """Open the models and start the device; leaving the block fails running requests and frees all of it.
 
-    No model is loaded yet. `repository` and `device` are created from `config` by default. Raises ServeError.
+    No model is loaded yet. `repository` and `device` are created from `config` by default; `observer` learns of their
+    work. Raises ServeError.
     """
     with (
-        open_repository(config, repository) as models,
-        open_device(config, models, device) as engine,
+        open_repository(config, repository, observer) as models,
+        open_device(config, models, device, observer) as engine,
         closing(ImageApi(models, engine, marks=config.mark_images, safety=_checkers(config, models))) as api,
     ):
         yield Assembly(models, engine, api)
 
 
 @contextmanager
-def open_repository(config: ServiceConfig, existing: Repository | None = None) -> Generator[Repository]:
+def open_repository(
+    config: ServiceConfig, existing: Repository | None = None, observer: Observer = IGNORE
+) -> Generator[Repository]:
     """Open the models of a configuration, or yield `existing`. Raises ServeError."""
     if existing is not None:
         yield existing
@@ -69,6 +78,7 @@ def open_repository(config: ServiceConfig, existing: Repository | None = None) -
             memory=options.weights_budget(memory, choose(config.providers)) if memory else 0,
             options=options,
             loading=loading_options(config),
+            observer=observer,
         )
     except (TintypeError, ValueError) as error:
         raise ServeError(str(error)) from error
@@ -135,7 +145,9 @@ def _check_models(repository: Repository) -> None:
 
 
 @contextmanager
-def open_device(config: ServiceConfig, repository: Repository, existing: Device | None = None) -> Generator[Device]:
+def open_device(
+    config: ServiceConfig, repository: Repository, existing: Device | None = None, observer: Observer = IGNORE
+) -> Generator[Device]:
     """Start the thread of the device, or yield `existing`. Raises ServeError."""
     if existing is not None:
         yield existing
@@ -144,6 +156,6 @@ def open_device(config: ServiceConfig, repository: Repository, existing: Device 
         limits = Limits(queue=config.queue, max_batch=config.max_batch)
     except ValueError as error:
         raise ServeError(str(error)) from error
-    engine = Engine(repository, limits=limits)
+    engine = Engine(repository, limits=limits, observer=observer)
     with closing(DeviceThread(engine)) as thread:
         yield thread

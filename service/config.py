@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tintype.v1.keys import Keys, check_access, is_loopback
 from tintype.v1.settings import Common, flag
 
 from .devices.choice import parse_choice
+from .metrics.setting import FORWARDED, parse_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,6 +161,12 @@ class ServiceConfig(Common):
         default=False,
         metadata={"help": "mark images as generated, with IPTC's metadata in XMP; requests cannot leave the mark out"},
     )
+    metrics: str = field(
+        default="",
+        metadata={
+            "help": "address of the metrics for Prometheus, HOST:PORT, for example 127.0.0.1:9464 (default: none)"
+        },
+    )
     tls_cert: Path | None = field(default=None, metadata={"help": "TLS certificate chain (PEM)"})
     tls_key: Path | None = field(default=None, metadata={"help": "TLS private key (PEM)"})
     tls_client_ca: Path | None = field(
@@ -174,6 +182,8 @@ class ServiceConfig(Common):
                 parse_choice(self.devices)
             except ValueError as error:
                 raise ValueError(f"{flag('devices')} {error}") from None
+        if self.exports_metrics:
+            parse_address(self.metrics)
 
     def check(self) -> None:
         """Raise ValueError if a number is negative, or a path to read from cannot be read."""
@@ -188,6 +198,19 @@ class ServiceConfig(Common):
                 path.stat() if path else None
             except OSError as error:
                 raise ValueError(f"{flag(name)} {path} can't be read: {error.strerror}") from error
+
+    def check_access(self) -> None:
+        """Raise KeysError if the keys are unusable, or if other machines could connect without a key."""
+        Common.check_access(self)  # a class with slots is made anew, which `super()` does not know
+        if self.exports_metrics:
+            keys = Keys(self.key_file, optional=self.keys is None, api_key=self.api_key)
+            is_open = not (is_loopback(self.metrics) or self.anonymous)
+            check_access(keys, self.key_file, self.metrics, is_open=is_open)
+
+    @property
+    def exports_metrics(self) -> bool:
+        """Whether this process has an address for metrics."""
+        return self.metrics not in ("", FORWARDED)
 
     @property
     def address(self) -> str:

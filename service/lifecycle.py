@@ -22,6 +22,7 @@ from tintype.v1.keys import Keys
 from tintype.v1.signals import on_stop_signal
 from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, SERVICE
 
+from .metrics.observer import IGNORE
 from .rpc.access import HEALTH, Guard
 from .rpc.health import Health
 from .rpc.listen import listen
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .config import ServiceConfig
+    from .metrics.observer import Observer
     from .rpc.servicer import ServedApi
 
 log = logging.getLogger(__name__)
@@ -84,16 +86,18 @@ class Server:
         await self.ready(self.address)
 
 
-def bind(config: ServiceConfig, api: ServedApi, ready: Callable[[str], Awaitable[None]]) -> Server:
-    """Return a server of `api` that is bound to its address and not started.
+def bind(
+    config: ServiceConfig, api: ServedApi, ready: Callable[[str], Awaitable[None]], observer: Observer = IGNORE
+) -> Server:
+    """Return a server of `api` that is bound to its address and not started; `observer` learns of its calls.
 
     Raises:
         ServeError: the address is invalid or in use, or certificates are missing or don't match.
         KeysError: the key file is unusable, or other machines could connect without a key.
     """
     keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key, companion=config.companion_key)
-    server = grpc.aio.server(options=OPTIONS, interceptors=(Guard(keys),))
-    servicer, health = ImageServicer(api), Health(("", SERVICE))
+    server = grpc.aio.server(options=OPTIONS, interceptors=(Guard(keys, observer),))
+    servicer, health = ImageServicer(api, observer), Health(("", SERVICE))
     pb_grpc.add_ImageServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), server)

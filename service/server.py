@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING
 from .assembly import assemble
 from .errors import TintypeError
 from .lifecycle import bind, run_loop, serve_until_stopped
+from .metrics.device_state import state_samples
+from .metrics.exporting import export_device
+from .metrics.measurements import Measurements
+from .metrics.observer import IGNORE
 from .models import ModelState
 from .rpc.listen import ServeError
 from .rpc.model_health import follow, wait_until_loaded
@@ -41,18 +45,22 @@ async def start(
 
     `repository` and `device` are created from `config` by default. Raises ServeError.
     """
-    with assemble(config, repository=repository, device=device) as (models, _, api):
-        server = bind(config, api, partial(_wait_until_ready, models))
-        await server.health.set_all(serving=False)
-        await server.grpc.start()
-        with suppress(TintypeError):  # reported by `wait_until_ready`, and by every request
-            models.load()
-        health_task = asyncio.create_task(follow(models, server.health))
-        try:
-            yield server
-        finally:
-            health_task.cancel()
-            await server.drain(0)
+    measurements = Measurements() if config.metrics else None
+    observer = measurements or IGNORE
+    with assemble(config, repository=repository, device=device, observer=observer) as (models, engine, api):
+        server = bind(config, api, partial(_wait_until_ready, models), observer)
+        state = partial(state_samples, config, models, engine)
+        async with export_device(config, server.grpc, measurements, state):
+            await server.health.set_all(serving=False)
+            await server.grpc.start()
+            with suppress(TintypeError):  # reported by `wait_until_ready`, and by every request
+                models.load()
+            health_task = asyncio.create_task(follow(models, server.health))
+            try:
+                yield server
+            finally:
+                health_task.cancel()
+                await server.drain(0)
 
 
 @asynccontextmanager

@@ -13,13 +13,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+import grpc
+
 from ..lifecycle import bind, run_loop, serve_until_stopped
+from ..metrics.definitions import Sample
+from ..metrics.exporting import export_front
+from ..metrics.measurements import Measurements
+from ..metrics.observer import IGNORE
 from ..rpc.listen import ServeError
 from .api import DeviceApi
 from .inventory import find_devices
-from .pool import DevicePool
+from .pool import DevicePool, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from ..config import ServiceConfig
     from ..lifecycle import Server
     from ..rpc.health import Health
+    from .pool import Device
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +54,10 @@ async def start(config: ServiceConfig) -> AsyncGenerator[Server]:
         devices = ", ".join(str(device.spec) for device in pool.devices)
         log.info("serving gRPC on %s: models %s; devices %s", address, ", ".join(pool.models), devices)
 
-    server = bind(config, DeviceApi(pool), ready)
+    measurements = Measurements() if config.metrics else None
+    server = bind(config, DeviceApi(pool), ready, measurements or IGNORE)
     await server.health.set_all(serving=False)
-    async with pool.run():
+    async with pool.run(), export_front(config, measurements, partial(_samples, pool)):
         tasks = asyncio.create_task(_open(server, pool)), asyncio.create_task(_follow(pool, server.health))
         try:
             yield server
@@ -88,6 +97,23 @@ async def _pool(config: ServiceConfig) -> DevicePool:
     except ValueError as error:
         raise ServeError(str(error)) from error
     return DevicePool(config, specs)
+
+
+async def _samples(pool: DevicePool) -> dict[str, list[Sample]]:
+    """Return the measurements of each device; those of a device that does not answer only say that it is not up."""
+    found = await asyncio.gather(*(_device_samples(device) for device in pool.devices))
+    return {device.name: samples for device, samples in zip(pool.devices, found, strict=True)}
+
+
+async def _device_samples(device: Device) -> list[Sample]:
+    up = Sample("device_up", (device.name,), float(device.state is State.SERVING))
+    if device.connection is None:
+        return [up]
+    try:
+        return [up, *await device.connection.samples()]
+    except (grpc.aio.AioRpcError, ValueError) as error:
+        log.debug("device %s: no metrics: %s", device.name, error)
+        return [up]
 
 
 async def _open(server: Server, pool: DevicePool) -> None:

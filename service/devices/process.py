@@ -25,11 +25,15 @@ from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.keys import authorization
 from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS
 
+from ..metrics.forwarding import fetch
+from ..metrics.setting import FORWARDED
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from ..config import ServiceConfig
+    from ..metrics.definitions import Sample
     from .inventory import DeviceSpec
 
 LISTENING, READY, FAILED = "listening", "ready", "failed"
@@ -66,6 +70,7 @@ def child_config(config: ServiceConfig, spec: DeviceSpec, socket: Path, key: str
         threads=config.threads or (spec.share.threads if spec.share else 0),
         api_key=key,
         companion_key="",
+        metrics=FORWARDED if config.metrics else "",
         tls_cert=None,
         tls_key=None,
         tls_client_ca=None,
@@ -92,6 +97,10 @@ class Connection:
             pb.ListModelsRequest(), timeout=LOOKUP_TIMEOUT, metadata=self.metadata
         )
         return response
+
+    async def samples(self) -> list[Sample]:
+        """Return the measurements of the process. Raises AioRpcError, ValueError."""
+        return await fetch(self._channel, self.metadata)
 
     async def close(self, grace: float = 0) -> None:
         """Close the channel; calls are cancelled after `grace` seconds."""

@@ -61,6 +61,10 @@ class DeviceThread:
         finally:
             self._drop(ticket)
 
+    def count_tasks(self) -> tuple[int, int]:
+        """Return how many tasks wait for their first unit, and how many have started."""
+        return self._engine.count_tasks()
+
     async def drain(self, grace: float) -> None:
         """Refuse new jobs; fail tasks that have not ended after `grace` seconds with Unavailable."""
         self._engine.drain()

@@ -18,6 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Cancelled, GenerationFailed, OutOfMemory, TintypeError, Unavailable
+from ..metrics.observer import IGNORE
 from . import policy, runner
 from .batch_width import BatchWidths
 from .estimates import Estimates
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..job import Job
+    from ..metrics.observer import Observer
     from ..models import Repository
     from .events import Event
 
@@ -56,17 +58,19 @@ class Engine:
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], int] = random_seed,
+        observer: Observer = IGNORE,
     ) -> None:
         self._repository = repository
         self._limits = limits or Limits()
         self._clock = clock
         self._draw = draw
+        self._observer = observer
         self._lock = Lock()
         self._estimates = Estimates()
         self._widths = BatchWidths(self._limits.max_batch)
         self._queue = Queue(self._limits, self._estimates)
         self._reporter = Reporter(self._queue, self._estimates)
-        self._live_tasks = LiveTasks(repository, self._queue, self._reporter, self._limits.patience)
+        self._live_tasks = LiveTasks(repository, self._queue, self._reporter, self._limits.patience, observer)
         self._numbers = count()
         self._draining = False
         self._unit: Unit | None = None  # running
@@ -107,6 +111,12 @@ class Engine:
                 self._live_tasks.end(task, Failed(Cancelled("the caller cancelled the request")))
                 self._stop_if_unwanted()
 
+    def count_tasks(self) -> tuple[int, int]:
+        """Return how many tasks wait for their first unit, and how many have started."""
+        with self._lock:
+            started = sum(task.started for task in self._queue)
+            return len(self._queue) - started, started
+
     def drain(self) -> None:
         """Refuse new jobs; accepted tasks continue."""
         self._draining = True
@@ -129,7 +139,7 @@ class Engine:
             now = self._clock()
             self._live_tasks.update(now)
             order = self._queue.ordered(now)
-            unit = self._next_unit(order)
+            unit = self._next_unit(order, now)
             self._reporter.report_positions(order, now)
         if unit is None:
             return False
@@ -140,7 +150,7 @@ class Engine:
             self._unit = None
         return True
 
-    def _next_unit(self, order: list[Task]) -> Unit | None:
+    def _next_unit(self, order: list[Task], now: float) -> Unit | None:
         """Return the next unit, and start its tasks: the last one again, or another one. The lock is held.
 
         The queue returns the same list until a task, a lease or a priority level has changed. So while `order` is that
@@ -153,7 +163,7 @@ class Engine:
         self._unit = unit = policy.next_unit(order)
         self._last = None if unit is None else _LastUnit(unit, order, self._widths.version)
         if unit is not None:
-            self._live_tasks.start(unit.rows)
+            self._live_tasks.start(unit.rows, now)
             if model := unit.rows[0].task.model:
                 model.resume()
         return unit
@@ -177,6 +187,7 @@ class Engine:
                 self._apply_failure(unit, outcome.error)
 
     def _apply_encoding(self, row: Row, outcome: runner.Encoding) -> None:
+        self._observer.encoded(row.task.plan.model, outcome.seconds)
         with self._lock:
             if not self._live_tasks.has(row):
                 return
@@ -193,6 +204,7 @@ class Engine:
 
     def _apply_denoising(self, unit: Unit, outcome: runner.Denoising) -> None:
         first, seconds, has = unit.rows[0].task, outcome.seconds, self._live_tasks.has
+        self._observer.denoised(first.plan.model, len(unit.rows), min(unit.width, unit.model_rows), seconds)
         with self._lock:
             live = [row for row in unit.rows if has(row)]
             for task in {row.task: None for row in live}:
@@ -214,6 +226,7 @@ class Engine:
             self._live_tasks.end(row.task, Failed(GenerationFailed(f"{latents} are not finite")))
 
     def _apply_decoding(self, row: Row, outcome: runner.Decoding) -> None:
+        self._observer.decoded(row.task.plan.model, outcome.seconds)
         with self._lock:
             if not self._live_tasks.has(row):
                 return

@@ -10,12 +10,14 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded
+from ..metrics.observer import IGNORE
 from ..models.residency.leases import Leases
 from .events import Completed, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..metrics.observer import Observer
     from ..models import Repository
     from .plan import Ticket
     from .queue import Queue
@@ -29,8 +31,15 @@ class LiveTasks:
     `longest_residency` is the longest minimum residency of a model, in seconds (see `load_grace`).
     """
 
-    def __init__(self, repository: Repository, queue: Queue, reporter: Reporter, longest_residency: float) -> None:
-        self._queue, self._reporter = queue, reporter
+    def __init__(
+        self,
+        repository: Repository,
+        queue: Queue,
+        reporter: Reporter,
+        longest_residency: float,
+        observer: Observer = IGNORE,
+    ) -> None:
+        self._queue, self._reporter, self._observer = queue, reporter, observer
         self._leases = Leases(repository, longest_residency)
         self._tasks: dict[Ticket, Task] = {}
         self._ended: list[Task] = []
@@ -59,10 +68,11 @@ class LiveTasks:
         """Whether the task of `row` has not ended."""
         return row.task.ticket in self._tasks
 
-    def start(self, rows: Iterable[Row]) -> None:
+    def start(self, rows: Iterable[Row], now: float) -> None:
         """Start the tasks of `rows`, the rows of the next unit: they hold their models from now on."""
         for task in {row.task: None for row in rows}:
             if not task.started:
+                self._observer.started(task.plan.model, now - task.arrived)
                 self._reporter.changed = True
                 self._queue.reorder()
             self._leases.use(task.lease)
@@ -74,6 +84,7 @@ class LiveTasks:
         self._leases.end(task.lease)
         self._ended.append(task)
         self._reporter.report_end(task, event)
+        self._observer.ended(task.plan.model, event.error.reason if isinstance(event, Failed) else "")
 
     def update(self, now: float) -> None:
         """Fail expired tasks, and update models and the order of tasks (device thread only), between two units.

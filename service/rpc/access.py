@@ -34,6 +34,7 @@ from ..errors import (
     Unauthenticated,
     WrongKey,
 )
+from ..metrics.observer import IGNORE
 from .inbox import Inbox
 from .status import to_status
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
     from tintype.v1.keyfile import Key
     from tintype.v1.keys import Keys
+
+    from ..metrics.observer import Observer
 
 log = logging.getLogger(__name__)
 
@@ -165,8 +168,9 @@ async def admit(keys: Keys, method: str, metadata: Any) -> Caller:
 class Guard(grpc.aio.ServerInterceptor):
     """Rejects calls that their key does not allow, before their messages are read."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, observer: Observer = IGNORE) -> None:
         self._keys = keys
+        self._observer = observer
         self._inbox = Inbox()
 
     async def intercept_service(
@@ -181,6 +185,8 @@ class Guard(grpc.aio.ServerInterceptor):
         try:
             set_caller(await self._admit(handler_call_details))
         except (Unauthenticated, PermissionDenied) as error:
+            call = handler_call_details.method.rpartition("/")[2]
+            self._observer.answered(call, to_status(error).code.name, 0.0)
             return _rejecting_handler(handler, error, handler_call_details.method)
         return _ParsingHandler(handler, handler_call_details.method, self._inbox).rpc_handler()
 

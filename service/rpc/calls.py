@@ -34,7 +34,7 @@ class Call:
         self.outcome = "OK"
         self.completed = False
         self._key = current_caller().name
-        self._name = request.DESCRIPTOR.name.removesuffix("Request")
+        self.name = request.DESCRIPTOR.name.removesuffix("Request")
         self._began = time.monotonic()
         self._queue = 0.0
         generation = getattr(request, "generation", request)
@@ -48,14 +48,19 @@ class Call:
         self._queue = result.timings.queue.ToMicroseconds() / 1e6
 
     @property
+    def seconds(self) -> float:
+        """Seconds since the call began."""
+        return time.monotonic() - self._began
+
+    @property
     def level(self) -> int:
         """Debug for successful descriptions of models, which are frequent; otherwise info."""
-        return logging.DEBUG if self.outcome == "OK" and self._name in QUIET else logging.INFO
+        return logging.DEBUG if self.outcome == "OK" and self.name in QUIET else logging.INFO
 
     def pairs(self) -> dict[str, object]:
         """Return the values of the log line."""
-        run = time.monotonic() - self._began - self._queue
-        facts = {"call": self._name, "id": self.id, "key": self._key, "model": self._model, "count": self._count}
+        run = self.seconds - self._queue
+        facts = {"call": self.name, "id": self.id, "key": self._key, "model": self._model, "count": self._count}
         where = {"device": self.device} if self.device else {}
         return facts | where | {"status": self.outcome, "queue": round(self._queue, 3), "run": round(run, 3)}
 
@@ -63,7 +68,7 @@ class Call:
         pairs = self.pairs()
         device = f"device={self.device} " if self.device else ""
         return (
-            f"{self._name} id={self.id} key={self._key or '-'} model={self._model!r} count={self._count} {device}"
+            f"{self.name} id={self.id} key={self._key or '-'} model={self._model!r} count={self._count} {device}"
             f"status={self.outcome} queue={pairs['queue']:.3f} run={pairs['run']:.3f}"
         )
 

@@ -18,6 +18,7 @@ from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.transport import REQUEST_ID
 
+from ..metrics.observer import IGNORE
 from .access import Rates, current_caller
 from .calls import begin_call, check_size, peer, request_id
 from .status import to_status
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
+    from ..metrics.observer import Observer
     from .access import ImageCount
     from .calls import Call
 
@@ -73,8 +75,9 @@ class ServedApi(Protocol):
 class ImageServicer(pb_grpc.ImageServiceServicer):
     """Serves an API over gRPC. `idle` is set while no call runs; a call runs until its last byte is sent."""
 
-    def __init__(self, api: ServedApi) -> None:
+    def __init__(self, api: ServedApi, observer: Observer = IGNORE) -> None:
         self._api = api
+        self._observer = observer
         self._rates = Rates()
         self._active = 0
         self.idle = asyncio.Event()
@@ -169,6 +172,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
             await context.abort(status.code, status.message, (*status.trailing, (REQUEST_ID, call.id)))
         finally:
             log.log(call.level, "%s", call, extra={"pairs": call.pairs()})
+            self._observer.answered(call.name, call.outcome, call.seconds)
 
     def _count(self, context: Context) -> None:
         def uncount(_: object) -> None:

@@ -44,7 +44,7 @@ def image(provider: str, memory: int = 0, side: int = 64) -> np.ndarray:
         engine = Engine(repository)
         engine.admit(Job(prompt="a red circle", seed=1, steps=2, guidance_scale=3.0, width=side, height=side))
         while engine.step():
-            assert not memory or repository._components.used <= memory
+            assert not memory or repository.components.used <= memory
         (found,) = [to_floats(event.pixels) for _, event in engine.collect() if isinstance(event, Finished)]
     return found
 

@@ -31,3 +31,14 @@ def tool(program: str, package: str) -> Path:
     if not path:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(problem)
     return Path(path)
+
+
+def promtool() -> Path:
+    """Return the path of Prometheus' tool; skip the test without it."""
+    return tool("promtool", "prometheus")
+
+
+def check_metrics(text: bytes) -> str:
+    """Return what promtool finds wrong in metrics; skip the test without it."""
+    checked = subprocess.run((promtool(), "check", "metrics"), input=text, capture_output=True, timeout=60, check=False)
+    return (checked.stdout + checked.stderr).decode() or ("" if not checked.returncode else str(checked.returncode))

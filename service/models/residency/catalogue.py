@@ -9,6 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, ModelNotFound
+from ...metrics.observer import IGNORE
 from ..folder.reader import read_manifest
 from ..loading_options import DEFAULTS
 from ..templates.filled_template import is_outdated
@@ -18,6 +19,7 @@ from .slot import Changes, ModelState, Slot
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ...metrics.observer import Observer
     from ..folder.manifest import Manifest
     from ..loading_options import LoadingOptions
 
@@ -31,8 +33,10 @@ class Catalogue:
         ValueError: two models have one name.
     """
 
-    def __init__(self, paths: Sequence[Path] = (), loading: LoadingOptions = DEFAULTS) -> None:
-        self.changes = Changes()
+    def __init__(
+        self, paths: Sequence[Path] = (), loading: LoadingOptions = DEFAULTS, observer: Observer = IGNORE
+    ) -> None:
+        self.changes = Changes(observer)
         self._slots: dict[str, Slot] = {}
         self._paths: dict[str, Path] = {}
         self._loading = replace(loading, stop=Event())

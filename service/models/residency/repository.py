@@ -24,6 +24,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from ...errors import TintypeError, Unavailable
+from ...metrics.observer import IGNORE, Observer
 from .. import loading_options
 from ..runtime import provider_options
 from ..runtime.providers import choose
@@ -54,9 +55,8 @@ class Repository:
     call on a CPU (0: one per core); `memory` is the budget in bytes for all weights in memory (0: no limit); `options`
     are the providers' options, `loading` those for published weights. A model that is larger than the budget is served
     as well if its largest component fits: its components then take turns. `components` is the memory of all weights.
-
-    Raises:
-        ValueError: a provider is unknown or does not work here, or two models have one name.
+    `observer` learns of loads and evictions. Raises ValueError if a provider is unknown or does not work here, or if
+    two models have one name.
     """
 
     def __init__(
@@ -68,11 +68,12 @@ class Repository:
         memory: int = 0,
         options: ProviderOptions = provider_options.DEFAULTS,
         loading: LoadingOptions = loading_options.DEFAULTS,
+        observer: Observer = IGNORE,
     ) -> None:
         if providers or memory:
             loading = replace(loading, provider=choose(tuple(providers)))  # fails now; the budget counts its sizes
         self._runtime, self._budget = partial(Runtime.choose, tuple(providers), threads, options), memory
-        self._catalogue, self.components = Catalogue(paths, loading), ComponentMemory(memory)
+        self._catalogue, self.components = Catalogue(paths, loading, observer), ComponentMemory(memory)
         self._lock, self._clock, self._closed = threading.Condition(), count(1), False
         self._loader, self._freer = ThreadPoolExecutor(1, thread_name_prefix="tintype-load"), WeightFreer(self._lock)
         self._grace = FirstUse(self._freer.locked, self._changed)
@@ -120,8 +121,7 @@ class Repository:
     def load(self, name: str = "", *, pinned: bool = True) -> None:
         """Start loading a model in the background, unless it is resident or loading; retries after a failure.
 
-        A `pinned` load continues even if no live request wants the model, and lists its adapters again. A load that is
-        not pinned does not wait for the disk.
+        A `pinned` load continues even if no live request wants the model, and reads its adapters' folders again.
 
         Raises:
             ModelNotFound: no model has this name.

@@ -33,11 +33,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, OutOfMemory, TintypeError
+from ...metrics.observer import IGNORE
 from ..runtime.stop_flag import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
+    from ...metrics.observer import Observer
     from ..folder.manifest import Manifest
     from ..graph_source import SharedFiles
     from ..model import Model
@@ -88,6 +90,14 @@ TRANSITIONS: Mapping[ModelState, frozenset[ModelState]] = MappingProxyType(
 )
 
 
+_LOADS = frozenset({ModelState.LOADING, ModelState.CANCELLED})
+_OUTCOMES = {
+    ModelState.RESIDENT: "loaded",
+    ModelState.UNLOADING: "loaded",
+    ModelState.FAILED: "failed",
+    ModelState.UNLOADED: "cancelled",
+}
+
 # Fields of a model's spec that LoadModel reads again.
 LISTED = ("loras", "embeddings", "pickled", "controls", "control_modes", "image_adapters")
 
@@ -109,12 +119,26 @@ class ModelStatus:
 
 
 class Changes:
-    """Counts the changes of the slots of one repository: of their states, and of how far they are loaded."""
+    """Counts the changes of the slots of one repository: of their states, and of how far they are loaded.
 
-    __slots__ = ("count",)
+    An observer learns of loads and evictions.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("count", "observer")
+
+    def __init__(self, observer: Observer = IGNORE) -> None:
         self.count = 0
+        self.observer = observer
+
+    def record(self, name: str, before: ModelState, after: ModelState) -> None:
+        """Record that a slot has changed its state."""
+        self.count += 1
+        if before is ModelState.WAITING and after is ModelState.LOADING:
+            self.observer.loading(name)
+        elif before in _LOADS and after not in _LOADS:
+            self.observer.loaded(name, _OUTCOMES[after])
+        elif before.is_resident and not after.is_resident:
+            self.observer.evicted(name)
 
 
 @dataclass(slots=True, eq=False)
@@ -243,5 +267,5 @@ class Slot:
 
     def _enter(self, state: ModelState) -> None:
         assert state in TRANSITIONS[self.state], f"{self.name}: {self.state} to {state}"  # noqa: S101
-        self.state = state
-        self.changes.count += 1
+        before, self.state = self.state, state
+        self.changes.record(self.name, before, state)

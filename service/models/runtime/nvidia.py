@@ -44,19 +44,24 @@ def describe_gpu() -> str:
 
 def free_memory() -> int:
     """Return the free bytes of the GPU in use, 0 if they are unknown."""
+    return memory()[0]
+
+
+def memory() -> tuple[int, int]:
+    """Return the free and all bytes of the GPU in use; zeros if they are unknown."""
     driver = _library(*DRIVER)
     number, context = ctypes.c_int(), ctypes.c_void_p()
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     if driver is None or driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(number), 0):
-        return 0
+        return 0, 0
     if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), number):
-        return 0
+        return 0, 0
     try:
         if driver.cuCtxPushCurrent_v2(context):
-            return 0
+            return 0, 0
         failed = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
         driver.cuCtxPopCurrent_v2(ctypes.byref(context))
-        return 0 if failed else free.value
+        return (0, 0) if failed else (free.value, total.value)
     finally:
         driver.cuDevicePrimaryCtxRelease_v2(number)
 

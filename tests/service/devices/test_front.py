@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -37,7 +38,8 @@ import logging, sys
 from tintype.service import ServiceConfig, run
 logging.basicConfig()
 logging.getLogger("tintype").setLevel(logging.DEBUG)
-config = ServiceConfig(grpc="127.0.0.1:0", devices="2", providers=("cpu",), threads=1, max_batch=1, grace=1)
+config = ServiceConfig(grpc="127.0.0.1:0", devices="2", providers=("cpu",), threads=1, max_batch=1, grace=1,
+                       metrics="127.0.0.1:0")
 run(config, on_ready=lambda address: print(address, "numpy" in sys.modules, flush=True))
 """
 
@@ -134,6 +136,18 @@ def test_both_devices_work(front: Front) -> None:
     front.wait_until(lambda: len(front.devices_of_calls()) == before + len(seeds))
     # A request that an idle device has taken over has both in its line.
     assert set(",".join(front.devices_of_calls()[before:]).split(",")) == {"0", "1"}
+
+
+def test_metrics_of_all_devices(front: Front) -> None:
+    """The front exports what each of its devices has measured, with the device as a label."""
+    front.stub.GenerateImages(request())
+    (url,) = re.findall(r"serving metrics on (\S+)", front.log())
+    text = httpx.get(url).text
+    for device in ("0", "1"):
+        assert f'tintype_service_device_up{{device="{device}"}} 1.0' in text
+        assert f'tintype_service_models_loaded{{device="{device}"}} 1.0' in text
+        assert f'tintype_service_images_total{{device="{device}",model="tintype-demo"}}' in text
+    assert 'tintype_service_requests_total{call="GenerateImages",status="OK"}' in text
 
 
 def test_models_and_health(front: Front) -> None:

@@ -42,12 +42,12 @@ class CheckedEngine(Engine):
             assert self._state() == before
         return super().step()
 
-    def _next_unit(self, order: list[Task]) -> Unit | None:
+    def _next_unit(self, order: list[Task], now: float) -> Unit | None:
         queue, last = self._queue, self._last
         fresh = policy.order(queue, queue._fair_queue, now=self._clock(), patience=self._limits.patience)
         assert order == fresh
         expected = policy.next_unit(fresh)
-        unit = super()._next_unit(order)
+        unit = super()._next_unit(order, now)
         assert unit == expected
         self.repeated += unit is not None and last is not None and unit is last.unit
         return unit

@@ -161,6 +161,10 @@ class FakeDevice:
         finally:
             self.stopped.set()
 
+    def count_tasks(self) -> tuple[int, int]:
+        """Return no waiting task, and one for each job that has not ended."""
+        return 0, len(self.jobs) - self.completed
+
     async def drain(self, grace: float) -> None:
         """Do nothing; a real device refuses new jobs."""
 

@@ -23,6 +23,7 @@ from tintype.service.models.runtime.providers import ProviderUnavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tintype.service.metrics.observer import Observer
     from tintype.service.models.folder.manifest import Manifest
 
 
@@ -102,9 +103,9 @@ def test_a_budget_counts_the_sizes_on_its_provider(folders: list[Path], monkeypa
     """Published weights take half the memory in float16 on a GPU; without a budget no provider is chosen for it."""
     found = []
 
-    def listed(paths: list[Path], loading: LoadingOptions) -> catalogue.Catalogue:
+    def listed(paths: list[Path], loading: LoadingOptions, observer: Observer) -> catalogue.Catalogue:
         found.append(loading.provider)
-        return catalogue.Catalogue(paths, loading)
+        return catalogue.Catalogue(paths, loading, observer)
 
     monkeypatch.setattr(repository_module, "Catalogue", listed)
     monkeypatch.setattr(repository_module, "choose", lambda names: names[0] if names else "webgpu")

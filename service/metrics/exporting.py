@@ -1,0 +1,76 @@
+"""The export of measurements while a server runs: at its own address, or to the front of several devices."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from .definitions import Sample
+from .endpoint import serve_metrics
+from .forwarding import handler
+from .setting import FORWARDED
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    import grpc
+
+    from ..config import ServiceConfig
+    from .measurements import Measurements
+
+ONLY_DEVICE = "0"  # the name of a device that has no other
+
+
+@asynccontextmanager
+async def export_device(
+    config: ServiceConfig,
+    server: grpc.aio.Server,
+    measurements: Measurements | None,
+    state: Callable[[], Sequence[Sample]],
+) -> AsyncIterator[None]:
+    """Export the measurements of one device, and its `state`, as the setting `metrics` says. Raises ServeError.
+
+    `server` has not started yet.
+    """
+
+    async def collect() -> list[Sample]:
+        assert measurements is not None, "only a server with metrics is asked for them"  # noqa: S101
+        return [*measurements.samples(), *await asyncio.to_thread(state)]
+
+    async def text() -> bytes:
+        samples = [*await collect(), Sample("device_up", (ONLY_DEVICE,), 1)]
+        return await asyncio.to_thread(_text, samples, {ONLY_DEVICE: samples})
+
+    async with AsyncExitStack() as stack:
+        if config.metrics == FORWARDED:
+            server.add_generic_rpc_handlers((handler(collect),))
+        elif config.metrics:
+            await stack.enter_async_context(serve_metrics(config, text))
+        yield
+
+
+@asynccontextmanager
+async def export_front(
+    config: ServiceConfig,
+    measurements: Measurements | None,
+    collect: Callable[[], Awaitable[Mapping[str, Sequence[Sample]]]],
+) -> AsyncIterator[None]:
+    """Export the measurements of a front, and those of its devices by name. Raises ServeError."""
+
+    async def text() -> bytes:
+        devices = await collect()
+        up = [sample for samples in devices.values() for sample in samples if sample.metric == "device_up"]
+        own = measurements.samples() if measurements else []
+        return await asyncio.to_thread(_text, [*own, *up], devices)
+
+    async with AsyncExitStack() as stack:
+        if config.metrics:
+            await stack.enter_async_context(serve_metrics(config, text))
+        yield
+
+
+def _text(server: Sequence[Sample], devices: Mapping[str, Sequence[Sample]]) -> bytes:
+    from .export import text  # noqa: PLC0415 - prometheus_client is needed only with metrics
+
+    return text(server, devices)
