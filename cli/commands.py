@@ -5,17 +5,17 @@ A command's module is imported only when it runs, so that `tintype --help` is fa
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentTypeError
+from argparse import SUPPRESS
 from dataclasses import dataclass
 from importlib import import_module
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
 from .generation_flags import ACTIONS, GENERATION
+from .key_flags import GATEWAY, add_action_and_name, add_keys, add_usage, parse_utf8
 from .parser import Parser, VersionAction
 from .settings.definitions import SECTIONS, settings_of
 from .settings.flags import add_cluster, add_config, add_section, add_setting
-from .settings.values import parse_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -34,7 +34,7 @@ Every setting is a flag, an environment variable and a line of tintype.toml, in 
   --memory 6GiB          TINTYPE_MEMORY=6GiB          memory = "6GiB"
 """
 EXPORT = "export"  # parses its own flags
-SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gateway"])
+SERVICE = settings_of(SECTIONS["service"])
 # Settings of models that are read from published weights.
 LOADING = ("precision", "mapped", "exact", "text_encoders", "vae", "templates", "weights_cache", "additions")
 
@@ -74,14 +74,6 @@ def _flag_owners() -> dict[str, list[str]]:
     return owners
 
 
-def _parse_utf8(text: str) -> str:
-    """Return a text that protobuf and files can hold, in UTF-8. Raises ArgumentTypeError."""
-    try:
-        return parse_text(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"must be text in UTF-8; got {text!r}") from error
-
-
 def _add_up(parser: ArgumentParser) -> None:
     first = "make this image through REST as soon as both servers are ready"
     parser.add_argument("--first-image", metavar="PROMPT", help=first)
@@ -114,7 +106,7 @@ def _add_server_flags(parser: ArgumentParser) -> None:
 
 def _add_generate(parser: ArgumentParser) -> None:
     output = "PNG, JPEG or WebP file; several images are numbered, as in lake-1.png; - is stdout (default: image.png)"
-    parser.add_argument("prompt", metavar="PROMPT", type=_parse_utf8, help="what the image shows")
+    parser.add_argument("prompt", metavar="PROMPT", type=parse_utf8, help="what the image shows")
     parser.add_argument("-o", "--output", metavar="FILE", default="image.png", help=output)
     for flag, metavar, default, text in GENERATION:
         parser.add_argument(flag, metavar=metavar, default=default, help=text, action=ACTIONS.get(flag, "store"))
@@ -146,28 +138,8 @@ def _add_pull(parser: ArgumentParser) -> None:
 
 def _add_models(parser: ArgumentParser) -> None:
     actions = ("list", "load", "unload", "available")
-    _add_action_and_name(parser, actions, "name of the model to load or unload, or of an available one to describe")
+    add_action_and_name(parser, actions, "name of the model to load or unload, or of an available one to describe")
     _add_service(parser, "address of the service, HOST:PORT (default: 127.0.0.1:50051)")
-
-
-def _add_keys(parser: ArgumentParser) -> None:
-    _add_action_and_name(parser, ("create", "list", "revoke"), "name of the key to create or revoke")
-    new = parser.add_argument_group("create")
-    new.add_argument("--requests", metavar="N", help="requests per minute (0: no limit; default: --rate-limit)")
-    new.add_argument("--images", metavar="N", help="images per minute (0: no limit; default: --image-limit)")
-    allowed = "model that the key may use; the first one is its default; may be repeated (default: all models)"
-    new.add_argument("--model", metavar="NAME", dest="allowed", action="append", type=_parse_utf8, help=allowed)
-    new.add_argument("--priority", metavar="N", help="-100 to 100; requests of higher priority run first (default: 0)")
-    admin = "allow loading and unloading models, and acting for other callers, as a gateway does"
-    new.add_argument("--admin", action="store_true", help=admin)
-    add_config(parser)
-    add_setting(parser, GATEWAY["keys"])
-    add_setting(parser, GATEWAY["data"])
-
-
-def _add_action_and_name(parser: ArgumentParser, actions: Sequence[str], name: str) -> None:
-    parser.add_argument("action", metavar="ACTION", nargs="?", default="list", choices=actions, help=", ".join(actions))
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", type=_parse_utf8, help=name)
 
 
 def _add_service(parser: ArgumentParser, help_: str) -> None:
@@ -282,13 +254,23 @@ COMMANDS = {
     "keys": Command(
         "create, list and revoke the keys of REST and gRPC clients",
         ".keys",
-        _add_keys,
+        add_keys,
         """
         tintype keys create alice
         tintype keys create bob --requests 30 --images 60 --model sdxl --priority -10
         tintype keys create ops --admin
         tintype keys
         tintype keys revoke alice
+        """,
+    ),
+    "usage": Command(
+        "show what each key has used, by day and model",
+        ".usage",
+        add_usage,
+        """
+        tintype usage
+        tintype usage --key alice --since 2026-01-01
+        tintype usage --csv > usage.csv
         """,
     ),
 }

@@ -39,6 +39,7 @@ from .routes import routes, with_pages
 from .uploads.reading import ImageReader
 from .upstream.model_cache import ModelCache
 from .upstream.readiness import Readiness
+from .usage.routes import routes as usage_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from .dialects import Dialect
     from .results.store import Store
     from .upstream.client import ImageClient
+    from .usage.log import UsageLog
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +73,13 @@ class Application:
 
 
 def create_app(
-    config: GatewayConfig, client: ImageClient, store: Store | None = None, readiness: Readiness | None = None
+    config: GatewayConfig,
+    client: ImageClient,
+    store: Store | None = None,
+    readiness: Readiness | None = None,
+    usage: UsageLog | None = None,
 ) -> Application:
-    """Return the application; `store` keeps results by link, by default in the data folder.
+    """Return the application; `store` keeps results by link, by default in the data folder. `usage` counts work.
 
     The caller closes `client`. Raises StartError if the data folder can't be used.
     """
@@ -81,10 +87,15 @@ def create_app(
     store = store or local_store(config)
     names = ModelNames(config.model_aliases, config.strict_models)
     readiness = readiness or Readiness(client, names)  # metrics don't count its calls
-    gateway = _gateway(config, CountedClient(client, metrics), store, names, readiness)
+    gateway = _gateway(config, CountedClient(client, metrics), store, names, readiness, usage)
     dialects = dialects_by_path(config.dialect)
     errors = ErrorHandlers(dialects, DIALECTS[config.dialect])
-    handlers = [*_image_handlers(gateway, dialects), *routes(gateway, metrics), *sdapi.routes(gateway)]
+    handlers = [
+        *_image_handlers(gateway, dialects),
+        *routes(gateway, metrics),
+        *usage_routes(gateway),
+        *sdapi.routes(gateway),
+    ]
     litestar = Litestar(
         with_pages(gateway, dialects, errors, handlers),
         exception_handlers=errors.handlers(),
@@ -97,7 +108,12 @@ def create_app(
 
 
 def _gateway(
-    config: GatewayConfig, client: ImageClient, store: Store, names: ModelNames, readiness: Readiness
+    config: GatewayConfig,
+    client: ImageClient,
+    store: Store,
+    names: ModelNames,
+    readiness: Readiness,
+    usage: UsageLog | None,
 ) -> Gateway:
     return Gateway(
         config=config,
@@ -111,6 +127,7 @@ def _gateway(
         idempotency=IdempotencyCache(config.url_ttl),
         images=ImageReader.from_config(config, store),
         readiness=readiness,
+        usage=usage,
     )
 
 

@@ -12,10 +12,11 @@ from .settings.clients import ClientSettings
 from .settings.limits import LimitSettings
 from .settings.results import ResultSettings
 from .settings.upstream import UpstreamSettings
+from .settings.usage import UsageSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatewayConfig(LimitSettings, ClientSettings, ResultSettings, UpstreamSettings):
+class GatewayConfig(LimitSettings, ClientSettings, ResultSettings, UsageSettings, UpstreamSettings):
     """Settings of the REST gateway. Sizes are bytes, times are seconds. Raises StartError for invalid values."""
 
     rest: str = field(
@@ -27,6 +28,7 @@ class GatewayConfig(LimitSettings, ClientSettings, ResultSettings, UpstreamSetti
         self.check_limits()
         self.check_clients()
         self.check_results()
+        self.check_usage()
 
     @property
     def address(self) -> str:

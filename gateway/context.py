@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .upstream.client import ImageClient
     from .upstream.model_cache import ModelCache
     from .upstream.readiness import Readiness
+    from .usage.log import UsageLog
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 
@@ -39,6 +40,7 @@ class Gateway:
     idempotency: IdempotencyCache
     images: ImageReader
     readiness: Readiness
+    usage: UsageLog | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@
     │   └── WrongKey                401     the key is unknown
     ├── ModelNotAllowed             403     the key does not allow the model
     ├── AdminOnly                   403     the key may not load or unload models
+    │   └── OwnUsageOnly            403     the key may see only its own usage
     ├── ForeignHost                 403     the host name is not the gateway's
     ├── ForeignPage                 403     a web page of an origin that is not allowed
     ├── BodyTooSlow                 408     the body did not arrive in time
@@ -36,7 +37,8 @@
 
     StartError                              the gateway can't start; never sent as a response
 
-NoKey to TooManyUploads are in `access.rejections`, DatabaseUnavailable is in `database`. A dialect renders an error by
+NoKey to TooManyUploads are in `access.rejections`, OwnUsageOnly is in `usage.routes`,
+DatabaseUnavailable in `database`. A dialect renders an error by
 `reason` if it has a code for it, otherwise by `status`.
 """
 

@@ -32,6 +32,7 @@ from .results.stores import open_store
 from .upstream.channel import Route
 from .upstream.client import ServiceClient
 from .upstream.readiness import Readiness
+from .usage.log import open_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,10 +69,11 @@ async def serve(
     with contextlib.closing(listen(config.rest)) as listener:
         async with (
             open_store(config) as store,
+            open_usage(config) as usage,
             ServiceClient(Route.from_config(config), timeout=config.timeout) as client,
         ):
             readiness = Readiness(client, ModelNames(config.model_aliases, config.strict_models))
-            app = create_app(config, client, store, readiness)
+            app = create_app(config, client, store, readiness, usage)
 
             def started() -> None:
                 url = _url(listener)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..context import CallerContext
+from ..usage.client import MeteredClient
 from .caller import Caller, CallerClient
 from .rejections import AdminOnly
 
@@ -30,7 +31,8 @@ def authenticate(gateway: Gateway, request: Request[Any, Any, Any]) -> CallerCon
     record.key = key.name if key else ""
     names = gateway.names.limited_to(caller.models)
     rates, models = gateway.image_rates, gateway.models
-    client = CallerClient(gateway.client, models, gateway.config, rates, caller, names.default, record)
+    metered = MeteredClient(gateway.client, gateway.usage, record) if gateway.usage else gateway.client
+    client = CallerClient(metered, models, gateway.config, rates, caller, names.default, record)
     return CallerContext(gateway, caller, record.key, client, names)
 
 

@@ -1,0 +1,93 @@
+"""A client of the image service that counts the usage of one request of one key.
+
+Every API, streams and jobs included, reaches the service through it. Responses that repeat earlier ones do not.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from .records import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tintype.v1 import image_service_pb2 as pb
+
+    from ..access_record import AccessRecord
+    from ..upstream.client import ImageClient
+    from .log import UsageLog
+
+
+class MeteredClient:
+    """An ImageClient that counts the work of `client` for the key in `record`.
+
+    A request is counted once, when it has made its first images, even if it needs several calls of the service. Images
+    that a stream has delivered count even if it fails later. The time of a call that ends early is known for the images
+    that were finished.
+    """
+
+    def __init__(self, client: ImageClient, usage: UsageLog, record: AccessRecord) -> None:
+        self._client, self._usage, self._record = client, usage, record
+        self._is_counted = False
+
+    async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
+        """Return all images of a request, ordered by index. Raises ServiceError."""
+        response = await self._client.generate(request, request_id)
+        counts = _counts(response)
+        counts.images, counts.pixels = len(response.images), sum(map(_pixels, response.images))
+        self._add(response.model, counts)
+        return response
+
+    async def stream(
+        self, request: pb.StreamImagesRequest, request_id: str = ""
+    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+        """Yield events, the last one `completed`; closing the generator cancels the request. Raises ServiceError."""
+        made, done = Counts(), None
+        try:
+            async with aclosing(self._client.stream(request, request_id)) as events:
+                async for event in events:
+                    if event.HasField("image"):
+                        made.add(Counts(images=1, pixels=_pixels(event.image)))
+                        made.device_microseconds += _device_microseconds(event.image.timings)
+                    elif event.HasField("completed"):
+                        done = event.completed
+                    yield event
+        finally:
+            if done:
+                made.steps = done.usage.steps
+                made.device_microseconds = _device_microseconds(done.timings)
+            self._add(done.model if done else request.generation.model, made)
+
+    async def models(self) -> list[pb.Model]:
+        """Return the models, the default model first. Raises ServiceError."""
+        return await self._client.models()
+
+    async def model(self, name: str) -> pb.Model:
+        """Return one model; the default model for an empty name. Raises ServiceError."""
+        return await self._client.model(name)
+
+    async def health_problem(self) -> str:
+        """Return why images can't be generated now; empty if they can."""
+        return await self._client.health_problem()
+
+    def _add(self, model: str, counts: Counts) -> None:
+        if not (counts.images or counts.device_microseconds):
+            return
+        counts.requests = int(not self._is_counted)
+        self._is_counted = True
+        self._usage.add(self._record.key, model, counts)
+
+
+def _counts(done: pb.GenerateImagesResponse) -> Counts:
+    return Counts(steps=done.usage.steps, device_microseconds=_device_microseconds(done.timings))
+
+
+def _pixels(image: pb.Image) -> int:
+    return image.width * image.height
+
+
+def _device_microseconds(timings: pb.Timings) -> int:
+    """Return the time of encoding, denoising and decoding."""
+    return sum(part.ToMicroseconds() for part in (timings.encode, timings.denoise, timings.decode))
