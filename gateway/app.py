@@ -31,6 +31,7 @@ from .http.browsers import BrowserGuard
 from .http.cors import Cors
 from .http.response_headers import ResponseHeaders
 from .metrics import CountedClient, Metrics, RequestMetrics
+from .moderation.client import moderate
 from .openapi.operation import handler_options
 from .requests.handler import handle, operation
 from .requests.idempotency import IdempotencyCache
@@ -87,7 +88,8 @@ def create_app(
     store = store or local_store(config)
     names = ModelNames(config.model_aliases, config.strict_models)
     readiness = readiness or Readiness(client, names)  # metrics don't count its calls
-    gateway = _gateway(config, CountedClient(client, metrics), store, names, readiness, usage)
+    served, closing = moderate(CountedClient(client, metrics), config, metrics.count_check)
+    gateway = _gateway(config, served, store, names, readiness, usage)
     dialects = dialects_by_path(config.dialect)
     errors = ErrorHandlers(dialects, DIALECTS[config.dialect])
     handlers = [
@@ -102,7 +104,7 @@ def create_app(
         request_max_body_size=config.max_body,
         openapi_config=None,
         logging_config=None,
-        lifespan=[_sweeping(store, min(SWEEP_INTERVAL, max(1.0, config.url_ttl / 4)))],
+        lifespan=[_sweeping(store, min(SWEEP_INTERVAL, max(1.0, config.url_ttl / 4))), *closing],
     )
     return Application(litestar, _with_middleware(litestar, gateway, metrics, dialects, errors))
 

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 
 from .settings.clients import ClientSettings
 from .settings.limits import LimitSettings
+from .settings.moderation import ModerationSettings
 from .settings.results import ResultSettings
 from .settings.upstream import UpstreamSettings
 from .settings.usage import UsageSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatewayConfig(LimitSettings, ClientSettings, ResultSettings, UsageSettings, UpstreamSettings):
+class GatewayConfig(
+    LimitSettings, ClientSettings, ModerationSettings, ResultSettings, UsageSettings, UpstreamSettings
+):
     """Settings of the REST gateway. Sizes are bytes, times are seconds. Raises StartError for invalid values."""
 
     rest: str = field(
@@ -29,6 +32,7 @@ class GatewayConfig(LimitSettings, ClientSettings, ResultSettings, UsageSettings
         self.check_clients()
         self.check_results()
         self.check_usage()
+        self.check_moderation()
 
     @property
     def address(self) -> str:

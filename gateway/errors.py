@@ -22,6 +22,8 @@
     ├── BodyTooLarge                413
     ├── WrongContentType            415
     ├── KeyReused                   422     an Idempotency-Key with another body than before
+    ├── ContentRefused              400     the moderation service flags the prompt or an image
+    ├── ModerationUnavailable       503     the moderation service does not work
     ├── TooManyRequests             429     the caller exceeds the gateway's rate limit
     ├── TooManyUploads              503     all requests together hold too much memory
     ├── NoSuchPath                  404

@@ -50,11 +50,18 @@ class Metrics:
         self.failures = Counter(
             f"{PREFIX}_service_errors", "Calls that the service failed.", ["reason", "status"], registry=new
         )
+        self.moderation = Counter(
+            f"{PREFIX}_moderation_checks", "Checks of prompts and images.", ["subject", "outcome"], registry=new
+        )
         ProcessCollector(registry=new)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def count_check(self, subject: str, outcome: str) -> None:
+        """Count a check by the moderation service."""
+        self.moderation.labels(subject.replace(" ", "_"), outcome).inc()
 
     @contextmanager
     def count_errors(self) -> Iterator[None]:

@@ -123,7 +123,7 @@ class ImageRefused(PermissionDenied):
 
     def __init__(self, model: str) -> None:
         what = f"the safety checker of model {model!r} refuses an image of this request"
-        super().__init__(f"{what}: another seed or prompt may give an image that it accepts", model=model)
+        super().__init__(f"{what}: another seed or prompt may give an image that it accepts")
 
 
 class ModelNotFound(TintypeError):

@@ -43,7 +43,7 @@ SHARED = (
     ),
     *("log_level", "log_format"),
 )
-SECRETS = ("api_key", "service_key")
+SECRETS = ("api_key", "service_key", "moderation_key")
 
 
 @dataclass(frozen=True, slots=True)

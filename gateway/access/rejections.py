@@ -1,4 +1,4 @@
-"""Errors of rejected requests: access, size, format and rate. `errors` draws the whole tree."""
+"""Errors of rejected requests: access, size, format, content and rate. `errors` draws the whole tree."""
 
 from __future__ import annotations
 
@@ -123,6 +123,27 @@ class KeyReused(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("This Idempotency-Key was used before with another body; a new request needs a new key.")
+
+
+class ContentRefused(GatewayError):
+    """The moderation service flags the prompt, an image of the request, or a generated image."""
+
+    status = 400
+    reason = Reason.MODERATION_BLOCKED
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The moderation of this server refuses the {what}.")
+
+
+class ModerationUnavailable(GatewayError):
+    """The moderation service gives no verdict, and requests are not served without one."""
+
+    status = 503
+    reason = Reason.MODERATION_UNAVAILABLE
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("The moderation of this server does not work now. Try again in a moment.")
 
 
 class TooManyRequests(GatewayError):

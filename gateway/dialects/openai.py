@@ -86,6 +86,8 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     Reason.WRONG_KEY: (INVALID_REQUEST, "invalid_api_key"),
     Reason.MODEL_NOT_ALLOWED: (INVALID_REQUEST, "permission_denied"),
     Reason.KEY_REUSED: (INVALID_REQUEST, "idempotency_key_reused"),
+    Reason.MODERATION_BLOCKED: ("image_generation_user_error", "moderation_blocked"),
+    Reason.MODERATION_UNAVAILABLE: (SERVER_ERROR, "moderation_unavailable"),
     "CONTENT_POLICY_VIOLATION": (INVALID_REQUEST, "content_policy_violation"),
 }
 # Status: type, code. Without a row, 5xx are server errors, and the others request errors.

@@ -42,7 +42,10 @@ STATUS_BY_CODE: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
-STATUS_BY_REASON: dict[str, int] = {Reason.MODEL_BROKEN: 503}  # a listed model that does not work is the server's fault
+STATUS_BY_REASON: dict[str, int] = {
+    Reason.MODEL_BROKEN: 503,  # a listed model that does not work is the server's fault
+    Reason.MODERATION_BLOCKED: 400,  # as in OpenAI's API
+}
 KEY_REJECTED = "The image service does not accept this gateway's key."
 
 # Messages by HTTP status, for errors whose own message may contain internals.

@@ -138,6 +138,16 @@ ROWS = {
     "body too large": Row(
         413, REQUEST, None, None, INVALID, REQUEST, str(MAX_BODY), content=f'{{"prompt": "{"x" * MAX_BODY}"}}'
     ),
+    "refused image": Row(
+        400,
+        "image_generation_user_error",
+        "moderation_blocked",
+        None,
+        INVALID,
+        REQUEST,
+        "the safety checker refuses it",
+        refusal=Refusal(Code.PERMISSION_DENIED, "the safety checker refuses it", "MODERATION_BLOCKED"),
+    ),
     "queue full": Row(
         429,
         "requests",

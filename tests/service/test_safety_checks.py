@@ -49,7 +49,7 @@ def test_refused_images_are_not_sent(tmp_path: Path) -> None:
     assert isinstance(error, grpc.aio.AioRpcError)
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
     info = status_of(error)[1]["ErrorInfo"]
-    assert (info.reason, info.metadata["model"]) == ("MODERATION_BLOCKED", "tintype-demo")
+    assert (info.reason, info.domain) == ("MODERATION_BLOCKED", "tintype")
     assert "another seed or prompt" in (error.details() or "")
 
 
