@@ -71,13 +71,21 @@ def render(response: pb.GenerateImagesResponse, call: Call, created: int, links:
     return ApipieResponse(created=created, data=images, usage=body.usage)
 
 
+# Reason: type and code, where they differ from OpenAI's.
+KINDS = {
+    Reason.EMPTY_PROMPT: (openai.INVALID_REQUEST, INVALID_PARAMETER),
+    Reason.MODERATION_BLOCKED: (openai.INVALID_REQUEST, "content_policy_violation"),
+}
+
+
 def error(exc: GatewayError) -> Failure:
     """Return an error with OpenAI's four keys, and APIpie's codes and wording."""
     failure = openai.error(exc)
     original: ErrorBody = failure.body.error
-    code = INVALID_PARAMETER if original.code == "invalid_value" or exc.reason == Reason.EMPTY_PROMPT else original.code
+    kind, code = KINDS.get(exc.reason, (original.type, original.code))
+    code = INVALID_PARAMETER if code == "invalid_value" else code
     message = _INVALID.sub(r"The '\1' parameter ", original.message)
-    body = ErrorResponse(ErrorBody(message=message, type=original.type, param=original.param, code=code))
+    body = ErrorResponse(ErrorBody(message=message, type=kind, param=original.param, code=code))
     return Failure(failure.status, failure.headers, body)
 
 

@@ -88,7 +88,6 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     Reason.KEY_REUSED: (INVALID_REQUEST, "idempotency_key_reused"),
     Reason.MODERATION_BLOCKED: ("image_generation_user_error", "moderation_blocked"),
     Reason.MODERATION_UNAVAILABLE: (SERVER_ERROR, "moderation_unavailable"),
-    "CONTENT_POLICY_VIOLATION": (INVALID_REQUEST, "content_policy_violation"),
 }
 # Status: type, code. Without a row, 5xx are server errors, and the others request errors.
 BY_STATUS: dict[int, tuple[str, str | None]] = {
@@ -106,10 +105,7 @@ def parse(body: Mapping[str, Any]) -> Call:
 def build_call(
     fields: ImagesRequest, ignored: tuple[str, ...], names: Mapping[str, str] = MappingProxyType({})
 ) -> Call:
-    """Return the call of a validated request; `ignored` are its unknown keys, `names` those of its `item_names`.
-
-    Raises InvalidValue.
-    """
+    """Return the call of a request with the unknown keys `ignored` and `names` by `item_names`. Raises InvalidValue."""
     _check_consistent(fields)
     request = _build_request(fields)
     images = parse_images(fields.image or None, fields.images or None)

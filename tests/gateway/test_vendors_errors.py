@@ -147,6 +147,7 @@ ROWS = {
         REQUEST,
         "the safety checker refuses it",
         refusal=Refusal(Code.PERMISSION_DENIED, "the safety checker refuses it", "MODERATION_BLOCKED"),
+        apipie="content_policy_violation",
     ),
     "queue full": Row(
         429,
@@ -281,7 +282,8 @@ class TestRows:
         row = ROWS[name]
         answer = await send_failing_request(keyed_gateway, service.fake, PATHS["apipie"], row)
         message = answer.json()["error"]["message"]
-        error = {"message": message, "type": row.kind, "param": row.param, "code": row.apipie or row.code}
+        kind = REQUEST if row.status == 400 else row.kind
+        error = {"message": message, "type": kind, "param": row.param, "code": row.apipie or row.code}
         assert (answer.status_code, answer.content) == (row.status, encode({"error": error}))
         assert APIPIE_MESSAGES.get(name, message) == message
         assert row.message in message

@@ -57,7 +57,7 @@ class TestApipie:
                 ),
             ),
             (
-                ServiceError("no", status=400, reason="CONTENT_POLICY_VIOLATION"),
+                ServiceError("no", status=400, reason="MODERATION_BLOCKED"),
                 (
                     '[400,{},{"error":{"message":"no","type":"invalid_request_error","param":null,'
                     '"code":"content_policy_violation"}}]'
