@@ -94,7 +94,7 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     ] = None
     moderation: Annotated[
         Literal["low", "auto"] | None,
-        Meta(description="No effect: the server moderates nothing", extra_json_schema={"default": "auto"}),
+        Meta(description="No effect: the server's settings apply", extra_json_schema={"default": "auto"}),
     ] = None
     stream: Annotated[
         bool | None,
