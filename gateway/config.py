@@ -17,9 +17,7 @@ from .settings.usage import UsageSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatewayConfig(
-    LimitSettings, ClientSettings, ModerationSettings, ResultSettings, UsageSettings, UpstreamSettings
-):
+class GatewayConfig(LimitSettings, ClientSettings, ModerationSettings, ResultSettings, UsageSettings, UpstreamSettings):
     """Settings of the REST gateway. Sizes are bytes, times are seconds. Raises StartError for invalid values."""
 
     rest: str = field(
