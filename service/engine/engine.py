@@ -251,7 +251,7 @@ class Engine:
                 return  # retried with smaller calls
             evicts = out_of_memory and not unit.rows[0].task.evicted_idle
             unit.rows[0].task.evicted_idle |= out_of_memory
-        if evicts and self._repository.evict_idle(unit.rows[0].task.plan.model):  # takes seconds, so without the lock
+        if evicts and self._repository.evict_idle(unit.rows[0].task.lease.name):  # takes seconds, so without the lock
             return
         with self._lock:
             live = [row for row in unit.rows if self._live_tasks.has(row)]

@@ -58,7 +58,8 @@ class Plan:
         references: images to edit; `sees_references`: the text encoder reads them too.
         guided: whether each call also evaluates the negative prompt.
         calls: number of denoiser calls per image; a call with guidance counts once.
-        batch_key: model, latent shape and shapes of the images to edit, which images of one batch share.
+        slot: the key of the model's slot in the repository.
+        batch_key: the model's slot, latent shape and shapes of the images to edit, which images of one batch share.
     """
 
     model: str
@@ -94,6 +95,7 @@ class Plan:
     controls: tuple[Control, ...] = ()
     hints: tuple[Levels, ...] = ()
     image_prompts: tuple[ImagePrompt, ...] = ()
+    slot: str = field(default="", compare=False, repr=False)
     guided: bool = field(init=False, repr=False)
     calls: int = field(init=False, repr=False)
     batch_key: BatchKey = field(init=False, repr=False)
@@ -103,7 +105,7 @@ class Plan:
         edited = tuple(reference.levels.shape for reference in self.references)
         object.__setattr__(self, "guided", guided)
         object.__setattr__(self, "calls", len(self.table) if self.skipped < self.steps else 0)
-        object.__setattr__(self, "batch_key", (self.model, self.shape, edited))
+        object.__setattr__(self, "batch_key", (self.slot or self.model, self.shape, edited))
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
@@ -169,6 +171,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
     )
     return Plan(
         model=spec.name,
+        slot=spec.slot,
         **_prompt_fields(job, presets, sampling.steps - sampling.skipped),
         output_size=output_size,
         width=width,

@@ -173,7 +173,7 @@ class Task:
         self.prompt_count = len(self.plan.prompts)
         self.cost_class = self.batch_key, self.plan.guided, self.plan.reads_images, self.calls, self.images
         self.rows = [Row(self, index) for index in range(self.images)]
-        self.lease = Lease(self.plan.model, self.priority)
+        self.lease = Lease(self.plan.slot or self.plan.model, self.priority)
         self.evicted_idle = False
         self.conditionings: tuple[Conditioning, ...] = ()
         self.position = -1

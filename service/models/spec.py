@@ -137,6 +137,7 @@ class ModelSpec:
     - `loras`, `embeddings`: the adapters and embeddings in its folder; `pickled`: embedding files that are not read.
     - `safety`: the graph that checks finished images; None if they are not checked.
     - `provider`: short name of the onnxruntime provider; empty, like its options, until the model is loaded.
+    - `slot`: the key of its slot in the repository, which distinguishes a model from one that has replaced it.
 
     Raises:
         ModelBroken: values contradict each other.
@@ -182,6 +183,7 @@ class ModelSpec:
     safety: SafetyFiles | None = field(default=None, repr=False)
     qualities: Mapping[str, Preset] = field(default_factory=dict)
     styles: Mapping[str, Preset] = field(default_factory=dict)
+    slot: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         faults = [*self._size_faults(), *self._preview_faults()]

@@ -6,8 +6,10 @@ NOT_SERVING until the default model has been loaded or has failed, while no mode
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..errors import ModelNotFound
 from ..models import ModelState
 
 if TYPE_CHECKING:
@@ -35,4 +37,10 @@ async def wait_until_loaded(repository: Repository, name: str = "") -> ModelStat
 
 def can_serve(repository: Repository) -> bool:
     """Return whether at least one model is loaded or can be loaded."""
-    return any(repository.status(spec.name).state is not ModelState.FAILED for spec in repository.specs())
+    return any(_is_usable(repository, spec.name) for spec in repository.specs())
+
+
+def _is_usable(repository: Repository, name: str) -> bool:
+    with suppress(ModelNotFound):  # it was removed meanwhile
+        return repository.status(name).state is not ModelState.FAILED
+    return False

@@ -108,6 +108,13 @@ class ComponentMemory:
                 component.models.discard(model)
             return self._detach([component for component in self._idle() if component.models <= {model}])
 
+    def forget(self, model: str) -> None:
+        """Forget the components of a model that is not served any more; those in use stay."""
+        with self._changed:
+            unused = [key for key, each in self._components.items() if each.models <= {model} and not each.users]
+            for key in unused:
+                del self._components[key]
+
     def evict_idle(self, keep: str) -> Callable[[], None] | None:
         """Detach the idle components of models other than `keep`, because the device is out of memory.
 

@@ -107,7 +107,7 @@ TRANSITIONS: Mapping[LeaseState, frozenset[LeaseState]] = MappingProxyType(
 
 
 class Lease:
-    """One task's lease of the model `name`. Only `Leases` changes it.
+    """One task's lease of the model `name`, or of the slot with that key. Only `Leases` changes it.
 
     `model` is None if the last lookup did not find it in memory. `status` is the status of a model that the last lookup
     did not find in memory; `error` is the reason why it cannot be loaded.

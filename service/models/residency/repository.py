@@ -6,6 +6,7 @@
     `load_grace`        how long a freshly loaded model is protected from eviction
     `component_memory`  which components are in memory, so that weights never exceed the budget
     `leases`            which task waits for its model, may use it, or holds it
+    `updating`          which models are served; a lease names a slot's key: the model as it was at its admission
 
 All methods may be called from any thread. `wait`, `unload`, `evict_idle` and `close` block and must not be called on an
 event loop. `load` may read the model's folder. All others take microseconds: `freeing` frees released weights.
@@ -18,10 +19,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ...errors import TintypeError, Unavailable
 from ...metrics.observer import IGNORE, Observer
@@ -37,6 +39,7 @@ from .load_grace import FirstUse
 from .load_queue import LoadQueue
 from .loading import try_load
 from .slot import ModelState, ModelStatus, Slot
+from .updating import ModelUpdates
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     from ..spec import ModelSpec
 
 
-class Repository:
+class Repository(AbstractContextManager["Repository"]):
     """The models at `paths`, folders or files, the first being the default; without paths, the built-in one.
 
     `providers` are short names in order of preference (empty: cuda where it works, otherwise cpu); `threads` of one
@@ -80,6 +83,8 @@ class Repository:
         self._queue = LoadQueue(
             self._catalogue, memory, self._grace, load=lambda s: self._loader.submit(self._load, s), evict=self._evict
         )
+        parts = self._catalogue, self.components, paths
+        self.updates = ModelUpdates(*parts, self._freer.locked, self._start, self._unload)
 
     @property
     def default(self) -> str:
@@ -97,7 +102,8 @@ class Repository:
 
     def specs(self) -> list[ModelSpec]:
         """Return the specs of models whose folders can be served, in the order of `names`."""
-        return [self.spec(name) for name in self.names() if self._catalogue.slot(name).manifest]
+        with self._lock:
+            return [slot.spec for slot in map(self._catalogue.slot, self.names()) if slot.manifest]
 
     def spec(self, name: str = "") -> ModelSpec:
         """Return a model's spec; "" is the default model.
@@ -153,9 +159,8 @@ class Repository:
 
         Raises the errors of `get`, and TimeoutError.
         """
+        self.load(name)
         slot = self._catalogue.slot(name)
-        with self._freer.locked():
-            self._start(slot, pinned=True)
         with self._lock:
             if not self._lock.wait_for(lambda: not slot.state.is_loading or self._closed, timeout):
                 raise TimeoutError(f"model {slot.name!r} was not loaded within {timeout:g} seconds")
@@ -186,14 +191,14 @@ class Repository:
     def set_demand(self, wanted: Collection[str], urgent: Collection[str]) -> None:
         """Free the memory kept for requests that have ended or are less urgent than those that wait for memory.
 
-        `wanted` are the models of all live requests: queued loads of other models are cancelled, unless pinned.
-        `urgent` are the models of requests that may start now: the first-use grace of other models ends.
+        `wanted` are the models of all live requests: queued loads of others are cancelled, unless pinned. `urgent` are
+        those of requests that may start now: the first-use grace of others ends.
         """
         with self._freer.locked():
-            self._grace.end_except(urgent)
-            for slot in self._queue.unwanted(wanted):
-                self._queue.remove(slot)
+            self._grace.end_except(self._catalogue.slot_names(urgent))
+            for slot in self._queue.unwanted(names := self._catalogue.slot_names(wanted)):
                 self._evict(slot)
+            self.updates.release_retired(names)
             self._queue.advance()
 
     def unload(self, name: str = "") -> None:
@@ -201,18 +206,14 @@ class Repository:
         slot = self._catalogue.slot(name)
         with self._freer.locked():
             if not self._queue.remove(slot) and (slot.holds or slot.state.is_loading):
-                slot.request_unload()
-                return
+                return slot.request_unload()
             if slot.manifest:
                 self._unload(slot)
             self._changed()
         self._freer.wait()
 
     def evict_idle(self, keep: str = "") -> bool:
-        """Evict all models without holds except `keep`, because the device is out of memory.
-
-        Return True if a model or a component was evicted. Blocks until the memory is free.
-        """
+        """Evict all models without holds except `keep`, for an out-of-memory device; blocks. Return whether any was."""
         with self._freer.locked():
             slot = self._catalogue.slot(keep)
             for other in (idle := idle_models(self._catalogue, slot)):
@@ -236,15 +237,12 @@ class Repository:
         self._loader.shutdown(cancel_futures=True)
         self._freer.close()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
     # The lock is held, except by `_load` and `_progress`.
 
-    def _start(self, slot: Slot, *, pinned: bool) -> None:
+    def _start(self, slot: Slot, *, pinned: bool = True) -> None:
         """Put a model into the load queue, unless it is resident or loading."""
         slot.require_manifest()
         slot.cancel_unload()
@@ -262,7 +260,7 @@ class Repository:
         slot.stop_flag.resume()  # the task that stopped the model has released it since
         manifest = self._catalogue.refreshed(slot)
         runtime = self._runtime().within(self.components.of_model(slot.name, slot.shared), slot.stop_flag)
-        outcome = try_load(manifest, runtime, partial(self._progress, slot), partial(self.evict_idle, slot.name))
+        outcome = try_load(manifest, runtime, partial(self._progress, slot), partial(self.evict_idle, slot.key))
         with self._freer.locked():
             self._finish_load(slot, outcome)
 
@@ -285,15 +283,17 @@ class Repository:
 
     def _evict(self, slot: Slot) -> None:
         """Release a model. Its components stay in memory until their bytes are needed."""
+        self._queue.remove(slot)
         self._grace.end(slot)
         self._freer.release(slot.clear())
 
     def _unload(self, slot: Slot) -> None:
         """Release a model with all its components."""
-        self._grace.end(slot)
-        self._freer.release(slot.clear(), self.components.drop(slot.name))
+        self._evict(slot)
+        self._freer.release(None, self.components.drop(slot.name))
 
     def _changed(self) -> None:
         """Wake the callers of `wait`, and load waiting models while there is room."""
         self._lock.notify_all()
+        self.updates.release_retired()
         self._queue.advance()

@@ -98,8 +98,10 @@ _OUTCOMES = {
     ModelState.UNLOADED: "cancelled",
 }
 
-# Fields of a model's spec that LoadModel reads again.
+KEY = "\0"  # between the model's name and the number in a slot's key; no model's name has it
+# Fields of a model's spec that LoadModel reads again, and those that a changed tintype.json may change at run time.
 LISTED = ("loras", "embeddings", "pickled", "controls", "control_modes", "image_adapters")
+CHANGEABLE = (*LISTED, "defaults", "qualities", "styles", "license", "description")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,8 @@ class Slot:
 
     `manifest` is None if the folder is broken. `last_use` orders slots by their latest use. `stop_flag` stops the
     model's graphs. Graphs of an evicted model may stay in memory; the model uses them again when it is loaded next.
-    `shared` are the contents of files of text encoders that other models have as well.
+    `shared` are the contents of files of text encoders that other models have as well. A slot that replaces another of
+    the same model has another `key`, and another `name` for its components.
     """
 
     name: str
@@ -161,6 +164,12 @@ class Slot:
     stop_flag: StopFlag = field(default_factory=StopFlag)
     shared: SharedFiles = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
+    key: str = ""
+
+    @property
+    def served_name(self) -> str:
+        """The name of the model for clients."""
+        return self.key.partition(KEY)[0] or self.name
 
     @property
     def shared_bytes(self) -> dict[Hashable, int]:
@@ -183,10 +192,10 @@ class Slot:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model's spec: with its provider once loaded, and the adapters last listed. Raises ModelBroken."""
+        """The model's spec: with its provider once loaded, and what was last read of the rest. Raises ModelBroken."""
         listed = self.require_manifest().spec
         loaded = self.model.spec if self.model else listed
-        fields = {name: getattr(listed, name) for name in LISTED}
+        fields = {name: getattr(listed, name) for name in CHANGEABLE}
         return (
             loaded if all(getattr(loaded, name) == own for name, own in fields.items()) else replace(loaded, **fields)
         )
@@ -268,4 +277,4 @@ class Slot:
     def _enter(self, state: ModelState) -> None:
         assert state in TRANSITIONS[self.state], f"{self.name}: {self.state} to {state}"  # noqa: S101
         before, self.state = self.state, state
-        self.changes.record(self.name, before, state)
+        self.changes.record(self.served_name, before, state)

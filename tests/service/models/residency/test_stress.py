@@ -267,8 +267,10 @@ class Residency(RuleBasedStateMachine):
     def no_hold_is_lost(self) -> None:
         """The holds of a slot are those of its leases."""
         if hasattr(self, "engine"):
+            slot = self.repository._catalogue.slot
+            held = [slot(lease.name).name for lease in self._leases() if lease.state.holds]
             assert {each.name: each.holds for each in self.repository._catalogue} == {
-                name: sum(lease.state.holds for lease in self._leases() if lease.name == name) for name in NAMES
+                name: held.count(name) for name in NAMES
             }
 
     @invariant()
