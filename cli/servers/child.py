@@ -1,8 +1,10 @@
 """A server as a child process of `tintype up`: `python -m tintype.cli.servers.child serve|gateway`.
 
-stdin    its configuration, one line of JSON; it stays open, and end of file means that the parent has ended
+stdin    its configuration, one line of JSON, and later each new one; end of file means that the parent has ended
 stdout   its address, one line, once it is ready
 stderr   its log, and one line if it cannot start
+
+SIGHUP is ignored: a service manager may send it to all processes, but the parent reads the settings.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tintype.v1.signals import HANGUP, Reloading, lines_from
+
 from ..errors import run_with_exit_code
 from ..settings.definitions import settings_of
 from ..settings.values import HubModel
 from .serve import SERVERS, serve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tintype.v1.settings import Common
 
     Config = TypeVar("Config", bound=Common)
@@ -50,14 +56,22 @@ def _as_paths(value: object) -> object:
 
 def main(command: str) -> int:
     """Serve with the configuration from stdin, and end when the parent ends."""
-    config = load_config(SERVERS[command].config, sys.stdin.buffer.readline())
-    Thread(target=_end_with_parent, name="tintype-lifeline", daemon=True).start()
-    return run_with_exit_code(partial(serve, command, config, partial(print, flush=True)))
+    if HANGUP:
+        signal.signal(HANGUP, signal.SIG_IGN)
+    lines = lines_from(sys.stdin.fileno())
+    newest = [next(lines, b"")]
+    config = SERVERS[command].config
+    reloading = Reloading(lambda: load_config(config, newest[0]))
+    settings = load_config(config, newest[0])
+    Thread(target=_follow_parent, args=(lines, newest, reloading), name="tintype-lifeline", daemon=True).start()
+    return run_with_exit_code(partial(serve, command, settings, partial(print, flush=True), reloading))
 
 
-def _end_with_parent() -> None:
-    while os.read(0, 4096):
-        pass
+def _follow_parent(lines: Iterator[bytes], newest: list[bytes], reloading: Reloading[Common]) -> None:
+    """Request a reload for each line of the parent, until it ends."""
+    for line in lines:
+        newest[0] = line
+        reloading.request()
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -17,7 +17,7 @@ from ..images.files import mime_type, prepare_folder
 from ..settings.checks import local_service
 from ..settings.sources import Sources
 from ..settings.values import parse_path, split_address
-from .log import configure
+from .log import check, configure
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -26,6 +26,20 @@ if TYPE_CHECKING:
 MODELS = ("models", "text_encoders", "vae")
 PROMPT = "A serene mountain lake at sunset"
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared with, not bound to
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeys:
+    """The random keys of one run: of the gateway for the service, and of the command for the gateway."""
+
+    companion: str
+    command: str
+
+    def added(self, service: ServiceConfig, gateway: GatewayConfig) -> tuple[ServiceConfig, GatewayConfig]:
+        """Return both configurations with these keys."""
+        if gateway.needs_key:  # the request for the first image needs one as well
+            gateway = replace(gateway, api_key=gateway.api_key or self.command)
+        return replace(service, companion_key=self.companion), replace(gateway, service_key=self.companion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,7 @@ class UpPlan:
 
     service: ServiceConfig
     gateway: GatewayConfig
+    own_keys: OwnKeys
     origin: str
     prompt: str
     output: Path | None
@@ -51,17 +66,12 @@ def make_plan(arguments: Namespace) -> UpPlan:
     Models on the hub are downloaded last, after all checks.
     """
     sources = Sources.gather(vars(arguments))
-    service, gateway = local_service(sources), sources.config(GatewayConfig)
+    service, gateway = _checked_configs(sources)
     configure("up", service)
-    gateway.check_access()
-    service.check_access()
     _check_tls(service, gateway)
     # Keys may be created later, so the gateway always has its own key for the service. Children get it through a pipe.
-    companion_key = secrets.token_urlsafe(32)
-    service = replace(service, companion_key=companion_key)
-    gateway = replace(gateway, service_key=companion_key)
-    if gateway.needs_key:  # the request for the first image needs one as well
-        gateway = replace(gateway, api_key=gateway.api_key or secrets.token_urlsafe(32))
+    own_keys = OwnKeys(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+    service, gateway = own_keys.added(service, gateway)
     if service.grpc == gateway.rest and not service.grpc.endswith(":0"):
         raise UserError(f"--grpc and --rest are both {gateway.rest}; they need different ports")
     with ExitStack() as ports:
@@ -71,12 +81,41 @@ def make_plan(arguments: Namespace) -> UpPlan:
         return UpPlan(
             service=replace(service, grpc=grpc, **models),
             gateway=replace(gateway, rest=rest, grpc=reachable(grpc)),
+            own_keys=own_keys,
             origin=_origin(sources),
             prompt=prompt,
             output=output,
             check=arguments.check,
             ports=ports.pop_all(),
         )
+
+
+def read_again(arguments: Namespace, plan: UpPlan) -> tuple[ServiceConfig, GatewayConfig]:
+    """Return both configurations from the sources as they are now, with the keys and addresses of a plan.
+
+    Raises:
+        UserError, KeysError: they are invalid.
+    """
+    sources = Sources.gather(vars(arguments))
+    service, gateway = plan.own_keys.added(*_checked_configs(sources))
+    check(service)
+    models: dict[str, Any] = sources.values(ServiceConfig, MODELS)
+    service = replace(service, grpc=_kept_port(service.grpc, plan.service.grpc), **models)
+    gateway = replace(gateway, rest=_kept_port(gateway.rest, plan.gateway.rest), grpc=plan.gateway.grpc)
+    return service, gateway
+
+
+def _checked_configs(sources: Sources) -> tuple[ServiceConfig, GatewayConfig]:
+    service, gateway = local_service(sources), sources.config(GatewayConfig)
+    gateway.check_access()
+    service.check_access()
+    return service, gateway
+
+
+def _kept_port(address: str, kept: str) -> str:
+    """Return `kept` if an address with port 0 has become that."""
+    host, _, port = address.rpartition(":")
+    return kept if port == "0" and kept.rpartition(":")[0] == host else address
 
 
 def _origin(sources: Sources) -> str:

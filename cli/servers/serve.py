@@ -1,14 +1,19 @@
-"""`tintype serve` and `tintype gateway`: one server in the foreground, until SIGINT or SIGTERM."""
+"""`tintype serve` and `tintype gateway`: one server in the foreground, until SIGINT or SIGTERM.
+
+SIGHUP makes it read its settings again, with the flags of its start.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.http.process import raise_open_file_limit
 from tintype.service.config import ServiceConfig
+from tintype.v1.signals import Reloading
 
 from ..errors import UserError
 from ..settings.checks import local_service
@@ -23,10 +28,12 @@ if TYPE_CHECKING:
 
     from tintype.v1.settings import Common
 
+    Config = TypeVar("Config", bound=Common)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerCommand:
-    """The command of one server: its configuration, and the module whose `run(config)` serves.
+    """The command of one server: its configuration, and the module whose `run(config, reloading=...)` serves.
 
     `on_ready` is the name of that function's argument for a callback, which gets the address.
     """
@@ -48,7 +55,21 @@ def run(arguments: Namespace) -> int:
     sources, config = Sources.gather(vars(arguments)), SERVERS[arguments.command].config
     if arguments.print_config:
         return print_config(sources, section_of(config))
-    return serve(arguments.command, sources.config(config))
+    reloading: Reloading[Common] = Reloading(partial(read_again, arguments, config))
+    reloading.catch_hangup()
+    return serve(arguments.command, sources.config(config), reloading=reloading)
+
+
+def read_again(arguments: Namespace, config: type[Config]) -> Config:
+    """Return the configuration of a server from the sources as they are now, checked as at the start.
+
+    Raises:
+        UserError, KeysError: it is invalid.
+    """
+    new = Sources.gather(vars(arguments)).config(config)
+    check(new)
+    new.check_access()
+    return new
 
 
 def print_config(sources: Sources, *sections: str) -> int:
@@ -61,13 +82,18 @@ def print_config(sources: Sources, *sections: str) -> int:
     return 0
 
 
-def serve(command: str, config: Common, on_ready: Callable[[str], None] | None = None) -> int:
-    """Serve until a signal, and call `on_ready` with the address.
+def serve(
+    command: str,
+    config: Common,
+    on_ready: Callable[[str], None] | None = None,
+    reloading: Reloading[Any] | None = None,
+) -> int:
+    """Serve until a signal, and call `on_ready` with the address; `reloading` brings new configurations.
 
     Raises the error that explains why the server cannot start.
     """
     raise_open_file_limit()
     configure(section_of(type(config)), config)
     server = SERVERS[command]
-    import_module(server.module).run(config, **{server.on_ready: on_ready})
+    import_module(server.module).run(config, reloading=reloading, **{server.on_ready: on_ready})
     return 0

@@ -20,7 +20,7 @@ from .child import dump_config
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from tintype.v1.settings import Common
 
@@ -64,10 +64,10 @@ class StopRequest:
 
 
 @contextmanager
-def stop_signals() -> Iterator[StopRequest]:
-    """Record SIGINT, SIGTERM and SIGHUP in a StopRequest while inside the block."""
+def stop_signals(reload: Callable[[], None] | None = None) -> Iterator[StopRequest]:
+    """Record SIGINT and SIGTERM in a StopRequest while inside the block; SIGHUP too, or it calls `reload`."""
     stop = StopRequest()
-    with on_stop_signal(stop.add):
+    with on_stop_signal(stop.add, reload):
         yield stop
 
 
@@ -78,6 +78,12 @@ class ServerProcess:
         self.name = name
         self.process = process
         self._is_ready = False
+
+    def send(self, config: Common) -> None:
+        """Send a configuration to the server."""
+        self.config = config
+        assert self.process.stdin is not None, "a child's stdin is a pipe"  # noqa: S101
+        self.process.stdin.write(dump_config(config))
 
     async def ready(self) -> str:
         """Wait until the server is ready, and return its address. Raises ServerExited."""
@@ -119,13 +125,12 @@ async def server_process(command: str, name: str, config: Common, stop: StopRequ
         stdout=PIPE,
         start_new_session=True,
     )
-    assert process.stdin is not None, "a child's stdin is a pipe"  # noqa: S101
-    process.stdin.write(dump_config(config))
     server = ServerProcess(name, process)
+    server.send(config)
     try:
         yield server
     finally:
-        await server.stop(config.grace + config.lame_duck + KILL_MARGIN, stop)
+        await server.stop(server.config.grace + server.config.lame_duck + KILL_MARGIN, stop)
 
 
 class Supervisor:
@@ -145,8 +150,9 @@ class Supervisor:
         delays: Sequence[float] = RESTART_DELAYS,
     ) -> None:
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._start = (command, name, config, stop)
+        self._command, self._name, self._config, self._stop = command, name, config, stop
         self._delays = delays
+        self._server: ServerProcess | None = None
 
     async def __aenter__(self) -> Self:
         self.finished = asyncio.create_task(self._supervise())
@@ -155,6 +161,12 @@ class Supervisor:
     async def __aexit__(self, *_: object) -> None:
         self.finished.cancel()
         await asyncio.gather(self.finished, return_exceptions=True)
+
+    def update(self, config: Common) -> None:
+        """Send a new configuration to the server, which starts with it from now on."""
+        self._config = config
+        if self._server:
+            self._server.send(config)
 
     async def _supervise(self) -> ServerExited:
         crashes = 0
@@ -170,7 +182,8 @@ class Supervisor:
 
     async def _run_once(self) -> tuple[ServerExited, bool]:
         """Run the server until it ends; return the error and whether the server was stable."""
-        async with server_process(*self._start) as server:
+        async with server_process(self._command, self._name, self._config, self._stop) as server:
+            self._server = server
             try:
                 address = await server.ready()
             except ServerExited as exited:

@@ -1,16 +1,25 @@
-"""`tintype up`: service and gateway on this machine, as two supervised processes."""
+"""`tintype up`: service and gateway on this machine, as two supervised processes.
+
+SIGHUP makes it read its settings again; it sends the new configurations to both.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from tintype.v1 import logs
+from tintype.v1.settings import restart_note
+from tintype.v1.signals import Reloading
 
 from ..errors import USER_ERROR
 from ..images.files import save
 from ..settings.sources import Sources, warn_of_unknown_variables
 from . import rest_client
-from .plan import UpPlan, make_plan, reachable_url
+from .plan import UpPlan, make_plan, reachable_url, read_again
 from .serve import print_config
 from .supervisor import RESTART_DELAYS, ServerExited, Supervisor, stop_signals
 
@@ -18,7 +27,14 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
+    from tintype.gateway.config import GatewayConfig
+    from tintype.service.config import ServiceConfig
+
     from .supervisor import StopRequest
+
+    Configs: TypeAlias = tuple[ServiceConfig, GatewayConfig]
+
+log = logging.getLogger(__name__)
 
 SEED = 7  # of the first image, which the README shows
 EXAMPLES = """
@@ -41,23 +57,51 @@ def run(arguments: Namespace) -> int:
     if arguments.print_config:
         return print_config(Sources.gather(vars(arguments)), "service", "gateway")
     try:
-        return asyncio.run(_up(make_plan(arguments)))
+        plan = make_plan(arguments)
+        reloading = Reloading(partial(read_again, arguments, plan))
+        reloading.catch_hangup()
+        return asyncio.run(_up(plan, reloading))
     except ServerExited as exited:
         if not exited.reported:
             raise
         return USER_ERROR
 
 
-async def _up(plan: UpPlan) -> int:
+async def _up(plan: UpPlan, reloading: Reloading[Configs]) -> int:
     """Start both servers, use them, and stop both, the gateway first."""
     delays = () if plan.check else RESTART_DELAYS
-    with plan.ports, stop_signals() as stop:
+    with plan.ports, stop_signals(reloading.request) as stop:
         async with (
             Supervisor("serve", "service", plan.service, stop, delays=delays) as service,
             Supervisor("gateway", "gateway", plan.gateway, stop, delays=delays) as gateway,
         ):
             work = asyncio.create_task(_use(plan, service, gateway))
-            return await _until_stopped(work, (service, gateway), stop)
+            follow = asyncio.create_task(reloading.follow(Update(plan, service, gateway).apply))
+            try:
+                return await _until_stopped(work, (service, gateway), stop)
+            finally:
+                follow.cancel()
+
+
+class Update:
+    """Brings new configurations to both servers, once they have started with those of the plan."""
+
+    def __init__(self, plan: UpPlan, service: Supervisor, gateway: Supervisor) -> None:
+        self._servers = service, gateway
+        self._configs: Configs = plan.service, plan.gateway
+
+    async def apply(self, new: Configs) -> None:
+        """Send what can change at run time; the log names what needs a restart."""
+        (service, service_flags), (gateway, gateway_flags) = (
+            self._configs[0].reloaded(new[0]),
+            self._configs[1].reloaded(new[1]),
+        )
+        self._configs = service, gateway
+        flags = list(dict.fromkeys((*service_flags, *gateway_flags)))
+        logs.set_level(service.log_level)
+        log.info("the settings were read again%s", restart_note(flags))
+        for server, config in zip(self._servers, self._configs, strict=True):
+            server.update(config)
 
 
 async def _until_stopped(work: asyncio.Task[int], servers: Sequence[Supervisor], stop: StopRequest) -> int:

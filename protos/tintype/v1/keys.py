@@ -99,6 +99,25 @@ class Keys:
         else:
             self._warned = False
 
+    async def configure(self, path: Path, *, optional: bool, api_key: str) -> None:
+        """Use another file or another `api_key` from now on, and read the file again.
+
+        Raises:
+            KeysError: as at the start; nothing is changed then.
+        """
+        from .threads import CallTimeout, Threads  # noqa: PLC0415  # as above
+
+        self._thread = self._thread or Threads("tintype-keys", 1, RELOAD_TIMEOUT)
+        try:
+            await self._thread.call(self._configure, path, optional, api_key)
+        except CallTimeout:
+            raise KeysError(f"the disk of {path} does not answer") from None
+
+    def _configure(self, path: Path, optional: bool, api_key: str) -> None:  # noqa: FBT001
+        new = Keys(path, optional=optional, api_key=api_key)
+        self._path, self._optional, self._stamp = path, optional, new._stamp  # noqa: SLF001
+        self._keys, self._settings = new._keys, new._settings  # noqa: SLF001
+
     def _refresh(self) -> None:
         """Read the file again if it has changed, unless `reload` does."""
         if self._thread is None:

@@ -56,9 +56,19 @@ def configure(server: str, settings: Common) -> None:
     """Set up the log on stderr, with the name of the server in each line; level and format must be known ones."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATTERS[settings.log_format](server))
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    level = _level(settings.log_level)
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))
     logging.getLogger(LOGGER).setLevel(level)
+
+
+def set_level(name: str) -> None:
+    """Change the lowest level that is written."""
+    logging.getLogger().setLevel(max(_level(name), logging.WARNING))
+    logging.getLogger(LOGGER).setLevel(_level(name))
+
+
+def _level(name: str) -> int:
+    return logging.getLevelNamesMapping()[name.upper()]
 
 
 def _time(record: logging.LogRecord) -> str:

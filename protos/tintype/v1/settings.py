@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import ClassVar, Self
 
 from .keys import KEYS, Keys, check_access, is_loopback
 
@@ -20,8 +21,13 @@ class Settings:
 class Common(Settings):
     """Settings that both servers have; a subclass adds those of one server.
 
-    Times are in seconds.
+    Times are in seconds. `RELOADED` are the settings that a running server applies when it reads its settings again;
+    all others need a restart.
     """
+
+    RELOADED: ClassVar[frozenset[str]] = frozenset(
+        {"keys", "api_key", "anonymous", "grace", "lame_duck", "log_level"},
+    )
 
     data: Path = field(default=Path(), metadata={"help": "folder for results and keys"})
     keys: Path | None = field(
@@ -66,10 +72,24 @@ class Common(Settings):
         """Whether requests need a key now."""
         return bool(self.api_key) or self.key_file.exists()
 
+    def reloaded(self, new: Self) -> tuple[Self, list[str]]:
+        """Return this configuration with the settings of `new` that a running server applies.
+
+        The second value is the flags of changed settings that need a restart.
+        """
+        applied = replace(self, **{name: getattr(new, name) for name in self.RELOADED})
+        changed = [item for item in fields(self) if getattr(applied, item.name) != getattr(new, item.name)]
+        return applied, [item.metadata.get("flag", flag(item.name)) for item in changed if "help" in item.metadata]
+
     def check_access(self) -> None:
         """Raise KeysError if the keys are unusable, or if other machines could connect without a key."""
         keys = Keys(self.key_file, optional=self.keys is None, api_key=self.api_key)
         check_access(keys, self.key_file, self.address, is_open=self.is_open)
+
+
+def restart_note(flags: list[str]) -> str:
+    """Return the end of a log line that names settings which need a restart; empty if there are none."""
+    return f"; {', '.join(flags)} {'need' if flags[1:] else 'needs'} a restart" if flags else ""
 
 
 def flag(name: str) -> str:
