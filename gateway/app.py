@@ -64,8 +64,8 @@ SWEEP_INTERVAL = 60.0  # maximum seconds between two sweeps; shorter for links t
 class Application:
     """The routes, in Litestar, inside the gateway's middleware. Middleware wraps Litestar as plain ASGI."""
 
-    def __init__(self, litestar: Litestar, asgi: ASGIApp) -> None:
-        self.litestar = litestar
+    def __init__(self, litestar: Litestar, asgi: ASGIApp, gateway: Gateway) -> None:
+        self.litestar, self.gateway = litestar, gateway
         self._asgi = asgi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,7 +106,7 @@ def create_app(
         logging_config=None,
         lifespan=[_sweeping(store, min(SWEEP_INTERVAL, max(1.0, config.url_ttl / 4))), *closing],
     )
-    return Application(litestar, _with_middleware(litestar, gateway, metrics, dialects, errors))
+    return Application(litestar, _with_middleware(litestar, gateway, metrics, dialects, errors), gateway)
 
 
 def _gateway(

@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tintype.v1.settings import Common
 
 from .settings.clients import ClientSettings
 from .settings.limits import LimitSettings
@@ -19,6 +22,11 @@ from .settings.usage import UsageSettings
 @dataclass(frozen=True, kw_only=True)
 class GatewayConfig(LimitSettings, ClientSettings, ModerationSettings, ResultSettings, UsageSettings, UpstreamSettings):
     """Settings of the REST gateway. Sizes are bytes, times are seconds. Raises StartError for invalid values."""
+
+    RELOADED: ClassVar[frozenset[str]] = Common.RELOADED | {
+        *("aliases", "list_aliases", "strict_models", "strict_parameters", "response_format"),
+        *("rate_limit", "image_limit", "max_images", "max_pixels", "max_steps", "max_prompt"),
+    }
 
     rest: str = field(
         default="127.0.0.1:8080", metadata={"unit": "address", "help": "address of the REST gateway, HOST:PORT"}

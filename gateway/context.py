@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Gateway:
-    """The resources that all requests share."""
+    """The resources that all requests share. `config` and `names` are replaced when the settings are read again."""
 
     config: GatewayConfig
     client: ImageClient

@@ -1,8 +1,8 @@
 """The gateway's process: socket, event loop, shutdown.
 
-SIGTERM and SIGHUP stop it in three steps. For `lame_duck` seconds `/readyz` answers 503 while requests are still
+SIGTERM stops it in three steps. For `lame_duck` seconds `/readyz` answers 503 while requests are still
 accepted; then the port closes; then running requests have `grace` seconds to finish. SIGINT skips the first step. A
-second signal stops it immediately.
+second signal stops it immediately. SIGHUP makes it read its settings again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import signal
 import socket
@@ -27,7 +26,8 @@ from .errors import StartError
 from .http.connections import connection_class, connection_limit
 from .http.process import raise_open_file_limit, return_large_blocks
 from .http.trusted_proxies import trust_proxies
-from .http.uvicorn_protocol import Server
+from .http.uvicorn_protocol import Server, shutdown_seconds
+from .reloading import RunningConfig
 from .results.stores import open_store
 from .upstream.channel import Route
 from .upstream.client import ServiceClient
@@ -35,36 +35,50 @@ from .upstream.readiness import Readiness
 from .usage.log import open_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from litestar.types import ASGIApp
 
+    from tintype.v1.signals import Reloading
+
     from .config import GatewayConfig
+    from .context import Gateway
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that wait to be accepted
 WORKERS = min(32, (os.cpu_count() or 1) + 4)  # threads for image work, asyncio's own default
-ERROR_TIME = 1.0  # seconds after the grace period to send errors for unfinished requests
 
 
-def run(config: GatewayConfig, *, ready: Callable[[str], None] | None = None) -> None:
+def run(
+    config: GatewayConfig,
+    *,
+    ready: Callable[[str], None] | None = None,
+    reloading: Reloading[GatewayConfig] | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called with the gateway's URL once it accepts requests.
 
-    Raises StartError, whose message is one line, if it can't start.
+    `reloading` brings new configurations. Raises StartError, whose message is one line, if it can't start.
     """
     raise_open_file_limit()
     return_large_blocks()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         # asyncio would join its own executor at the end, including stuck threads.
         runner.get_loop().set_default_executor(Threads("tintype-work", WORKERS))
-        runner.run(serve(config, ready=ready))
+        runner.run(serve(config, ready=ready, reloading=reloading))
 
 
 async def serve(
-    config: GatewayConfig, *, ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
+    config: GatewayConfig,
+    *,
+    ready: Callable[[str], None] | None = None,
+    stop: asyncio.Event | None = None,
+    reloading: Reloading[GatewayConfig] | None = None,
 ) -> None:
-    """Serve in the running loop until `stop` is set; without `stop`, until SIGINT or SIGTERM. Raises StartError."""
+    """Serve in the running loop until `stop` is set; without `stop`, until SIGINT or SIGTERM.
+
+    `reloading` brings new configurations. Raises StartError.
+    """
     config.check_access()
     with contextlib.closing(listen(config.rest)) as listener:
         async with (
@@ -82,8 +96,10 @@ async def serve(
                     ready(url)
 
             server = Server(_server_config(config, app), listener, started, config.grace, client.cancel_requests)
-            with _stop_on_signals(server, readiness, config.lame_duck) if stop is None else contextlib.nullcontext():
-                await _serve_until_stopped(server, stop, readiness)
+            signals = _signals(server, app.gateway, reloading) if stop is None else contextlib.nullcontext()
+            with signals:
+                async with _following(server, app.gateway, reloading):
+                    await _serve_until_stopped(server, stop, readiness)
 
 
 def listen(address: str) -> socket.socket:
@@ -120,7 +136,7 @@ def _server_config(config: GatewayConfig, app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # `trust_proxies` handles them
-        timeout_graceful_shutdown=math.ceil(config.grace + ERROR_TIME),
+        timeout_graceful_shutdown=shutdown_seconds(config.grace),
     )
 
 
@@ -141,11 +157,31 @@ async def _serve_until_stopped(server: Server, stop: asyncio.Event | None, readi
         await checking
 
 
+@contextlib.asynccontextmanager
+async def _following(
+    server: Server, gateway: Gateway, reloading: Reloading[GatewayConfig] | None
+) -> AsyncIterator[None]:
+    """Apply new configurations inside the block."""
+
+    def on_change(config: GatewayConfig) -> None:
+        server.grace = config.grace
+
+    running = RunningConfig(gateway, on_change)
+    task = asyncio.create_task(reloading.follow(running.apply)) if reloading else None
+    try:
+        yield
+    finally:
+        if task:
+            task.cancel()
+
+
 @contextlib.contextmanager
-def _stop_on_signals(server: Server, readiness: Readiness, lame_duck: float) -> Iterator[None]:
-    """Stop the server on a signal: on SIGINT (Ctrl-C) immediately, on others after `lame_duck` seconds."""
+def _signals(server: Server, gateway: Gateway, reloading: Reloading[GatewayConfig] | None) -> Iterator[None]:
+    """Stop the server on a signal: on SIGINT (Ctrl-C) immediately, on others after the lame-duck time."""
+    readiness = gateway.readiness
 
     def on_signal(number: signal.Signals) -> None:
+        lame_duck = gateway.config.lame_duck
         if readiness.stopping or number == signal.SIGINT or not lame_duck:
             server.stop(at_once=readiness.stopping)
         else:
@@ -153,7 +189,7 @@ def _stop_on_signals(server: Server, readiness: Readiness, lame_duck: float) -> 
             asyncio.get_running_loop().call_later(lame_duck, server.stop)
         readiness.stopping = True
 
-    with on_stop_signal(on_signal):
+    with on_stop_signal(on_signal, reloading.request if reloading else None):
         yield
 
 

@@ -9,12 +9,13 @@ import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.threads import CallTimeout, Threads
 
 from .engine import events
 from .errors import InvalidField
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+SCAN_TIMEOUT = 3.0  # seconds that a call waits for the disk with the folder of models
 
 
 class Device(Protocol):
@@ -76,6 +79,7 @@ class ImageApi:
         self._repository = repository
         self._device = device
         self._marks, self._safety = marks, safety
+        self._scans = Threads("tintype-models", 1, SCAN_TIMEOUT)
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tintype-encode")
 
     @property
@@ -101,6 +105,7 @@ class ImageApi:
         """
         arrived = time.monotonic()
         progress = not request.omit_progress
+        await self._look_for(request.generation.model)
         job = job_from_pb(request.generation, request.previews, progress=progress, caller=caller, deadline=deadline)
         if job.needs_preparation:
             job = await self._in_pool(partial(prepare_job, job, self._repository.spec(job.model)))
@@ -123,15 +128,18 @@ class ImageApi:
 
     async def list_models(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         """List the models that this server serves, the default first."""
+        await self._scan()
         models = [to_proto.model(self._repository, spec) for spec in self._repository.specs()]
         return pb.ListModelsResponse(models=models)
 
     async def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
         """Describe a model. Raises ModelNotFound, ModelBroken."""
+        await self._look_for(request.model)
         return pb.GetModelResponse(model=self._model(request.model))
 
     async def load_model(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
         """Load a model. Raises ModelNotFound, ModelBroken, OutOfMemory."""
+        await self._look_for(request.model)
         await asyncio.to_thread(self._repository.load, request.model)  # lists adapters, on a disk that may be slow
         if not request.no_wait:
             status = await wait_until_loaded(self._repository, request.model)
@@ -146,6 +154,17 @@ class ImageApi:
         # Freeing gigabytes takes a while.
         await asyncio.to_thread(self._repository.unload, request.model)
         return pb.UnloadModelResponse(model=self._model(request.model))
+
+    async def _look_for(self, model: str) -> None:
+        """Look for an unknown model in the folder of models."""
+        if model and model not in self._repository.names():
+            await self._scan()
+
+    async def _scan(self) -> None:
+        """Look for changes in the folder of models, unless that was done some seconds ago or takes too long."""
+        if self._repository.updates.is_scan_due:
+            with suppress(CallTimeout):
+                await self._scans.call(self._repository.updates.rescan)
 
     def _read_adapters(self, job: Job) -> None:
         """Read the job's adapters if its model is in memory: all models would wait while the device thread reads them.

@@ -84,6 +84,8 @@ def open_repository(
         raise ServeError(str(error)) from error
     with opened as repository:
         _check_models(repository)
+        if config.models_folder:
+            serve_models(repository, config)
         yield repository
 
 
@@ -142,6 +144,14 @@ def _check_models(repository: Repository) -> None:
     broken = [repository.status(name).error for name in repository.names() if name not in served]
     if broken:
         raise ServeError("; ".join(broken))
+
+
+def serve_models(repository: Repository, config: ServiceConfig) -> None:
+    """Serve the models of a configuration, read again, and those of its folder. Raises ServeError."""
+    try:
+        repository.updates.replace(config.models, config.models_folder)
+    except (TintypeError, ValueError) as error:
+        raise ServeError(str(error)) from error
 
 
 @contextmanager

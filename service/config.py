@@ -8,7 +8,7 @@ a setting.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tintype.v1.keys import Keys, check_access, is_loopback
 from tintype.v1.settings import Common, flag
@@ -26,8 +26,11 @@ PRECISIONS = ("auto", "fp16", "fp32", "int8", "int4")  # the values of models.lo
 class ServiceConfig(Common):
     """Settings of the gRPC service. Sizes are bytes, times are seconds.
 
-    An empty `models` means the built-in model; with `threads` or `max_batch` 0 the service chooses.
+    Without `models` and `models_folder` the built-in model is served. With `threads` or `max_batch` 0 the service
+    chooses.
     """
+
+    RELOADED: ClassVar[frozenset[str]] = Common.RELOADED | {"models", "models_folder"}
 
     grpc: str = field(
         default="127.0.0.1:50051", metadata={"unit": "address", "help": "address of the gRPC service, HOST:PORT"}
@@ -40,6 +43,10 @@ class ServiceConfig(Common):
             "help": "model: a folder, a .safetensors file, or OWNER/NAME on the Hugging Face hub; the first one is the "
             "default model",
         },
+    )
+    models_folder: Path | None = field(
+        default=None,
+        metadata={"help": "folder of further models: each folder or .safetensors file in it, also those added later"},
     )
     precision: str = field(
         default="auto",
@@ -192,6 +199,8 @@ class ServiceConfig(Common):
                 raise ValueError(f"{flag(name)} must be at least 0; got {getattr(self, name):g}")
         if not 0 < self.safety_threshold <= 1:
             raise ValueError(f"--safety-threshold must be above 0 and at most 1; got {self.safety_threshold:g}")
+        if self.models_folder and not self.models_folder.is_dir():
+            raise ValueError(f"--models-folder must be a folder; got {self.models_folder}")
         for name in ("text_encoders", "vae", "templates", "safety_checker"):
             path: Path | None = getattr(self, name)
             try:

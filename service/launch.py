@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator, Callable
 
+    from tintype.v1.signals import Reloading
+
     from .config import ServiceConfig
 
 
@@ -20,9 +22,17 @@ def _server(config: ServiceConfig) -> Any:
     return import_module(".devices.front" if config.devices else ".server", __package__)
 
 
-def run(config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, on uvloop if it is installed. Raises ServeError."""
-    _server(config).run(config, on_ready=on_ready)
+def run(
+    config: ServiceConfig,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    reloading: Reloading[ServiceConfig] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, on uvloop if it is installed; `reloading` brings new configurations.
+
+    Raises ServeError.
+    """
+    _server(config).run(config, on_ready=on_ready, reloading=reloading)
 
 
 async def serve(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import nullcontext, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from tintype.v1.signals import on_stop_signal
 from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, SERVICE
 
 from .metrics.observer import IGNORE
+from .reloading import RunningConfig
 from .rpc.access import HEALTH, Guard
 from .rpc.health import Health
 from .rpc.listen import listen
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
     from typing import Any
+
+    from tintype.v1.signals import Reloading
 
     from .config import ServiceConfig
     from .metrics.observer import Observer
@@ -56,14 +59,17 @@ OPTIONS = (
 class Server:
     """A server that listens at `address`. All of it belongs to one event loop.
 
-    `ready` waits until requests can be served; it gets the address, and raises ServeError if they never can.
+    `ready` waits until requests can be served; it gets the address, and raises ServeError if they never can. `update`
+    brings a new configuration to what is served, and raises ServeError if it is invalid.
     """
 
     address: str
     grpc: grpc.aio.Server
     health: Health
     servicer: ImageServicer
+    keys: Keys
     ready: Callable[[str], Awaitable[None]]
+    update: Callable[[ServiceConfig], Awaitable[None]]
 
     async def drain(self, grace: float, lame_duck: float = 0.0) -> None:
         """Stop accepting requests, and wait for the running ones, which are cancelled after `grace` seconds.
@@ -87,7 +93,12 @@ class Server:
 
 
 def bind(
-    config: ServiceConfig, api: ServedApi, ready: Callable[[str], Awaitable[None]], observer: Observer = IGNORE
+    config: ServiceConfig,
+    api: ServedApi,
+    *,
+    ready: Callable[[str], Awaitable[None]],
+    update: Callable[[ServiceConfig], Awaitable[None]],
+    observer: Observer = IGNORE,
 ) -> Server:
     """Return a server of `api` that is bound to its address and not started; `observer` learns of its calls.
 
@@ -101,7 +112,7 @@ def bind(
     pb_grpc.add_ImageServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), server)
-    return Server(listen(server, config), server, health, servicer, ready)
+    return Server(listen(server, config), server, health, servicer, keys, ready, update)
 
 
 async def serve_until_stopped(
@@ -111,21 +122,27 @@ async def serve_until_stopped(
     on_listening: Callable[[str], None] | None = None,
     on_ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
+    reloading: Reloading[ServiceConfig] | None = None,
 ) -> None:
     """Enter `start`, serve until a signal, then drain. With `stop`, serve until it is set, and handle no signals.
 
     `on_listening` is called with the address once the port is open, and `on_ready` once the server is ready.
-    Raises ServeError.
+    `reloading` brings new configurations. Raises ServeError.
     """
     stopping = _StopRequest(stop or asyncio.Event())
-    async with start as server:
+    async with start as server, AsyncExitStack() as stack:
         if on_listening:
             on_listening(server.address)
-        with nullcontext() if stop else on_stop_signal(stopping.caught):
+        running = RunningConfig(config, server.keys, server.update)
+        with nullcontext() if stop else on_stop_signal(stopping.caught, reloading.request if reloading else None):
             await _wait_for_first(server.wait_until_ready(), stopping.requested.wait())
             if on_ready and not stopping.requested.is_set():
                 on_ready(server.address)
+            if reloading:
+                follow = asyncio.create_task(reloading.follow(running.apply))
+                stack.callback(follow.cancel)
             await stopping.requested.wait()
+            config = running.config
             lame_duck = config.lame_duck if stopping.lame_duck_applies else 0.0
             if lame_duck or not server.servicer.idle.is_set():
                 log.info("draining: the port closes in %g s, running requests have %g s", lame_duck, config.grace)

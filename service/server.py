@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .assembly import assemble
+from .assembly import assemble, serve_models
 from .errors import TintypeError
 from .lifecycle import bind, run_loop, serve_until_stopped
 from .metrics.device_state import state_samples
@@ -28,6 +28,8 @@ from .rpc.model_health import follow, wait_until_loaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+
+    from tintype.v1.signals import Reloading
 
     from .api import Device
     from .config import ServiceConfig
@@ -48,7 +50,8 @@ async def start(
     measurements = Measurements() if config.metrics else None
     observer = measurements or IGNORE
     with assemble(config, repository=repository, device=device, observer=observer) as (models, engine, api):
-        server = bind(config, api, partial(_wait_until_ready, models), observer)
+        ready, update = partial(_wait_until_ready, models), partial(_update, models)
+        server = bind(config, api, ready=ready, update=update, observer=observer)
         state = partial(state_samples, config, models, engine)
         async with export_device(config, server.grpc, measurements, state):
             await server.health.set_all(serving=False)
@@ -77,18 +80,31 @@ async def serve(
     on_listening: Callable[[str], None] | None = None,
     on_ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
+    reloading: Reloading[ServiceConfig] | None = None,
 ) -> None:
     """Serve until a signal, then drain. With `stop`, serve until it is set, and handle no signals.
 
     `on_listening` is called with the address once the port is open, and `on_ready` once the default model is loaded.
-    Raises ServeError.
+    `reloading` brings new configurations. Raises ServeError.
     """
-    await serve_until_stopped(start(config), config, on_listening=on_listening, on_ready=on_ready, stop=stop)
+    await serve_until_stopped(
+        start(config), config, on_listening=on_listening, on_ready=on_ready, stop=stop, reloading=reloading
+    )
 
 
-def run(config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
+def run(
+    config: ServiceConfig,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    reloading: Reloading[ServiceConfig] | None = None,
+) -> None:
     """Serve until a signal, on uvloop if it is installed. Raises ServeError."""
-    run_loop(serve(config, on_ready=on_ready))
+    run_loop(serve(config, on_ready=on_ready, reloading=reloading))
+
+
+async def _update(repository: Repository, config: ServiceConfig) -> None:
+    """Serve the models of a new configuration. Raises ServeError."""
+    await asyncio.to_thread(serve_models, repository, config)
 
 
 async def _wait_until_ready(repository: Repository, address: str) -> None:

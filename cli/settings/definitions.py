@@ -30,6 +30,7 @@ SHARED = (
         "rest",
         "grpc",
         "models",
+        "models_folder",
         "memory",
         "precision",
         "providers",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_HEAD = 2**16  # bytes
+ERROR_TIME = 1.0  # seconds after the grace period to send errors for unfinished requests
 _MESSAGE = f"The head of the request must have at most {MAX_HEAD} bytes."
 _BODY = msgspec.json.encode(ErrorResponse(ErrorBody(message=_MESSAGE, type=INVALID_REQUEST, param=None, code=None)))
 HEAD_TOO_LARGE = (
@@ -172,6 +174,11 @@ class _Parser:
                 return
 
 
+def shutdown_seconds(grace: float) -> int:
+    """Return the seconds after which uvicorn cancels requests: the grace period, and the time for errors after it."""
+    return math.ceil(grace + ERROR_TIME)
+
+
 class Server(uvicorn.Server):
     """uvicorn on a given socket; it calls `on_ready` when it accepts requests, and leaves signals to the gateway.
 
@@ -189,7 +196,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.listener = listener
         self._on_ready = on_ready
-        self._grace = grace
+        self.grace = grace
         self._end_requests = end_requests
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -204,7 +211,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down; run the application's shutdown even if forced, where uvicorn skips it and logs a traceback."""
-        timer = asyncio.get_running_loop().call_later(self._grace, self._end_requests)
+        self.config.timeout_graceful_shutdown = shutdown_seconds(self.grace)
+        timer = asyncio.get_running_loop().call_later(self.grace, self._end_requests)
         await super().shutdown(sockets=sockets)
         timer.cancel()
         if self.force_exit:

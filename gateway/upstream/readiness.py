@@ -28,7 +28,7 @@ class Readiness:
 
     def __init__(self, client: ImageClient, names: ModelNames) -> None:
         self._client = client
-        self._names = names
+        self.names = names
         self._logged_reason: str | None = None
         self.stopping = False
 
@@ -43,13 +43,16 @@ class Readiness:
 
     async def wait_and_check(self) -> None:
         """Wait for the service, then check the aliases. Raises StartError for an alias to an unknown model."""
-        while not (names := await self._model_names()):
+        while not (served := await self._model_names()):
             await self.problem()
             await asyncio.sleep(CHECK_INTERVAL)
-        for alias, model in self._names.aliases.items():
-            if model not in (DEFAULT_NAME, *names):
-                served = f"the image service has {', '.join(names)}"
-                raise StartError(f"--aliases names an unknown model in '{alias}={model}': {served}")
+        if problem := _alias_problem(self.names, served):
+            raise StartError(problem)
+
+    async def alias_problem(self, names: ModelNames) -> str:
+        """Return which of these aliases names an unknown model; empty if none does, or the service does not answer."""
+        served = await self._model_names()
+        return _alias_problem(names, served) if served else ""
 
     async def _model_names(self) -> list[str]:
         """Return the names of the service's models; empty while the service is not serving."""
@@ -64,10 +67,19 @@ class Readiness:
             models = await self._client.models()
         except ServiceError as error:
             return _sentence(error.message)
-        default = _default(models, self._names.default)
+        default = _default(models, self.names.default)
         if default is not None and default.state != pb.MODEL_STATE_FAILED:
             return ""
         return "the default model can't be loaded" if default else "the image service does not have the default model"
+
+
+def _alias_problem(names: ModelNames, served: Sequence[str]) -> str:
+    """Return which alias names a model that is not served; empty if none does."""
+    for alias, model in names.aliases.items():
+        if model not in (DEFAULT_NAME, *served):
+            problem = f"the image service has {', '.join(served)}"
+            return f"--aliases names an unknown model in '{alias}={model}': {problem}"
+    return ""
 
 
 def _default(models: Sequence[pb.Model], name: str) -> pb.Model | None:

@@ -27,6 +27,7 @@ from ..rpc.collect import collect
 from ..rpc.status import ForwardedError, Status
 from .delivery import Delivery
 from .failures import Failure, classify, details_of, reason_of
+from .lookup import ModelLookup
 from .placement import bytes_of, places_to_load, work_of
 from .process import LOOKUP_TIMEOUT
 from .union import merge, merge_lists
@@ -121,7 +122,7 @@ class DeviceApi:
     """The calls of ImageService, forwarded to the processes of a pool."""
 
     def __init__(self, pool: DevicePool) -> None:
-        self._pool = pool
+        self._pool, self._lookup = pool, ModelLookup(pool)
 
     @property
     def default(self) -> str:
@@ -149,7 +150,7 @@ class DeviceApi:
             ForwardedError: the error of the device.
         """
         arrived = time.monotonic()
-        model = self._pool.model(request.generation.model)
+        model = await self._lookup.find(request.generation.model)
         request.generation.caller = request.generation.caller or caller
         delivery = Delivery(request)
         tries = Tries(self._pool, delivery)
@@ -177,12 +178,12 @@ class DeviceApi:
 
     async def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
         """Describe a model. Raises ModelNotFound, ForwardedError, Unavailable."""
-        self._pool.model(request.model)
+        await self._lookup.find(request.model)
         return pb.GetModelResponse(model=await self._merged(request.model))
 
     async def load_model(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
         """Load a model on the devices that have it or where it fits. Raises as `get_model`."""
-        model = self._pool.model(request.model)
+        model = await self._lookup.find(request.model)
         devices = {device.name: device for device in self._devices()}
         views = places_to_load(model.name, bytes_of(model), [device.view() for device in devices.values()])
         chosen = [devices[view.name] for view in views]
@@ -195,7 +196,7 @@ class DeviceApi:
         """Evict a model from the memory of all devices. Raises InvalidField, and as `get_model`."""
         if not request.model:
             raise InvalidField("model", "must not be empty")
-        self._pool.model(request.model)
+        await self._lookup.find(request.model)
         await self._each(self._devices(), "UnloadModel", request, None)
         return pb.UnloadModelResponse(model=await self._merged(request.model))
 

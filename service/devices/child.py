@@ -1,6 +1,7 @@
 """The service of one device as a child process of the front: `python -m tintype.service.devices.child`.
 
-stdin    a pickled `ChildStart`; it stays open, and end of file means that the process shall end, or the front has ended
+stdin    a `ChildStart`, and later each new `ServiceConfig`: pickled, in base64, one line each; end of file means that
+         the process shall end, or the front has ended
 stdout   lines: `listening ADDRESS`, then `ready`, or `failed REASON` if it can't serve
 stderr   its log
 
@@ -16,14 +17,15 @@ import os
 import pickle
 import signal
 import sys
+from base64 import b64decode
 from contextlib import suppress
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tintype.v1 import logs
 from tintype.v1.keyfile import KeysError
-from tintype.v1.signals import stop_signals
+from tintype.v1.signals import Reloading, lines_from, stop_signals
 
 from ..lifecycle import run_loop
 from ..rpc.listen import ServeError
@@ -31,7 +33,7 @@ from ..server import serve
 from .process import FAILED, LISTENING, READY, ChildStart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..config import ServiceConfig
 
@@ -43,19 +45,31 @@ def _announcements() -> TextIO:
     return pipe
 
 
-def _watch_stdin(stop: Callable[[], object]) -> None:
-    """Call `stop` at the end of stdin; on a thread."""
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
+def _message(line: bytes) -> Any:
+    return pickle.loads(b64decode(line))  # noqa: S301  # from the process that started this one
+
+
+def _follow_stdin(lines: Iterator[bytes], update: Callable[[bytes], object], stop: Callable[[], object]) -> None:
+    """Call `update` for each line, and `stop` at the end of stdin; on a thread."""
+    for line in lines:
+        update(line)
     stop()
 
 
-async def _serve(config: ServiceConfig, pipe: TextIO) -> None:
+async def _serve(config: ServiceConfig, lines: Iterator[bytes], pipe: TextIO) -> None:
     """Serve until the end of stdin, and announce what happens. Raises ServeError, KeysError."""
     stop, loop, announce = asyncio.Event(), asyncio.get_running_loop(), partial(_announce, pipe)
+    newest = [b""]
+    reloading: Reloading[ServiceConfig] = Reloading(lambda: _message(newest[0]))
+
+    def update(line: bytes) -> None:
+        newest[0] = line
+        reloading.request()
+
     end = partial(loop.call_soon_threadsafe, stop.set)
-    Thread(target=_watch_stdin, args=(end,), name="tintype-lifeline", daemon=True).start()
-    await serve(config, on_listening=partial(announce, LISTENING), on_ready=lambda _: announce(READY), stop=stop)
+    Thread(target=_follow_stdin, args=(lines, update, end), name="tintype-lifeline", daemon=True).start()
+    on_listening = partial(announce, LISTENING)
+    await serve(config, on_listening=on_listening, on_ready=lambda _: announce(READY), stop=stop, reloading=reloading)
 
 
 def _announce(pipe: TextIO, word: str, text: str = "") -> None:
@@ -65,7 +79,8 @@ def _announce(pipe: TextIO, word: str, text: str = "") -> None:
 def main() -> int:
     """Serve with the configuration from stdin, until it ends."""
     pipe = _announcements()
-    start: ChildStart = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
+    lines = lines_from(sys.stdin.fileno())
+    start: ChildStart = _message(next(lines))
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
     if start.cpus and hasattr(os, "sched_setaffinity"):
@@ -75,7 +90,7 @@ def main() -> int:
     if start.config.log_level != "debug":  # the front logs every call, with its device
         logging.getLogger("tintype.service.rpc.servicer").setLevel(logging.WARNING)
     try:
-        run_loop(_serve(start.config, pipe))
+        run_loop(_serve(start.config, lines, pipe))
     except (ServeError, KeysError) as error:
         _announce(pipe, FAILED, str(error))
         return ServeError.exit_code

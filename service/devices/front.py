@@ -31,6 +31,8 @@ from .pool import DevicePool, State
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from tintype.v1.signals import Reloading
+
     from ..config import ServiceConfig
     from ..lifecycle import Server
     from ..rpc.health import Health
@@ -55,7 +57,7 @@ async def start(config: ServiceConfig) -> AsyncGenerator[Server]:
         log.info("serving gRPC on %s: models %s; devices %s", address, ", ".join(pool.models), devices)
 
     measurements = Measurements() if config.metrics else None
-    server = bind(config, DeviceApi(pool), ready, measurements or IGNORE)
+    server = bind(config, DeviceApi(pool), ready=ready, update=partial(_update, pool), observer=measurements or IGNORE)
     await server.health.set_all(serving=False)
     async with pool.run(), export_front(config, measurements, partial(_samples, pool)):
         tasks = asyncio.create_task(_open(server, pool)), asyncio.create_task(_follow(pool, server.health))
@@ -76,18 +78,28 @@ async def running(config: ServiceConfig) -> AsyncGenerator[str]:
 
 
 async def serve(
-    config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
+    config: ServiceConfig,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    stop: asyncio.Event | None = None,
+    reloading: Reloading[ServiceConfig] | None = None,
 ) -> None:
     """Serve until a signal, then drain. With `stop`, serve until it is set, and handle no signals.
 
-    `on_ready` is called with the address once every device serves. Raises ServeError.
+    `on_ready` is called with the address once every device serves. `reloading` brings new configurations.
+    Raises ServeError.
     """
-    await serve_until_stopped(start(config), config, on_ready=on_ready, stop=stop)
+    await serve_until_stopped(start(config), config, on_ready=on_ready, stop=stop, reloading=reloading)
 
 
-def run(config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
+def run(
+    config: ServiceConfig,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    reloading: Reloading[ServiceConfig] | None = None,
+) -> None:
     """Serve until a signal, on uvloop if it is installed. Raises ServeError."""
-    run_loop(serve(config, on_ready=on_ready))
+    run_loop(serve(config, on_ready=on_ready, reloading=reloading))
 
 
 async def _pool(config: ServiceConfig) -> DevicePool:
@@ -97,6 +109,17 @@ async def _pool(config: ServiceConfig) -> DevicePool:
     except ValueError as error:
         raise ServeError(str(error)) from error
     return DevicePool(config, specs)
+
+
+async def _update(pool: DevicePool, config: ServiceConfig) -> None:
+    """Bring a new configuration to all devices. Raises ServeError if a model is missing."""
+    missing = [path for path in config.models if not await asyncio.to_thread(path.exists)]
+    if missing:
+        raise ServeError(f"--model {missing[0]} does not exist")
+    pool.config = config
+    for device in pool.devices:
+        if device.process:
+            device.process.update(config)
 
 
 async def _samples(pool: DevicePool) -> dict[str, list[Sample]]:

@@ -121,7 +121,7 @@ class DevicePool:
     """Keeps a process running for each of `specs` while inside `running`."""
 
     def __init__(self, config: ServiceConfig, specs: Sequence[DeviceSpec]) -> None:
-        self._config = config
+        self.config = config
         self._key = secrets.token_urlsafe(32)
         self._numbers = count(1)
         self._ready = {spec.name: asyncio.get_running_loop().create_future() for spec in specs}
@@ -239,7 +239,7 @@ class DevicePool:
     async def _run(self, device: Device, folder: Path) -> str:
         """Run a process of a device until it ends, and return the reason."""
         problem, socket, device.dropped = "", folder / f"{next(self._numbers)}.sock", ""
-        config = child_config(self._config, device.spec, socket, self._key)
+        config = child_config(self.config, device.spec, socket, self._key)
         async with device_process(device.spec, config) as process:
             device.process = process
             watch = asyncio.create_task(self._watch(device))

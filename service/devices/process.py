@@ -12,6 +12,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from threading import Thread
@@ -118,6 +119,7 @@ class DeviceProcess:
         self._lines: asyncio.Queue[str] = asyncio.Queue()
         self._ended = asyncio.Event()
         self._listens = False
+        self._config = config
         start = ChildStart(spec.name, spec.share.cpus if spec.share else (), config)
         self._process = subprocess.Popen(  # noqa: S603
             (sys.executable, "-P", "-m", f"{__package__}.child"),
@@ -126,11 +128,20 @@ class DeviceProcess:
             env=os.environ | dict(spec.environ),
             start_new_session=True,
         )
+        self._send(start)
+        Thread(target=self._read, name=f"tintype-device-{spec.name}", daemon=True).start()
+
+    def update(self, config: ServiceConfig) -> None:
+        """Send the settings of the front's new configuration that can change at run time; the key stays."""
+        self._config, _ = self._config.reloaded(replace(config, api_key=self._config.api_key))
+        self._send(self._config)
+
+    def _send(self, message: ChildStart | ServiceConfig) -> None:
+        """Send a message as one line."""
         assert self._process.stdin is not None, "a child's stdin is a pipe"  # noqa: S101
         with suppress(BrokenPipeError):  # it has ended already
-            self._process.stdin.write(pickle.dumps(start))
+            self._process.stdin.write(b64encode(pickle.dumps(message)) + b"\n")
             self._process.stdin.flush()
-        Thread(target=self._read, name=f"tintype-device-{spec.name}", daemon=True).start()
 
     @property
     def pid(self) -> int:

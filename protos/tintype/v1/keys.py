@@ -115,8 +115,8 @@ class Keys:
 
     def _configure(self, path: Path, optional: bool, api_key: str) -> None:  # noqa: FBT001
         new = Keys(path, optional=optional, api_key=api_key)
-        self._path, self._optional, self._stamp = path, optional, new._stamp  # noqa: SLF001
-        self._keys, self._settings = new._keys, new._settings  # noqa: SLF001
+        self._path, self._optional, self._stamp = path, optional, new._stamp
+        self._keys, self._settings = new._keys, new._settings
 
     def _refresh(self) -> None:
         """Read the file again if it has changed, unless `reload` does."""

@@ -120,7 +120,7 @@ class Reloading(Generic[Config]):
             self._is_requested = False
             try:
                 await apply(await self._thread.call(self._read))
-            except Exception as error:  # noqa: BLE001 - a server outlives any fault of a reload
+            except Exception as error:
                 is_expected = hasattr(error, "exit_code")
                 reason = " ".join(str(error).split()) or type(error).__name__
                 log.error("the settings are not reloaded: %s", reason, exc_info=not is_expected)  # noqa: TRY400

@@ -167,7 +167,10 @@ class Catalogue:
             if each.name in names:
                 raise ValueError(f"two models are called {each.name!r}, the second in {each.path}; rename one of them")
             names[each.name] = each
-        before, self._slots = self._slots, {name: self._kept(each) or self._new_slot(each) for name, each in names.items()}
+        before, self._slots = (
+            self._slots,
+            {name: self._kept(each) or self._new_slot(each) for name, each in names.items()},
+        )
         for slot in before.values():
             if slot is not self._slots.get(slot.served_name):
                 self._retired[slot.key] = slot

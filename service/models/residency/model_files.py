@@ -78,6 +78,6 @@ def _files(path: Path, name: str, depth: int) -> Iterator[tuple[str, os.stat_res
         if S_ISREG(status.st_mode):
             yield name, status
         elif S_ISDIR(status.st_mode) and depth >= 0:
-            for entry in sorted(os.listdir(path)):
-                if entry not in ADDITIONS and not entry.startswith("."):
-                    yield from _files(path / entry, f"{name}/{entry}" if name else entry, depth - 1)
+            for entry in sorted(path.iterdir()):
+                if entry.name not in ADDITIONS and not entry.name.startswith("."):
+                    yield from _files(entry, f"{name}/{entry.name}" if name else entry.name, depth - 1)

@@ -206,7 +206,8 @@ class Repository(AbstractContextManager["Repository"]):
         slot = self._catalogue.slot(name)
         with self._freer.locked():
             if not self._queue.remove(slot) and (slot.holds or slot.state.is_loading):
-                return slot.request_unload()
+                slot.request_unload()
+                return
             if slot.manifest:
                 self._unload(slot)
             self._changed()

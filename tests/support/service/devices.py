@@ -116,6 +116,10 @@ class FakeConnection:
         self.images = images_
         self.metadata = (("authorization", "Bearer x"),)
 
+    async def list_models(self) -> pb.ListModelsResponse:
+        response: pb.ListModelsResponse = await self.images.ListModels(pb.ListModelsRequest())
+        return response
+
 
 class FakeDevices:
     """A pool of devices whose processes are fakes; all have the models `a`, the default, and `b`."""

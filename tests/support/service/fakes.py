@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -75,6 +76,7 @@ class FakeRepository:
         self.default = "first"
         self.states = {name: ModelStatus(ModelState.UNLOADED) for name in self._specs}
         self.model: Model | None = None
+        self.updates = SimpleNamespace(is_scan_due=False)
         self.after_load = ModelStatus(ModelState.RESIDENT, 1.0, provider="cpu", options={"cuda_graphs": "on"})
 
     def names(self) -> list[str]:
