@@ -7,6 +7,7 @@ then it may be evicted like any component.
 
 from __future__ import annotations
 
+import logging
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .model import Array
     from .residency.component_memory import ComponentMemory
     from .spec import ModelSpec
+
+log = logging.getLogger(__name__)
 
 CLIP_INPUT, IMAGES, CONCEPTS = "clip_input", "images", "has_nsfw_concepts"
 PIXEL_VALUES, LOGITS = "pixel_values", "logits"
@@ -93,11 +96,14 @@ class SafetyCheckers:
             GenerationFailed, OutOfMemory: it could not be checked.
         """
         if spec.safety is not None and self._checker(spec.name, spec.safety).refuses(image):
+            log.info("model %s: the safety checker refuses an image", spec.name)
             raise ImageRefused(spec.name)
 
     def _checker(self, model: str, files: SafetyFiles) -> SafetyChecker:
         with self._lock:
             if (model, files) not in self._checkers:
+                for replaced in [key for key in self._checkers if key[0] == model]:
+                    del self._checkers[replaced]
                 try:
                     self._checkers[model, files] = SafetyChecker(files, self._session(model, files))
                 except ModelFileError as error:
@@ -107,7 +113,7 @@ class SafetyCheckers:
     def _session(self, model: str, files: SafetyFiles) -> Session:
         runtime = Runtime.choose(("cpu",), self._threads)
         if choose(self._providers) not in DEVICES:
-            shared = {files.graph.files: f"safety checker {files.graph.path}"}
+            shared = {files.graph.files: f"safety checker {files.graph.path} {files.identity}"}
             runtime = runtime.within(ModelMemory(self._memory, model, shared), runtime.stop_flag)
         return Session(files.graph, runtime)
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..files import ModelFileError, read_json
 from ..graph_source import OnnxFile
+from ..weights.tensor_files import FileIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,11 +62,13 @@ class Preprocessing:
 class SafetyFiles:
     """A safety checker: its graph, and how its input is made and its output read.
 
+    `identity` is that of the graph's file.
     A classifier refuses an image if one of the labels in `refused`, by their places, has at least the probability
     `threshold`. `labels` is empty for diffusers' safety checker; `several` labels may apply to one image.
     """
 
     graph: OnnxFile
+    identity: FileIdentity
     preprocessing: Preprocessing
     labels: tuple[str, ...] = ()
     refused: tuple[int, ...] = ()
@@ -113,12 +116,12 @@ def _read(folder: Path, feature_extractor: Path, labels: tuple[str, ...], thresh
     except ModelFileError as error:
         raise ModelFileError(f"safety checker {folder.name}: {error}") from error
     config = read_json(folder / "config.json", optional=True)
-    names = _names(config)
+    names, graph, identity = _names(config), OnnxFile(folder / GRAPH), FileIdentity.of(folder / GRAPH)
     if not names:
-        return SafetyFiles(OnnxFile(folder / GRAPH), preprocessing)
+        return SafetyFiles(graph, identity, preprocessing)
     several = config.get("problem_type") == "multi_label_classification"
     refused = _refused(names, labels)
-    return SafetyFiles(OnnxFile(folder / GRAPH), preprocessing, names, refused, threshold, several)
+    return SafetyFiles(graph, identity, preprocessing, names, refused, threshold, several)
 
 
 def _names(config: Mapping[str, Any]) -> tuple[str, ...]:

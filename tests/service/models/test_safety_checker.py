@@ -108,6 +108,19 @@ def test_evicted_checkers_are_loaded_again(tmp_path: Path) -> None:
     assert memory.used == files.graph.weights_bytes
 
 
+def test_replaced_checkers_are_loaded_again(tmp_path: Path) -> None:
+    """A graph that was replaced on the disk, with its model, is used from the next image on."""
+    old = classifier(tmp_path)
+    all_checkers = checkers()
+    with pytest.raises(ImageRefused):
+        all_checkers.check(checked(old), RED)
+    (tmp_path / "model.onnx").unlink()
+    new = classifier(tmp_path, ("nsfw", "normal", "other"))
+    assert new.identity != old.identity
+    new = replace(new, refused=(1,), threshold=0.9)
+    all_checkers.check(checked(new), RED)
+
+
 @pytest.mark.parametrize("size", [(48, 32), (17, 90)])
 def test_input_of_the_graph(tmp_path: Path, size: tuple[int, int]) -> None:
     """With a crop the middle square is read, otherwise the whole image is stretched; values are normalized."""
