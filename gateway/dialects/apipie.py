@@ -72,7 +72,7 @@ def render(response: pb.GenerateImagesResponse, call: Call, created: int, links:
 
 
 # Reason: type and code, where they differ from OpenAI's.
-KINDS = {
+KINDS: dict[str, tuple[str, str | None]] = {
     Reason.EMPTY_PROMPT: (openai.INVALID_REQUEST, INVALID_PARAMETER),
     Reason.MODERATION_BLOCKED: (openai.INVALID_REQUEST, "content_policy_violation"),
 }

@@ -123,4 +123,5 @@ def _uploads(request: pb.GenerateImagesRequest) -> Iterator[bytes]:
     if request.image:
         yield request.image
     yield from request.references
-    yield from (each.image for each in (*request.controls, *request.image_prompts))
+    yield from (control.image for control in request.controls)
+    yield from (prompt.image for prompt in request.image_prompts)

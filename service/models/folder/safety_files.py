@@ -15,7 +15,6 @@ from PIL import Image
 
 from ..files import ModelFileError, read_json
 from ..graph_source import OnnxFile
-from ..weights.tensor_files import FileIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,13 +61,13 @@ class Preprocessing:
 class SafetyFiles:
     """A safety checker: its graph, and how its input is made and its output read.
 
-    `identity` is that of the graph's file.
+    `identity` are the size and the time of modification of the graph's file, in nanoseconds.
     A classifier refuses an image if one of the labels in `refused`, by their places, has at least the probability
     `threshold`. `labels` is empty for diffusers' safety checker; `several` labels may apply to one image.
     """
 
     graph: OnnxFile
-    identity: FileIdentity
+    identity: tuple[int, int]
     preprocessing: Preprocessing
     labels: tuple[str, ...] = ()
     refused: tuple[int, ...] = ()
@@ -116,7 +115,8 @@ def _read(folder: Path, feature_extractor: Path, labels: tuple[str, ...], thresh
     except ModelFileError as error:
         raise ModelFileError(f"safety checker {folder.name}: {error}") from error
     config = read_json(folder / "config.json", optional=True)
-    names, graph, identity = _names(config), OnnxFile(folder / GRAPH), FileIdentity.of(folder / GRAPH)
+    names, graph, status = _names(config), OnnxFile(folder / GRAPH), (folder / GRAPH).stat()
+    identity = status.st_size, status.st_mtime_ns
     if not names:
         return SafetyFiles(graph, identity, preprocessing)
     several = config.get("problem_type") == "multi_label_classification"
