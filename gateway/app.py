@@ -30,6 +30,8 @@ from .http.body_limits import BodyLimits, BodyMemory
 from .http.browsers import BrowserGuard
 from .http.cors import Cors
 from .http.response_headers import ResponseHeaders
+from .jobs.routes import routes as job_routes
+from .jobs.setup import job_runner
 from .metrics import CountedClient, Metrics, RequestMetrics
 from .moderation.client import moderate
 from .openapi.operation import handler_options
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from .config import GatewayConfig
     from .dialects import Dialect
+    from .jobs.queue import Jobs
     from .results.store import Store
     from .upstream.client import ImageClient
     from .usage.log import UsageLog
@@ -79,32 +82,40 @@ def create_app(
     store: Store | None = None,
     readiness: Readiness | None = None,
     usage: UsageLog | None = None,
+    jobs: Jobs | None = None,
 ) -> Application:
-    """Return the application; `store` keeps results by link, by default in the data folder. `usage` counts work.
+    """Return the application; `store` keeps results by link, by default in the data folder.
 
-    The caller closes `client`. Raises StartError if the data folder can't be used.
+    It counts `usage` and runs `jobs`, if given. The caller closes `client`. Raises StartError if the data folder
+    can't be used.
     """
     metrics = Metrics()
     store = store or local_store(config)
     names = ModelNames(config.model_aliases, config.strict_models)
     readiness = readiness or Readiness(client, names)  # metrics don't count its calls
     served, closing = moderate(CountedClient(client, metrics), config, metrics.count_check)
-    gateway = _gateway(config, served, store, names, readiness, usage)
+    gateway = _gateway(config, served, store, names, readiness, usage, jobs)
     dialects = dialects_by_path(config.dialect)
     errors = ErrorHandlers(dialects, DIALECTS[config.dialect])
     handlers = [
         *_image_handlers(gateway, dialects),
+        *job_routes(gateway, dialects),
         *routes(gateway, metrics),
         *usage_routes(gateway),
         *sdapi.routes(gateway),
     ]
+    runner = job_runner(gateway, jobs, errors, metrics) if jobs else None
     litestar = Litestar(
         with_pages(gateway, dialects, errors, handlers),
         exception_handlers=errors.handlers(),
         request_max_body_size=config.max_body,
         openapi_config=None,
         logging_config=None,
-        lifespan=[_sweeping(store, min(SWEEP_INTERVAL, max(1.0, config.url_ttl / 4))), *closing],
+        lifespan=[
+            _sweeping(store, min(SWEEP_INTERVAL, max(1.0, config.url_ttl / 4))),
+            *closing,
+            *([lambda app: runner.serving(_with_inner_middleware(app, gateway))] if runner else []),
+        ],
     )
     return Application(litestar, _with_middleware(litestar, gateway, metrics, dialects, errors), gateway)
 
@@ -116,6 +127,7 @@ def _gateway(
     names: ModelNames,
     readiness: Readiness,
     usage: UsageLog | None,
+    jobs: Jobs | None,
 ) -> Gateway:
     return Gateway(
         config=config,
@@ -123,6 +135,7 @@ def _gateway(
         models=ModelCache(client),
         store=store,
         names=names,
+        body_memory=BodyMemory(config.body_memory, config.receive_timeout),
         keys=ClientKeys(config.key_file, optional=config.keys is None, api_key=config.api_key),
         request_rates=RateLimits("requests", TooManyRequests),
         image_rates=RateLimits("images", TooManyRequests),
@@ -130,6 +143,7 @@ def _gateway(
         images=ImageReader.from_config(config, store),
         readiness=readiness,
         usage=usage,
+        jobs=jobs,
     )
 
 
@@ -139,11 +153,19 @@ def _with_middleware(
     """Return the application inside its middleware, from the innermost to the outermost."""
     config = gateway.config
     app: Any = KeyRefresh(litestar, gateway.keys)
-    app = BodyLimits(app, config.receive_timeout, BodyMemory(config.body_memory, config.receive_timeout))
+    app = BodyLimits(app, config.receive_timeout, gateway.body_memory)
     app = Cors(app, config.cors_origins)
     app = BrowserGuard(app, config, errors.send)
     app = ResponseHeaders(app, prompts=config.log_prompts)
     return RequestMetrics(app, metrics, dialects)
+
+
+def _with_inner_middleware(litestar: Litestar, gateway: Gateway) -> ASGIApp:
+    """Return the application for requests of the gateway's own, which run jobs."""
+    config = gateway.config
+    app: Any = KeyRefresh(litestar, gateway.keys)
+    app = BodyLimits(app, config.receive_timeout, gateway.body_memory)
+    return ResponseHeaders(app, prompts=config.log_prompts)
 
 
 def _image_handlers(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from tintype.v1.settings import Common
 
 from .settings.clients import ClientSettings
+from .settings.jobs import JobSettings
 from .settings.limits import LimitSettings
 from .settings.moderation import ModerationSettings
 from .settings.results import ResultSettings
@@ -20,7 +21,15 @@ from .settings.usage import UsageSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatewayConfig(LimitSettings, ClientSettings, ModerationSettings, ResultSettings, UsageSettings, UpstreamSettings):
+class GatewayConfig(
+    LimitSettings,
+    ClientSettings,
+    ModerationSettings,
+    ResultSettings,
+    JobSettings,
+    UsageSettings,
+    UpstreamSettings,
+):
     """Settings of the REST gateway. Sizes are bytes, times are seconds. Raises StartError for invalid values."""
 
     RELOADED: ClassVar[frozenset[str]] = Common.RELOADED | {
@@ -39,6 +48,7 @@ class GatewayConfig(LimitSettings, ClientSettings, ModerationSettings, ResultSet
         self.check_results()
         self.check_usage()
         self.check_moderation()
+        self.check_jobs()
 
     @property
     def address(self) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from litestar import Request
 
+from .errors import NoSuchPath
+
 if TYPE_CHECKING:
     from tintype.v1.rates import RateLimits
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from .access.keys import ClientKeys
     from .access.model_names import ModelNames
     from .config import GatewayConfig
+    from .http.body_limits import BodyMemory
+    from .jobs.queue import Jobs
     from .requests.idempotency import IdempotencyCache
     from .results.store import Store
     from .uploads.reading import ImageReader
@@ -35,12 +39,20 @@ class Gateway:
     store: Store
     names: ModelNames
     keys: ClientKeys
+    body_memory: BodyMemory
     request_rates: RateLimits
     image_rates: RateLimits
     idempotency: IdempotencyCache
     images: ImageReader
     readiness: Readiness
     usage: UsageLog | None
+    jobs: Jobs | None = None
+
+    def require_jobs(self) -> Jobs:
+        """Return the jobs. Raises NoSuchPath if the gateway runs none."""
+        if self.jobs is None:
+            raise NoSuchPath("The gateway runs no jobs: it was started with --jobs 0.")
+        return self.jobs
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,11 @@ class ErrorHandlers:
     def render(self, scope: Any, error: GatewayError) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of an error in its path's dialect."""
         scope["state"]["record"].fail(error)
-        path = scope["path"]
+        scope["state"]["error"] = error
+        return self.render_at(scope["path"], error)
+
+    def render_at(self, path: str, error: GatewayError) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and body of an error in a path's dialect."""
         failure = sdapi.error(error) if path.startswith(sdapi.PREFIXES) else self.dialect_of(path).error(error)
         return failure.status, dict(error.headers) | failure.headers, msgspec.json.encode(failure.body)
 

@@ -53,6 +53,10 @@ class Metrics:
         self.moderation = Counter(
             f"{PREFIX}_moderation_checks", "Checks of prompts and images.", ["subject", "outcome"], registry=new
         )
+        self.open_jobs = Gauge(
+            f"{PREFIX}_jobs", "Open jobs of all gateways with this data folder.", ["state"], registry=new
+        )
+        self.ended_jobs = Counter(f"{PREFIX}_jobs_ended", "Jobs that ended in this gateway.", ["state"], registry=new)
         ProcessCollector(registry=new)
 
     def text(self) -> bytes:

@@ -27,6 +27,7 @@ from .http.connections import connection_class, connection_limit
 from .http.process import raise_open_file_limit, return_large_blocks
 from .http.trusted_proxies import trust_proxies
 from .http.uvicorn_protocol import Server, shutdown_seconds
+from .jobs.setup import open_jobs
 from .reloading import RunningConfig
 from .results.stores import open_store
 from .upstream.channel import Route
@@ -84,10 +85,11 @@ async def serve(
         async with (
             open_store(config) as store,
             open_usage(config) as usage,
+            open_jobs(config) as jobs,
             ServiceClient(Route.from_config(config), timeout=config.timeout) as client,
         ):
             readiness = Readiness(client, ModelNames(config.model_aliases, config.strict_models))
-            app = create_app(config, client, store, readiness, usage)
+            app = create_app(config, client, store, readiness, usage, jobs)
 
             def started() -> None:
                 url = _url(listener)
@@ -149,6 +151,7 @@ async def _serve_until_stopped(server: Server, stop: asyncio.Event | None, readi
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        readiness.stopping = True
         server.should_exit = True
         stopping.cancel()
         checking.cancel()

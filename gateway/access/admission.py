@@ -6,9 +6,11 @@ of its model names is one of these models. So the APIs that generate images cont
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..context import CallerContext
+from ..jobs.running_job import running_job
 from ..usage.client import MeteredClient
 from .caller import Caller, CallerClient
 from .rejections import AdminOnly
@@ -24,15 +26,22 @@ if TYPE_CHECKING:
 
 
 def authenticate(gateway: Gateway, request: Request[Any, Any, Any]) -> CallerContext:
-    """Return the context for the request's caller. Raises NoKey, WrongKey."""
-    key = gateway.keys.authenticate(request.headers)
+    """Return the context for the request's caller. Raises NoKey, WrongKey.
+
+    A job has passed its caller's rates when it was submitted.
+    """
+    job = running_job(request)
+    key = gateway.keys.of_job(job.key) if job else gateway.keys.authenticate(request.headers)
     caller = caller_of(key, request.client.host if request.client else "", gateway.config)
+    if job:
+        caller = replace(caller, requests=0, images=0)
     record: AccessRecord = request.state.record
     record.key = key.name if key else ""
     names = gateway.names.limited_to(caller.models)
     rates, models = gateway.image_rates, gateway.models
     metered = MeteredClient(gateway.client, gateway.usage, record) if gateway.usage else gateway.client
-    client = CallerClient(metered, models, gateway.config, rates, caller, names.default, record)
+    watch = job.progress.update if job else None
+    client = CallerClient(metered, models, gateway.config, rates, caller, names.default, record, watch)
     return CallerContext(gateway, caller, record.key, client, names)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tintype.v1.reasons import Reason
 
 from ..errors import ServiceError
+from ..upstream.client import collect
 from . import bounds
 from .rejections import ModelNotAllowed
 
@@ -41,7 +42,7 @@ class CallerClient:
     """A client of the image service for one request of one caller.
 
     It offers the caller's models only, and counts images towards the caller's rate. `default` is the model of requests
-    that name none; empty for the service's own default.
+    that name none; empty for the service's own default. `watch` is called with each event of the service.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class CallerClient:
         caller: Caller,
         default: str,
         record: AccessRecord,
+        watch: Callable[[pb.StreamImagesResponse], None] | None = None,
     ) -> None:
         self._client = client
         self._models = models
@@ -61,18 +63,19 @@ class CallerClient:
         self._caller = caller
         self._default = default
         self._record = record
+        self._watch = watch
 
     async def generate(self, draft: Draft, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index. Raises ServiceError and the errors of `_admit`."""
         message = self._admit(draft)
-        message.omit_progress = True
+        message.omit_progress = self._watch is None
         count = message.generation.count or 1
         try:
-            response = await self._client.generate(message, request_id)
+            response = await self._generate(message, request_id)
         except BaseException as error:
             self._hide_other_models(error)
             self._record.fail(error)
-            self._give_back(count)
+            self.give_back(count)
             raise
         self._record.finish(response, len(response.images))
         return response
@@ -88,7 +91,7 @@ class CallerClient:
         message.omit_progress = not progress
         missing, is_completed = message.generation.count or 1, False
         try:
-            async with aclosing(self._client.stream(message, request_id)) as events:
+            async with aclosing(self._watched(self._client.stream(message, request_id))) as events:
                 async for event in events:
                     missing -= event.HasField("image")
                     if event.HasField("completed"):
@@ -101,7 +104,7 @@ class CallerClient:
                 self._record.fail(error)
             raise
         finally:
-            self._give_back(missing)
+            self.give_back(missing)
 
     async def models(self) -> list[pb.Model]:
         """Return the caller's models, its default first. Raises ServiceError."""
@@ -128,6 +131,21 @@ class CallerClient:
             self._hide_other_models(error)
             raise
 
+    async def _generate(self, message: pb.StreamImagesRequest, request_id: str) -> pb.GenerateImagesResponse:
+        if self._watch is None:
+            return await self._client.generate(message, request_id)
+        async with aclosing(self._watched(self._client.stream(message, request_id))) as events:
+            return await collect(events)
+
+    async def _watched(
+        self, events: AsyncGenerator[pb.StreamImagesResponse]
+    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+        async with aclosing(events):
+            async for event in events:
+                if self._watch:
+                    self._watch(event)
+                yield event
+
     def _admit(self, draft: Draft, previews: pb.Previews | None = None) -> pb.StreamImagesRequest:
         """Return the message to send, and count its images. Raises ModelNotAllowed, TooManyRequests, ServiceError.
 
@@ -149,10 +167,19 @@ class CallerClient:
         if 0 < per_minute < count:
             problem = f"must be at most {per_minute}, the limit of images per minute, not {count}"
             raise ServiceError("", status=400, reason=Reason.INVALID_FIELD, violations=[("count", problem)])
-        self._record.headers.update(self._rates.take(self._caller.name, per_minute, count))
+        self.reserve_images(count)
         return message
 
-    def _give_back(self, count: int) -> None:
+    def reserve(self, draft: Draft) -> int:
+        """Check a request that is sent later, count its images, and return their number. Raises as `generate` does."""
+        return self._admit(draft).generation.count or 1
+
+    def reserve_images(self, count: int) -> None:
+        """Count images that are made later. Raises TooManyRequests."""
+        self._record.headers.update(self._rates.take(self._caller.name, self._caller.images, count))
+
+    def give_back(self, count: int) -> None:
+        """Return images to the caller's rate that were not made."""
         self._record.headers.update(self._rates.give_back(self._caller.name, self._caller.images, count))
 
     def _hide_other_models(self, error: BaseException) -> None:

@@ -9,6 +9,7 @@ from litestar.enums import ScopeType
 from tintype.v1 import keys
 
 from ..http.browsers import is_open_path
+from ..jobs.errors import KeyRemoved
 from .rejections import NoKey, WrongKey
 
 if TYPE_CHECKING:
@@ -32,6 +33,17 @@ class ClientKeys(keys.Keys):
         found = self.find(secret)
         if found is None:
             raise WrongKey
+        return found
+
+    def of_job(self, name: str) -> Key | None:
+        """Return the key that submitted a job; None if no key was required. Raises NoKey, KeyRemoved."""
+        if not self.required:
+            return None
+        if not name:
+            raise NoKey
+        found = self.named(name)
+        if found is None:
+            raise KeyRemoved
         return found
 
 

@@ -28,6 +28,7 @@ EXPOSED = ", ".join(
     (
         *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", "x-should-retry"),
         *("x-tintype-ignored", "x-tintype-model", "x-tintype-native-size", "idempotent-replayed"),
+        *("location", "preference-applied"),
         *(name for unit in COUNTED for name in header_names(unit)),
     )
 ).encode()

@@ -29,6 +29,7 @@ ERRORS = {
     403: "The key does not permit this",
     404: "The model or the path does not exist",
     408: "The body did not arrive in time",
+    409: "The job was cancelled",
     413: "The body is too large",
     415: "The body is of a type that is not supported",
     422: "The Idempotency-Key was used before with another body",
@@ -60,7 +61,8 @@ HEADERS = {
         )
     },
     "etag": "Identifies these bytes; send it as If-None-Match",
-    "location": "URL of the bytes",
+    "location": "URL of the bytes, or of the job",
+    "preference-applied": "The preferences of the header Prefer that were applied",
 }
 ALWAYS = ("x-request-id", "openai-processing-ms")
 # Headers of errors, by status.

@@ -13,6 +13,7 @@ from ..http.disconnect import cancel_on_disconnect
 from ..http.forms import is_form, read_form
 from ..http.json_request import read_json
 from ..http.response_body import render_body
+from ..jobs.running_job import running_job
 from ..uploads.reading import transparency_mask
 from .clip_skip import drop_clip_skip
 from .draft import Draft
@@ -50,8 +51,8 @@ class ParsedRequest:
         return str(self.http.state.request_id)
 
 
-async def parse(context: CallerContext, dialect: Dialect, request: Request[Any, Any, Any]) -> ParsedRequest:
-    """Read and parse one request in its dialect. Raises BadRequest, WrongContentType, ClientGone."""
+async def read_call(context: CallerContext, dialect: Dialect, request: Request[Any, Any, Any]) -> Call:
+    """Read one request in its dialect, without its uploads. Raises BadRequest, WrongContentType, ClientGone."""
     form = dialect.forms and is_form(request)
     body = await read_form(request) if form else await read_json(request, forms=dialect.forms)
     if "deployment" in request.path_params:
@@ -60,13 +61,20 @@ async def parse(context: CallerContext, dialect: Dialect, request: Request[Any, 
     config = context.gateway.config
     if call.ignored and config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
+    return replace(call, links=config.response_format == "url") if call.links is None else call
+
+
+async def parse(context: CallerContext, dialect: Dialect, request: Request[Any, Any, Any]) -> ParsedRequest:
+    """Read and parse one request in its dialect. Raises BadRequest, WrongContentType, ClientGone."""
+    call = await read_call(context, dialect, request)
     draft = Draft(call.request)
+    job = running_job(request)
+    if job and not call.request.HasField("seed"):
+        draft = draft.with_fields(seed=job.seed)
     if call.images or call.uploads:
         base = base_url(context.gateway, request)
         call, draft = await cancel_on_disconnect(request.receive, _with_uploads(context, call, draft, base))
     call, draft = await drop_clip_skip(context, call, draft)
-    if call.links is None:
-        call = replace(call, links=config.response_format == "url")
     return ParsedRequest(context, dialect, call, draft, request)
 
 

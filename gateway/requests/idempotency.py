@@ -1,4 +1,6 @@
-"""Cache of replies by `Idempotency-Key`: a repeated request gets the reply to the first.
+"""`Idempotency-Key`: a repeated request gets the reply to the first. A cache has the replies of requests that wait.
+
+Jobs keep the same keys in the database (`gateway.jobs`); a key means the same in both.
 
 - A key belongs to one body; another body under the same key is an error.
 - If the first request is still running, the repeated one waits for it. Work continues when the client disconnects,
@@ -11,21 +13,57 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..access.rejections import KeyReused
+from ..errors import BadRequest
+from ..http.body_limits import store_body
 from .replay_buffer import ReplayBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
+    from litestar import Request
+
     from .reply import Reply
 
+KEY_HEADER = "idempotency-key"
+MAX_KEY_CHARS = 255  # characters of a key
 CAPACITY = 64 * 2**20  # bytes of all kept replies
 ENTRY_OVERHEAD = 4096  # bytes of an entry in addition to its body: headers, tasks, containers
+
+
+class RequestKey(NamedTuple):
+    """An Idempotency-Key: the digest of the key, its sender and its path, and the fingerprint of the body."""
+
+    digest: bytes
+    fingerprint: bytes
+
+
+async def request_key(request: Request[Any, Any, Any]) -> RequestKey | None:
+    """Return the Idempotency-Key of a request, whose body is then stored; None without one. Raises BadRequest."""
+    key = request.headers.get(KEY_HEADER, "")
+    if not key:
+        return None
+    if len(key) > MAX_KEY_CHARS:
+        raise BadRequest(f"{KEY_HEADER} must have at most {MAX_KEY_CHARS} characters, not {len(key)}.")
+    sender = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
+    digest = hashlib.sha256(repr(sender).encode()).digest()
+    return RequestKey(digest, await asyncio.to_thread(_fingerprint, await store_body(request), request))
+
+
+def _fingerprint(body: bytes | bytearray, request: Request[Any, Any, Any]) -> bytes:
+    """Return the fingerprint of a body, equal for each repeated request.
+
+    The boundary of a form is left out, since each request draws a new one. A large body takes tens of milliseconds:
+    call it in a thread.
+    """
+    boundary = request.content_type[1].get("boundary")
+    return hashlib.sha256(body.replace(boundary.encode(), b"") if boundary else body).digest()
 
 
 @dataclass(slots=True)

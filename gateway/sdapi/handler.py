@@ -6,7 +6,6 @@ The images are made in parts, one call to the service each. Meanwhile other requ
 from __future__ import annotations
 
 import asyncio
-import secrets
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,12 +20,15 @@ from ..dialects.reading import unknown_keys
 from ..http.disconnect import cancel_on_disconnect, cancel_when
 from ..http.json_request import read_json
 from ..http.response_body import render_body
+from ..jobs.running_job import draw_seed, running_job
+from ..jobs.submission import Submission, submit, wants_job
 from ..requests.draft import Draft
 from ..requests.generation import call_service, ignored_header
+from ..requests.idempotency import request_key
 from ..requests.reply import json_response
 from .controlnet.images import check_total, read_units
 from .controlnet.unit_keys import unknown_unit_keys
-from .errors import NoInitImage
+from .errors import NoInitImage, NoSuchCheckpoint
 from .from_webui import OPTIONAL, BatchedRequest, build_request
 from .init_image import InitImage, MaskedRegion, prepare
 from .request_types import ImageToImage, TextToImage, convert
@@ -61,38 +63,70 @@ class ParsedGeneration:
 async def handle(web: WebUi, kind: type[GenerationBody], request: Request[Any, Any, Any]) -> Response[Any]:
     """Return the response to one request. Raises GatewayError."""
     context = admit(web.gateway, request)
-    parsed = await _parse(web, context, kind, await read_json(request))
+    if wants_job(web.gateway, request):
+        response = await submit(
+            context, request, await request_key(request), partial(_check, web, context, kind, request)
+        )
+        if response is not None:
+            return response
+    parsed = await _parse(web, context, kind, request)
     return await cancel_on_disconnect(request.receive, _respond(web, parsed, request))
 
 
+async def _check(
+    web: WebUi, context: CallerContext, kind: type[GenerationBody], request: Request[Any, Any, Any]
+) -> Submission:
+    """Check a request that is to become a job, and count its images. Raises GatewayError."""
+    parsed = await _parse(web, context, kind, request)
+    count = parsed.batched.image_count
+    context.client.reserve_images(count)
+    return Submission(images=count, model=parsed.model.name, links=False)
+
+
 async def _parse(
-    web: WebUi, context: CallerContext, kind: type[GenerationBody], raw: Mapping[str, Any]
+    web: WebUi, context: CallerContext, kind: type[GenerationBody], request: Request[Any, Any, Any]
 ) -> ParsedGeneration:
+    raw, job = await read_json(request), running_job(request)
     body = convert(kind, raw)
     if isinstance(body, ImageToImage) and not body.init_images:
         raise NoInitImage
-    model, missing = await _choose_model(web, context, body)
+    model, missing = await _choose_model(web, context, body, job.model if job else "")
     passes = 2 if isinstance(body, TextToImage) and body.enable_hr else 1
-    batched = build_request(body, model, secrets.randbelow(2**32), max_images_per_request(context, passes))
+    seed = job.seed if job else draw_seed()
+    batched = build_request(body, model, seed, max_images_per_request(context, passes))
     check_image_rate(context, batched.image_count)
     batched.ignored.update(missing)
     unknown = unknown_keys(kind, raw) + unknown_unit_keys(body.alwayson_scripts)
     return ParsedGeneration(context, body, model, batched, unknown)
 
 
-async def _choose_model(web: WebUi, context: CallerContext, body: GenerationBody) -> tuple[pb.Model, dict[str, str]]:
-    """Return the model to use, and as ignored the checkpoint that the request names if no model has that name."""
+async def _choose_model(
+    web: WebUi, context: CallerContext, body: GenerationBody, submitted: str
+) -> tuple[pb.Model, dict[str, str]]:
+    """Return the model to use, and as ignored the checkpoint that the request names if no model has that name.
+
+    `submitted` is the model that was chosen when a job was submitted.
+    """
     models, named = await context.client.models(), (body.override_settings or {}).get("sd_model_checkpoint")
     owner = context.key
-    current = web.checkpoints.current(owner, models)
+    current = _model_of(submitted, models) if submitted else web.checkpoints.current(owner, models)
     if not named or not isinstance(named, str):
         return current, {}
     found = web.checkpoints.find(named, models)
     if found is None:
         return current, {"override_settings.sd_model_checkpoint": named[:80]}
+    if submitted:
+        return current, {}
     if body.override_settings_restore_afterwards is False:
         web.checkpoints.select(owner, found)
     return found, {}
+
+
+def _model_of(name: str, models: Sequence[pb.Model]) -> pb.Model:
+    found = next((model for model in models if model.name == name), None)
+    if found is None:
+        raise NoSuchCheckpoint(name)
+    return found
 
 
 async def _respond(web: WebUi, parsed: ParsedGeneration, request: Request[Any, Any, Any]) -> Response[Any]:

@@ -119,7 +119,7 @@ class ServiceClient:
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index. Raises ServiceError, GatewayStopping."""
         async with aclosing(self.stream(request, request_id)) as events:
-            return await _collect(events)
+            return await collect(events)
 
     async def stream(
         self, request: pb.StreamImagesRequest, request_id: str = ""
@@ -173,7 +173,7 @@ class ServiceClient:
         return await method(request, timeout=LOOKUP_TIMEOUT, metadata=self._route.metadata)
 
 
-async def _collect(events: AsyncGenerator[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
+async def collect(events: AsyncGenerator[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
     """Return the images of a stream of events, ordered by index, with its summary."""
     images: list[pb.Image] = []
     summary = pb.Completed()

@@ -32,6 +32,7 @@ from tintype.gateway.errors import GatewayError, InvalidValue
 from tintype.gateway.http import response_headers, trusted_proxies
 from tintype.gateway.http.forms import group_fields
 from tintype.gateway.http.json_request import decode_json
+from tintype.gateway.jobs.prefer import parse_prefer
 from tintype.gateway.requests.generation import ignored_header
 from tintype.gateway.results.store import Links, is_result_name
 from tintype.gateway.sdapi.controlnet.units import parse_units
@@ -254,6 +255,7 @@ READERS: dict[str, Read] = {
     "link": lambda text: (is_result_name(text), Links(bytes(32), "x").file(text, f"{text}-{text}")),
     "credentials": lambda text: request_key({"authorization": f"Basic {text}", "api-key": text}),
     "host": forwarded_host,
+    "prefer": lambda text: parse_prefer([text, text]),
     "log": log_line,
     "ignored": lambda text: ignored_header([text] * 40),
     "wrong key": lambda text: rejections.ModelNotAllowed(text, ["a"]),

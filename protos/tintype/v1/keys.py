@@ -82,6 +82,11 @@ class Keys:
         found = [key for key in known if hmac.compare_digest(key.digest, wanted)]
         return found[0] if found else None
 
+    def named(self, name: str) -> Key | None:
+        """Return the key with this name, or None."""
+        known = (*self._settings, *self._companion, *(self._keys or ()))
+        return next((key for key in known if key.name == name), None)
+
     async def reload(self) -> None:
         """Read the file again in a thread if it has changed.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
 pytestmark = pytest.mark.anyio
-METHODS = ("get", "head", "post")
+METHODS = ("delete", "get", "head", "post")
 EVERYWHERE = {"x-content-type-options"}
 
 
@@ -130,6 +130,11 @@ async def test_examples_are_valid(tmp_path: Path, shared: str) -> None:
         msgspec.convert(example, dialect.response_type)
 
 
+def _usual_status(path: str) -> int:
+    """Return the status of a request that succeeds: a submitted job is not done yet."""
+    return 202 if path.endswith("/jobs") else 200
+
+
 def example_requests(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Yield path, method, example and schema of each request with a JSON body."""
     for path, method, operation in list_operations(description):
@@ -148,7 +153,7 @@ async def test_each_example_is_served(gateway: httpx.AsyncClient, fake: FakeServ
     failed = []
     for path, method, body, _ in examples:
         answer = await gateway.request(method, path, json=body)
-        if answer.status_code != 200 or "x-tintype-ignored" in answer.headers:
+        if answer.status_code != _usual_status(path) or "x-tintype-ignored" in answer.headers:
             failed.append((path, answer.status_code, answer.text[:200], dict(answer.headers)))
     assert failed == []
 
@@ -168,7 +173,8 @@ async def test_each_example_of_a_field_is_served(gateway: httpx.AsyncClient, fak
     ]
     assert len(bodies) > 40
     answers = [(path, body, await gateway.post(path, json=body)) for path, body in bodies]
-    assert [(path, body, answer.text) for path, body, answer in answers if answer.status_code != 200] == []
+    failed = [answer for answer in answers if answer[2].status_code != _usual_status(answer[0])]
+    assert [(path, body, answer.text) for path, body, answer in failed] == []
 
 
 async def test_required_fields_are_exact(gateway: httpx.AsyncClient, fake: FakeService) -> None:
@@ -178,7 +184,7 @@ async def test_required_fields_are_exact(gateway: httpx.AsyncClient, fake: FakeS
         required = {*schema.get("required", ()), *(alternatives[0] if alternatives else ())}
         minimal = {key: value for key, value in body.items() if key in required}
         assert required <= set(minimal), path
-        assert (await gateway.request(method, path, json=minimal)).status_code == 200, path
+        assert (await gateway.request(method, path, json=minimal)).status_code == _usual_status(path)
         for key in required:
             rest = {name: value for name, value in minimal.items() if name != key}
             answer = await gateway.request(method, path, json=rest)

@@ -27,7 +27,7 @@ from tests.support.gateway.samples import B64
 from tintype.gateway.access.rejections import KeyReused
 from tintype.gateway.errors import ImageNotFetched
 from tintype.gateway.http.response_body import JsonBody
-from tintype.gateway.requests import handler
+from tintype.gateway.requests import idempotency
 from tintype.gateway.requests.idempotency import ENTRY_OVERHEAD, IdempotencyCache
 from tintype.gateway.requests.reply import Reply
 from tintype.v1 import image_service_pb2 as pb
@@ -201,7 +201,7 @@ class TestOverHttp:
             hashed.append((len(data), threading.current_thread() is threading.main_thread()))
             return hashlib.sha256(data)
 
-        monkeypatch.setattr(handler, "hashlib", SimpleNamespace(sha256=record_hash))
+        monkeypatch.setattr(idempotency, "hashlib", SimpleNamespace(sha256=record_hash))
         body = b'{"prompt": "x"}' + b" " * 90_000
         headers = {"idempotency-key": "hashed", "content-type": "application/json"}
         assert (await gateway.post(PATH, content=body, headers=headers)).status_code == 200
