@@ -1,6 +1,6 @@
 # `make up` and `make test` need only python3 (3.11 to 3.13) and make. `make help` lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast test-export test-gpu test-device device-models test-wheel coverage lint format types protos protos-check templates templates-check templates-sample check training demo clean
+.PHONY: help up test test-fast test-export test-gpu test-device device-models test-cluster test-wheel coverage lint format types protos protos-check templates templates-check templates-sample check training demo clean
 
 # Arguments for the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
@@ -14,6 +14,7 @@ BIN := .venv/bin
 EXPORT_BIN := .venv-export/bin
 GPU_BIN := .venv-gpu/bin
 DEVICE_BIN := .venv-device/bin
+CLUSTER_BIN := .venv-cluster/bin
 PROTOS_BIN := .venv-protos/bin
 # With COVERAGE=1, tests record the lines that they reach; `make coverage` prints the report.
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode $(COVERED)) -m pytest
@@ -53,6 +54,9 @@ REQUESTS := 200
 
 test-device: .venv-device/stamp $(if $(FAMILIES),device-models) ## Run the tests of a device on WebGPU, in software unless SOFTWARE=no; FAMILIES: whole images, too
 	@TINTYPE_TEST_EXPORTS=$(DEVICE_MODELS) TINTYPE_TEST_REQUESTS=$(REQUESTS) .ci/test-device $(DEVICE_BIN)/python $(PYTEST) tests/device $(ARGS)
+
+test-cluster: .venv-cluster/stamp ## Run the tests on two Ray nodes on this machine (installs Ray); they take minutes
+	$(CLUSTER_BIN)/python -m pytest tests/cluster $(ARGS)
 
 device-models: .venv-export/stamp ## Export tiny pipelines in half precision for test-device; FAMILIES: not all
 	$(EXPORT_BIN)/python tests/support/export/device_models.py $(DEVICE_MODELS) $(FAMILIES)
@@ -110,7 +114,7 @@ training: .venv-export/stamp ## Render, train, pack, verify and score the built-
 demo: training # the target's former name
 
 clean: ## Remove environments and build outputs
-	rm -rf .venv .venv-export .venv-peers .venv-gpu .venv-device .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-export .venv-peers .venv-gpu .venv-device .venv-cluster .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
 
 # Only what serving needs; the first `make test` adds the development tools.
 .venv/served: pyproject.toml
@@ -142,6 +146,11 @@ clean: ## Remove environments and build outputs
 	@extra='import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["webgpu"])'; \
 		if $(DEVICE_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$$($(BIN)/python -c "$$extra")"; \
 		then touch $@; else echo "cannot install onnxruntime-ep-webgpu: the device tests are skipped" >&2; fi
+
+# Ray brings Rust, so it has an environment of its own.
+.venv-cluster/stamp: pyproject.toml
+	@.ci/venv .venv-cluster --editable '.[cluster]' pytest pytest-timeout pyyaml
+	@touch $@
 
 .venv-gpu/stamp: pyproject.toml constraints-gpu.txt
 	@.ci/venv .venv-gpu --editable '.[dev,cuda]' --constraint constraints-gpu.txt

@@ -120,6 +120,11 @@ class ClusterConfig(Settings):
         """The least and the largest number of replicas."""
         return parse_replicas(self.replicas)
 
+    @property
+    def probe_host(self) -> str:
+        """Host of Serve's HTTP health check. HAProxy checks the replicas of other nodes by HTTP."""
+        return "0.0.0.0" if self.ingress == HAPROXY else "127.0.0.1"  # noqa: S104
+
     def share(self, cores: float, nodes: int) -> float:
         """Return the CPU cores of each replica, on `nodes` nodes of which each has at least `cores` cores."""
         if self.cpus or self.gpus:
@@ -136,6 +141,8 @@ def check_service(service: ServiceConfig) -> None:
     """Raise ValueError for a setting of the service that replicas can't follow."""
     if service.tls_cert or service.tls_key or service.tls_client_ca:
         raise ValueError(f"{flag('tls_cert')} has no effect in a cluster: the ingress of Ray Serve has no TLS")
+    if service.metrics:
+        raise ValueError(f"{flag('metrics')} has no effect in a cluster: use the metrics that Ray exports")
     if service.devices:
         raise ValueError(f"{flag('devices')} has no effect in a cluster: each replica has one device; use --replicas")
     service.check()

@@ -67,7 +67,7 @@ class Replica:
         self._repository, self._device, api = self._parts.enter_context(assemble(service))
         self._servicer: Any = ImageServicer(api)  # CallContext has only what it uses of a context
         self._keys = Keys(service.key_file, optional=service.keys is None, api_key=service.api_key)
-        self._announced = serve.multiplexed(max_num_models_per_replica=models_per_replica or -1)(self._hold)
+        self._announced = _announcer(self._hold, models_per_replica)
         self._repository.load()
         if wait:
             self._repository.wait()
@@ -177,3 +177,18 @@ class Replica:
         """Begin to load a model; the call itself waits for it and reports the progress."""
         self._repository.load(name, pinned=False)
         return HeldModel(lambda: self._repository.unload(name))
+
+
+def _announcer(hold: Callable[[str], Awaitable[HeldModel]], most: int) -> Callable[[str], Awaitable[HeldModel]]:
+    """Return a function that announces a model to Serve, which remembers up to `most` of them (0: all).
+
+    Serve sets an attribute of the function that it wraps, so it can't be a method.
+    """
+
+    async def announce(name: str) -> HeldModel:
+        return await hold(name)
+
+    announcer: Callable[[str], Awaitable[HeldModel]] = serve.multiplexed(max_num_models_per_replica=most or -1)(
+        announce
+    )
+    return announcer

@@ -91,12 +91,12 @@ def up(service: ServiceConfig, cluster: ClusterConfig) -> Status:
     serve.start(
         proxy_location="EveryNode",
         grpc_options=gRPCOptions(port=cluster.ingress_port, grpc_servicer_functions=list(SERVICERS)),
-        http_options=HTTPOptions(host="127.0.0.1", port=cluster.probe_port),
+        http_options=HTTPOptions(host=cluster.probe_host, port=cluster.probe_port),
         controller_options={"runtime_env": {"env_vars": ingress_variables(cluster)}},
     )
     sized = replace(cluster, cpus=cluster.share(cores, nodes))
     try:
-        serve.run(application(service, sized), name=NAME, route_prefix="/")
+        serve.run(application(service, sized), name=NAME, route_prefix="/")  # gRPC needs it, too
     except RuntimeError as error:
         raise ClusterError(f"the application was not deployed: {_deployment_error(error)}") from error
     return status(cluster)

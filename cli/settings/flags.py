@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from ..parser import FlagContainer
 
-# Settings of the service that replicas of a cluster don't have: the ingress listens, and each has one device.
-NOT_IN_A_CLUSTER = ("grpc", "devices", "lame_duck", "tls_cert", "tls_key", "tls_client_ca")
+# Settings of the service that replicas of a cluster don't have: the ingress listens, each has one device, and a
+# node may have several.
+NOT_IN_A_CLUSTER = ("grpc", "devices", "lame_duck", "metrics", "tls_cert", "tls_key", "tls_client_ca")
 
 
 def add_config(parser: FlagContainer) -> None:

@@ -56,6 +56,8 @@ class FakeServe:
         assert max_num_models_per_replica == -1 or max_num_models_per_replica > 0
 
         def decorate(load: Callable[[str], Awaitable[Any]]) -> Callable[[str], Awaitable[Any]]:
+            load.wrapper = self  # type: ignore[attr-defined]  # Ray sets an attribute, which methods don't have
+
             async def announce(name: str) -> Any:
                 self.announced.append(name)
                 return await load(name)
