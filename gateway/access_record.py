@@ -23,7 +23,7 @@ class AccessRecord:
     """One request.
 
     `queue` and `run` are seconds, measured by the service. `headers` are added to the response. If a `quiet` request
-    succeeds, its line is logged at level debug.
+    succeeds, its line is logged at level debug. `trace` is the id of its trace, empty without one.
     """
 
     id: str
@@ -34,6 +34,7 @@ class AccessRecord:
     run: float | None = None
     error: str = ""
     prompt: str = ""
+    trace: str = ""
     quiet: bool = False
     headers: dict[str, str] = field(default_factory=dict)
 

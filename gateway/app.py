@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from litestar import Litestar, Response, post
 
 from tintype.v1.rates import RateLimits
+from tintype.v1.tracing import Tracer
 
 from . import sdapi
 from .access.keys import ClientKeys, KeyRefresh
@@ -39,6 +40,7 @@ from .requests.handler import handle, operation
 from .requests.idempotency import IdempotencyCache
 from .results.stores import local_store
 from .routes import routes, with_pages
+from .tracing import RequestSpans, TracedClient
 from .uploads.reading import ImageReader
 from .upstream.model_cache import ModelCache
 from .upstream.readiness import Readiness
@@ -83,17 +85,19 @@ def create_app(
     readiness: Readiness | None = None,
     usage: UsageLog | None = None,
     jobs: Jobs | None = None,
+    tracer: Tracer | None = None,
 ) -> Application:
     """Return the application; `store` keeps results by link, by default in the data folder.
 
-    It counts `usage` and runs `jobs`, if given. The caller closes `client`. Raises StartError if the data folder
-    can't be used.
+    It counts `usage`, runs `jobs` and makes spans by `tracer`, if given. The caller closes `client`. Raises StartError
+    if the data folder can't be used.
     """
-    metrics = Metrics()
+    metrics, tracer = Metrics(), tracer or Tracer()
     store = store or local_store(config)
     names = ModelNames(config.model_aliases, config.strict_models)
     readiness = readiness or Readiness(client, names)  # metrics don't count its calls
-    served, closing = moderate(CountedClient(client, metrics), config, metrics.count_check)
+    traced = TracedClient(client, tracer, prompts=config.log_prompts)
+    served, closing = moderate(CountedClient(traced, metrics), config, metrics.count_check)
     gateway = _gateway(config, served, store, names, readiness, usage, jobs)
     dialects = dialects_by_path(config.dialect)
     errors = ErrorHandlers(dialects, DIALECTS[config.dialect])
@@ -117,7 +121,7 @@ def create_app(
             *([lambda app: runner.serving(_with_inner_middleware(app, gateway))] if runner else []),
         ],
     )
-    return Application(litestar, _with_middleware(litestar, gateway, metrics, dialects, errors), gateway)
+    return Application(litestar, _with_middleware(litestar, gateway, metrics, tracer, dialects, errors), gateway)
 
 
 def _gateway(
@@ -148,7 +152,12 @@ def _gateway(
 
 
 def _with_middleware(
-    litestar: Litestar, gateway: Gateway, metrics: Metrics, dialects: Mapping[str, Dialect], errors: ErrorHandlers
+    litestar: Litestar,
+    gateway: Gateway,
+    metrics: Metrics,
+    tracer: Tracer,
+    dialects: Mapping[str, Dialect],
+    errors: ErrorHandlers,
 ) -> ASGIApp:
     """Return the application inside its middleware, from the innermost to the outermost."""
     config = gateway.config
@@ -157,6 +166,7 @@ def _with_middleware(
     app = Cors(app, config.cors_origins)
     app = BrowserGuard(app, config, errors.send)
     app = ResponseHeaders(app, prompts=config.log_prompts)
+    app = RequestSpans(app, tracer)
     return RequestMetrics(app, metrics, dialects)
 
 

@@ -19,6 +19,7 @@ import uvicorn
 
 from tintype.v1.signals import on_stop_signal
 from tintype.v1.threads import Threads
+from tintype.v1.tracing import TracingUnavailable, open_tracer
 
 from .access.model_names import ModelNames
 from .app import create_app
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp
 
     from tintype.v1.signals import Reloading
+    from tintype.v1.tracing import Tracer
 
     from .config import GatewayConfig
     from .context import Gateway
@@ -81,7 +83,7 @@ async def serve(
     `reloading` brings new configurations. Raises StartError.
     """
     config.check_access()
-    with contextlib.closing(listen(config.rest)) as listener:
+    with contextlib.closing(listen(config.rest)) as listener, _tracing(config) as tracer:
         async with (
             open_store(config) as store,
             open_usage(config) as usage,
@@ -89,7 +91,7 @@ async def serve(
             ServiceClient(Route.from_config(config), timeout=config.timeout) as client,
         ):
             readiness = Readiness(client, ModelNames(config.model_aliases, config.strict_models))
-            app = create_app(config, client, store, readiness, usage, jobs)
+            app = create_app(config, client, store, readiness, usage, jobs, tracer)
 
             def started() -> None:
                 url = _url(listener)
@@ -102,6 +104,17 @@ async def serve(
             with signals:
                 async with _following(server, app.gateway, reloading):
                     await _serve_until_stopped(server, stop, readiness)
+
+
+@contextlib.contextmanager
+def _tracing(config: GatewayConfig) -> Iterator[Tracer]:
+    """Yield the tracer of the gateway; leaving the block sends its last spans. Raises StartError."""
+    try:
+        tracer = open_tracer("tintype-gateway", config.otel)
+    except TracingUnavailable as error:
+        raise StartError(str(error)) from error
+    with contextlib.closing(tracer):
+        yield tracer
 
 
 def listen(address: str) -> socket.socket:

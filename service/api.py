@@ -10,6 +10,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from contextvars import copy_context
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -31,6 +32,7 @@ from .rpc import to_proto
 from .rpc.collect import collect
 from .rpc.from_proto import job_from_pb
 from .rpc.model_health import wait_until_loaded
+from .stages import as_stage, record_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -108,7 +110,8 @@ class ImageApi:
         await self._look_for(request.generation.model)
         job = job_from_pb(request.generation, request.previews, progress=progress, caller=caller, deadline=deadline)
         if job.needs_preparation:
-            job = await self._in_pool(partial(prepare_job, job, self._repository.spec(job.model)))
+            prepare = partial(prepare_job, job, self._repository.spec(job.model))
+            job = await self._in_pool(partial(as_stage, "prepare", prepare))
         if self._safety:
             job = replace(job, previews=Previews())  # they would show images that may be refused
         if job.loras:
@@ -117,6 +120,7 @@ class ImageApi:
             encoded = run_ahead(job_events, partial(self._encode, job))
             async with aclosing(encoded):
                 async for event, image in encoded:
+                    record_event(event)
                     yield to_proto.response(event, image, time.monotonic() - arrived)
 
     async def generate(
@@ -188,7 +192,7 @@ class ImageApi:
                 work = partial(encode, event.pixels, job.output, **options)
             case _:
                 return None
-        return self._in_pool(work)
+        return self._in_pool(partial(as_stage, "encode-image", work))
 
     def _check(self, model: str, image: Image.Image) -> None:
         """Check a finished image; on a thread of the pool. Raises ImageRefused, or the error of the check."""
@@ -196,7 +200,8 @@ class ImageApi:
             self._safety.check(self._repository.spec(model), image)
 
     def _in_pool(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+        """Run work in the pool, with the context of the call, for its lines in the log and its span."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, work)
 
     def _model(self, name: str) -> pb.Model:
         return to_proto.model(self._repository, self._repository.spec(name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import AsyncExitStack, nullcontext, suppress
+from contextlib import AsyncExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,17 +20,18 @@ from grpc_reflection.v1alpha import reflection
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.keys import Keys
 from tintype.v1.signals import on_stop_signal
+from tintype.v1.tracing import Tracer, TracingUnavailable, open_tracer
 from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, SERVICE
 
 from .metrics.observer import IGNORE
 from .reloading import RunningConfig
 from .rpc.access import HEALTH, Guard
 from .rpc.health import Health
-from .rpc.listen import listen
+from .rpc.listen import ServeError, listen
 from .rpc.servicer import ImageServicer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager
     from typing import Any
 
@@ -99,8 +100,11 @@ def bind(
     ready: Callable[[str], Awaitable[None]],
     update: Callable[[ServiceConfig], Awaitable[None]],
     observer: Observer = IGNORE,
+    tracer: Tracer | None = None,
 ) -> Server:
-    """Return a server of `api` that is bound to its address and not started; `observer` learns of its calls.
+    """Return a server of `api` that is bound to its address and not started.
+
+    `observer` learns of its calls, and `tracer` makes their spans.
 
     Raises:
         ServeError: the address is invalid or in use, or certificates are missing or don't match.
@@ -108,11 +112,22 @@ def bind(
     """
     keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key, companion=config.companion_key)
     server = grpc.aio.server(options=OPTIONS, interceptors=(Guard(keys, observer),))
-    servicer, health = ImageServicer(api, observer), Health(("", SERVICE))
+    servicer, health = ImageServicer(api, observer, tracer), Health(("", SERVICE))
     pb_grpc.add_ImageServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), server)
     return Server(listen(server, config), server, health, servicer, keys, ready, update)
+
+
+@contextmanager
+def tracing(config: ServiceConfig) -> Iterator[Tracer]:
+    """Yield the tracer of the service; leaving the block sends its last spans. Raises ServeError."""
+    try:
+        tracer = open_tracer("tintype-service", config.otel)
+    except TracingUnavailable as error:
+        raise ServeError(str(error)) from error
+    with closing(tracer):
+        yield tracer
 
 
 async def serve_until_stopped(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .assembly import assemble, serve_models
 from .errors import TintypeError
-from .lifecycle import bind, run_loop, serve_until_stopped
+from .lifecycle import bind, run_loop, serve_until_stopped, tracing
 from .metrics.device_state import state_samples
 from .metrics.exporting import export_device
 from .metrics.measurements import Measurements
@@ -49,11 +49,14 @@ async def start(
     """
     measurements = Measurements() if config.metrics else None
     observer = measurements or IGNORE
-    with assemble(config, repository=repository, device=device, observer=observer) as (models, engine, api):
+    with (
+        tracing(config) as tracer,
+        assemble(config, repository=repository, device=device, observer=observer) as (models, engine, api),
+    ):
         ready, update = partial(_wait_until_ready, models), partial(_update, models)
-        server = bind(config, api, ready=ready, update=update, observer=observer)
+        server = bind(config, api, ready=ready, update=update, observer=observer, tracer=tracer)
         state = partial(state_samples, config, models, engine)
-        async with export_device(config, server.grpc, measurements, state):
+        async with export_device(config, server.grpc, server.keys, measurements, state):
             await server.health.set_all(serving=False)
             await server.grpc.start()
             with suppress(TintypeError):  # reported by `wait_until_ready`, and by every request

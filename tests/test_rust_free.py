@@ -113,3 +113,13 @@ def test_engines_by_extras_have_no_rust(name: str) -> None:
         pytest.skip(f"{name} is not here")
     assert binaries(package)
     assert not [file.name for file in binaries(package) if has_rust(file)]
+
+
+def test_the_exporter_of_traces_has_no_rust() -> None:
+    """OpenTelemetry's packages, which the extra `otel` installs, and what they need have nothing built with Rust."""
+    try:
+        packages = closure("opentelemetry-exporter-otlp-proto-http")
+    except PackageNotFoundError:
+        pytest.skip("opentelemetry is not here")
+    assert "opentelemetry-sdk" in packages
+    assert not [file for package in packages.values() for file in binaries(package) if has_rust(file)]

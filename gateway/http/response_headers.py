@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
 
+from tintype.v1 import logs
+from tintype.v1.tracing import current_span
+
 from ..access_record import AccessRecord, pairs
 from ..metrics import DISCONNECTED
 
@@ -54,7 +57,8 @@ class ResponseHeaders:
             return
         started = perf_counter()
         scope["path"] = _SLASHES.sub("/", scope["path"])
-        record = scope["state"]["record"] = AccessRecord(_request_id(scope))
+        record = scope["state"]["record"] = AccessRecord(_request_id(scope), trace=current_span().trace_id)
+        logs.set_ids(id=record.id)
         scope["state"]["request_id"] = record.id
         status = DISCONNECTED
 
@@ -71,13 +75,14 @@ class ResponseHeaders:
             self._log(scope, record, status, perf_counter() - started)
 
     def _log(self, scope: Any, record: AccessRecord, status: int, seconds: float) -> None:
-        """Log one line, with the path as received (percent-encoded), without query and without link signatures."""
-        path = str(scope.get("raw_path") or b"", "ascii", "replace").partition("?")[0]
+        """Log one line."""
+        path = raw_path(scope)
         values = {
             "id": record.id,
+            "trace": record.trace,
             "key": record.key,
             "method": scope["method"],
-            "path": _SIGNED_PATH.sub("/files/-/", path),
+            "path": logged_path(scope),
             "status": status,
             "error": record.error,
             "model": record.model,
@@ -89,6 +94,16 @@ class ResponseHeaders:
         values |= {"prompt": record.prompt} if self._prompts else {}
         is_quiet = (record.quiet or path in MONITORED_PATHS) and status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
         log.log(logging.DEBUG if is_quiet else logging.INFO, "%s", pairs(values), extra={"pairs": values})
+
+
+def raw_path(scope: Any) -> str:
+    """Return the path as received (percent-encoded), without query."""
+    return str(scope.get("raw_path") or b"", "ascii", "replace").partition("?")[0]
+
+
+def logged_path(scope: Any) -> str:
+    """Return the path without the signatures of links."""
+    return _SIGNED_PATH.sub("/files/-/", raw_path(scope))
 
 
 def _request_id(scope: Any) -> str:

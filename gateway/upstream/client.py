@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.reasons import Reason
+from tintype.v1.tracing import current_span
 from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, REQUEST_ID, SERVICE
 
 from ..errors import GatewayStopping, ServiceError
@@ -125,7 +126,7 @@ class ServiceClient:
         self, request: pb.StreamImagesRequest, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
         """Yield events, the last one `completed`; closing cancels the request. Raises ServiceError, GatewayStopping."""
-        metadata = ((REQUEST_ID, request_id), *self._route.metadata)
+        metadata = ((REQUEST_ID, request_id), *current_span().headers(), *self._route.metadata)
         call = self._images.StreamImages(request, timeout=self._timeout, metadata=metadata)
         self._running.add(call)
         try:

@@ -19,6 +19,7 @@ import grpc
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.reasons import DETAILS
+from tintype.v1.tracing import current_span
 from tintype.v1.transport import REQUEST_ID
 
 from ..errors import DeadlineExceeded, GenerationFailed, InvalidField, Unavailable
@@ -158,8 +159,7 @@ class DeviceApi:
             device = tries.choose(model)
             call_request = delivery.request(time.monotonic() - arrived)
             work = work_of(call_request.generation, model)
-            priority = request.generation.priority
-            with self._pool.working(device, model.name, work, priority, delivery) as attempt:
+            with self._pool.working(device, model.name, work, request.generation.priority, delivery) as attempt:
                 attempt.may_move, attempt.excluded = tries.may_move, tries.excluded
                 try:
                     await _list_adapters_again(device, model.name)
@@ -268,7 +268,7 @@ def _metadata(device: Device) -> tuple[tuple[str, str], ...]:
         return key
     call.device = ",".join(dict.fromkeys((*filter(None, call.device.split(",")), device.name)))
     log.debug("id=%s goes to device %s", call.id, device.name)
-    return (REQUEST_ID, call.id), *key
+    return (REQUEST_ID, call.id), *current_span().headers(), *key
 
 
 async def _call(device: Device, method: str, request: Message, timeout: float | None) -> Any:  # noqa: ASYNC109

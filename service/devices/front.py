@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from ..lifecycle import bind, run_loop, serve_until_stopped
+from ..lifecycle import bind, run_loop, serve_until_stopped, tracing
 from ..metrics.definitions import Sample
 from ..metrics.exporting import export_front
 from ..metrics.measurements import Measurements
@@ -57,16 +57,18 @@ async def start(config: ServiceConfig) -> AsyncGenerator[Server]:
         log.info("serving gRPC on %s: models %s; devices %s", address, ", ".join(pool.models), devices)
 
     measurements = Measurements() if config.metrics else None
-    server = bind(config, DeviceApi(pool), ready=ready, update=partial(_update, pool), observer=measurements or IGNORE)
-    await server.health.set_all(serving=False)
-    async with pool.run(), export_front(config, measurements, partial(_samples, pool)):
-        tasks = asyncio.create_task(_open(server, pool)), asyncio.create_task(_follow(pool, server.health))
-        try:
-            yield server
-        finally:
-            for task in tasks:
-                task.cancel()
-            await server.drain(0)
+    with tracing(config) as tracer:
+        update, observer = partial(_update, pool), measurements or IGNORE
+        server = bind(config, DeviceApi(pool), ready=ready, update=update, observer=observer, tracer=tracer)
+        await server.health.set_all(serving=False)
+        async with pool.run(), export_front(config, server.keys, measurements, partial(_samples, pool)):
+            tasks = asyncio.create_task(_open(server, pool)), asyncio.create_task(_follow(pool, server.health))
+            try:
+                yield server
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await server.drain(0)
 
 
 @asynccontextmanager

@@ -193,6 +193,7 @@ class Engine:
                 return
             task = row.task
             task.encode += outcome.seconds
+            task.record("encode", outcome.seconds, self._clock())
             task.chunks = outcome.chunks
             for each, start in zip(task.rows, outcome.starts or (), strict=False):
                 each.image_start = start
@@ -209,6 +210,7 @@ class Engine:
             live = [row for row in unit.rows if has(row)]
             for task in {row.task: None for row in live}:
                 task.denoise += seconds
+                task.record("denoise", seconds, outcome.ended)
             for row in live:
                 row.denoise += seconds
                 self._queue.charge(row.task, row.task.cost.call)
@@ -233,6 +235,7 @@ class Engine:
             task, seconds = row.task, outcome.seconds
             row.decode += seconds
             task.decode += seconds
+            task.record("decode", seconds, outcome.ended)
             self._queue.charge(task, task.cost.decode)
             if task.plan.calls:  # otherwise nothing was decoded
                 self._estimates.record_decode(task.plan, seconds)

@@ -10,7 +10,7 @@ Failed(Cancelled).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from ..errors import TintypeError
@@ -26,6 +26,15 @@ class Timings:
     encode: float = 0.0
     denoise: float = 0.0
     decode: float = 0.0
+
+
+class Stage(NamedTuple):
+    """When a task was in a stage: from `began` to `ended`, of the engine's clock, of which the device worked `busy`."""
+
+    name: str
+    began: float
+    ended: float
+    busy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +87,25 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """All images are done: their number, denoiser calls of all images, and tokens of both prompts."""
+    """All images are done: their number, denoiser calls of all images, and tokens of both prompts.
+
+    `stages` are queue, load, encode, denoise and decode, as far as the task had them.
+    """
 
     model: str
     images: int
     steps: int
     prompt_tokens: int
     timings: Timings
+    stages: tuple[Stage, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The task ended before all images were done."""
+    """The task ended before all images were done. `stages` as in Completed."""
 
     error: TintypeError
+    stages: tuple[Stage, ...] = field(default=(), repr=False, compare=False)
 
 
 Event: TypeAlias = Queued | Loading | Progress | Preview | Finished | Completed | Failed

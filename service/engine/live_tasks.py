@@ -6,6 +6,7 @@ whether the task holds it (see `models.residency.leases`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ class LiveTasks:
         for task in {row.task: None for row in rows}:
             if not task.started:
                 self._observer.started(task.plan.model, now - task.arrived)
+                task.record("queue", now - task.arrived, now)
                 self._reporter.changed = True
                 self._queue.reorder()
             self._leases.use(task.lease)
@@ -83,6 +85,8 @@ class LiveTasks:
         self._queue.remove(task)
         self._leases.end(task.lease)
         self._ended.append(task)
+        if isinstance(event, Failed):
+            event = replace(event, stages=task.all_stages)
         self._reporter.report_end(task, event)
         self._observer.ended(task.plan.model, event.error.reason if isinstance(event, Failed) else "")
 
@@ -118,6 +122,7 @@ class LiveTasks:
         if self._leases.update(urgent, now):
             self._reporter.changed = True
         for task in self._queue:
+            task.record_load(now)
             if task.lease.error:
                 self.end(task, Failed(task.lease.error))
             elif task.lease.status:

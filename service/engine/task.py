@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from ..models.residency.leases import Lease, LeaseState
 from ..models.resident.trajectory import ResidentTrajectory
 from ..numerics import TorchNoise, Trajectory
-from .events import Completed, Timings
+from .events import Completed, Stage, Timings
 
 if TYPE_CHECKING:
     from ..models.model import Array, Conditioning, ControlInput, Model
@@ -153,6 +153,7 @@ class Task:
         served_before: work done for its caller when it arrived, see `FairQueue`.
         position, wait, percent: the last reported position in the queue, seconds to its start, and percent loaded.
         lease: its lease of its model, see `models.residency.leases`.
+        stages: when it was in its stages so far, by name, see `events.Stage`.
         evicted_idle: whether idle models have been evicted because one of its units ran out of memory.
     """
 
@@ -180,6 +181,8 @@ class Task:
         self.wait: float | None = None
         self.percent = -1
         self.encode = self.denoise = self.decode = 0.0
+        self.stages: dict[str, Stage] = {}
+        self._load_began: float | None = None
 
     @property
     def batch_limit(self) -> BatchLimit:
@@ -255,6 +258,21 @@ class Task:
         waited = now - self.arrived - self.encode - timed.denoise - timed.decode
         return Timings(max(waited, 0.0), self.encode, timed.denoise, timed.decode)
 
+    def record(self, stage: str, seconds: float, ended: float) -> None:
+        """Add `seconds` of work, until the time `ended`, to a stage."""
+        began, busy = ended - seconds, seconds
+        if old := self.stages.get(stage):
+            began, busy = old.began, old.busy + seconds
+        self.stages[stage] = Stage(stage, began, ended, busy)
+
+    def record_load(self, now: float) -> None:
+        """Record whether its model is waited for at the time `now`, between two units."""
+        if self.state.awaits_model:
+            self._load_began = now if self._load_began is None else self._load_began
+        elif self._load_began is not None:
+            self.record("load", now - self._load_began, now)
+            self._load_began = None
+
     def add_conditionings(self, new: Conditionings, edited: Arrays = ()) -> None:
         """Add the conditionings of the next prompts; the last ones come with the latents of images to edit."""
         self.conditionings += new
@@ -266,7 +284,14 @@ class Task:
     def completion(self, now: float) -> Completed:
         """Return the last event of a task without failures."""
         tokens = sum(conditioning.tokens for conditioning in self.conditionings)
-        return Completed(self.plan.model, self.images, self.calls * self.images, tokens, self.timings(now))
+        return Completed(
+            self.plan.model, self.images, self.calls * self.images, tokens, self.timings(now), self.all_stages
+        )
+
+    @property
+    def all_stages(self) -> tuple[Stage, ...]:
+        """The stages so far, in the order in which they began."""
+        return tuple(sorted(self.stages.values(), key=lambda stage: stage.began))
 
     def drop_arrays(self) -> None:
         """Drop latents and conditionings (device thread only)."""

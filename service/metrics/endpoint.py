@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from tintype.v1.keys import Keys, request_key
+from tintype.v1.keys import request_key
 
 from ..rpc.listen import ServeError
 from .setting import parse_address
@@ -21,7 +21,7 @@ from .setting import parse_address
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from ..config import ServiceConfig
+    from tintype.v1.keys import Keys
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +33,18 @@ PLAIN = "text/plain; charset=utf-8"
 
 
 @asynccontextmanager
-async def serve_metrics(config: ServiceConfig, text: Callable[[], Awaitable[bytes]]) -> AsyncIterator[str]:
+async def serve_metrics(address: str, keys: Keys, text: Callable[[], Awaitable[bytes]]) -> AsyncIterator[str]:
     """Serve the result of `text` while inside the block, and yield the URL; for port 0 the system chooses the port.
 
-    Raises:
-        ServeError: the address is in use, or is not one of this machine.
-        KeysError: the key file is unusable.
+    Raises ServeError if the address is in use, or is not one of this machine.
     """
-    host, port = parse_address(config.metrics)
-    keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key)
+    host, port = parse_address(address)
     endpoint = _Endpoint(keys, text)
     try:
         server = await asyncio.start_server(endpoint.answer, host, port, limit=MAX_HEAD)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror  # below 0: no such name
-        problem = f"cannot listen on {config.metrics}: {why}; choose another address with --metrics"
+        problem = f"cannot listen on {address}: {why}; choose another address with --metrics"
         raise ServeError(problem) from error
     async with server:
         url = _url(host, server.sockets[0].getsockname()[1])

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from tintype.v1.keys import Keys
+
     from ..config import ServiceConfig
     from .measurements import Measurements
 
@@ -26,6 +28,7 @@ ONLY_DEVICE = "0"  # the name of a device that has no other
 async def export_device(
     config: ServiceConfig,
     server: grpc.aio.Server,
+    keys: Keys,
     measurements: Measurements | None,
     state: Callable[[], Sequence[Sample]],
 ) -> AsyncIterator[None]:
@@ -46,13 +49,14 @@ async def export_device(
         if config.metrics == FORWARDED:
             server.add_generic_rpc_handlers((handler(collect),))
         elif config.metrics:
-            await stack.enter_async_context(serve_metrics(config, text))
+            await stack.enter_async_context(serve_metrics(config.metrics, keys, text))
         yield
 
 
 @asynccontextmanager
 async def export_front(
     config: ServiceConfig,
+    keys: Keys,
     measurements: Measurements | None,
     collect: Callable[[], Awaitable[Mapping[str, Sequence[Sample]]]],
 ) -> AsyncIterator[None]:
@@ -66,7 +70,7 @@ async def export_front(
 
     async with AsyncExitStack() as stack:
         if config.metrics:
-            await stack.enter_async_context(serve_metrics(config, text))
+            await stack.enter_async_context(serve_metrics(config.metrics, keys, text))
         yield
 
 

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from tintype.v1 import logs
+from tintype.v1.tracing import current_span
 from tintype.v1.transport import MAX_MESSAGE, REQUEST_ID
 
 from ..errors import InvalidField
@@ -30,6 +32,7 @@ class Call:
 
     def __init__(self, request: Message, id_: str) -> None:
         self.id = id_
+        self.trace = current_span().trace_id
         self.device = ""  # of several, separated by commas
         self.outcome = "OK"
         self.completed = False
@@ -60,7 +63,14 @@ class Call:
     def pairs(self) -> dict[str, object]:
         """Return the values of the log line."""
         run = self.seconds - self._queue
-        facts = {"call": self.name, "id": self.id, "key": self._key, "model": self._model, "count": self._count}
+        facts = {
+            "call": self.name,
+            "id": self.id,
+            "trace": self.trace,
+            "key": self._key,
+            "model": self._model,
+            "count": self._count,
+        }
         where = {"device": self.device} if self.device else {}
         return facts | where | {"status": self.outcome, "queue": round(self._queue, 3), "run": round(run, 3)}
 
@@ -68,7 +78,8 @@ class Call:
         pairs = self.pairs()
         device = f"device={self.device} " if self.device else ""
         return (
-            f"{self.name} id={self.id} key={self._key or '-'} model={self._model!r} count={self._count} {device}"
+            f"{self.name} id={self.id} trace={self.trace or '-'} key={self._key or '-'} model={self._model!r} "
+            f"count={self._count} {device}"
             f"status={self.outcome} queue={pairs['queue']:.3f} run={pairs['run']:.3f}"
         )
 
@@ -85,6 +96,7 @@ def begin_call(request: Message, id_: str) -> Call:
     """Return the record of a new call, which is the current one of this context from now on."""
     call = Call(request, id_)
     _CALL.set(call)
+    logs.set_ids(id=id_)
     return call
 
 

@@ -16,11 +16,13 @@ import grpc
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.tracing import Tracer
 from tintype.v1.transport import REQUEST_ID
 
 from ..metrics.observer import IGNORE
 from .access import Rates, current_caller
 from .calls import begin_call, check_size, peer, request_id
+from .spans import end_call, trace_call
 from .status import to_status
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
+
+    from tintype.v1.tracing import Span
 
     from ..metrics.observer import Observer
     from .access import ImageCount
@@ -75,8 +79,9 @@ class ServedApi(Protocol):
 class ImageServicer(pb_grpc.ImageServiceServicer):
     """Serves an API over gRPC. `idle` is set while no call runs; a call runs until its last byte is sent."""
 
-    def __init__(self, api: ServedApi, observer: Observer = IGNORE) -> None:
+    def __init__(self, api: ServedApi, observer: Observer = IGNORE, tracer: Tracer | None = None) -> None:
         self._api = api
+        self._tracer = tracer or Tracer()
         self._observer = observer
         self._rates = Rates()
         self._active = 0
@@ -154,7 +159,13 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
 
     @asynccontextmanager
     async def _call(self, context: Context, request: Message) -> AsyncGenerator[Call]:
-        """Count and log one call, and end it with the status of an exception raised inside the block."""
+        """Count, log and trace one call, and end it with the status of an exception raised inside the block."""
+        with trace_call(self._tracer, context.invocation_metadata(), request) as span:
+            async with self._logged(context, request, span) as call:
+                yield call
+
+    @asynccontextmanager
+    async def _logged(self, context: Context, request: Message, span: Span) -> AsyncGenerator[Call]:
         call = begin_call(request, request_id(context.invocation_metadata()))
         self._count(context)
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
@@ -173,6 +184,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         finally:
             log.log(call.level, "%s", call, extra={"pairs": call.pairs()})
             self._observer.answered(call.name, call.outcome, call.seconds)
+            end_call(span, call)
 
     def _count(self, context: Context) -> None:
         def uncount(_: object) -> None:

@@ -19,12 +19,12 @@ PATIENCE = 60  # seconds until the gateway must be ready
 
 
 @asynccontextmanager
-async def serving(data: Path) -> AsyncGenerator[tuple[Any, str, str]]:
-    """Serve the built-in model; yield the server and the addresses of gRPC and REST."""
+async def serving(data: Path, **both: Any) -> AsyncGenerator[tuple[Any, str, str]]:
+    """Serve the built-in model; yield the server and the addresses of gRPC and REST. `both` are settings of both."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-    async with start(ServiceConfig(grpc="127.0.0.1:0", threads=1)) as server:
+    async with start(ServiceConfig(grpc="127.0.0.1:0", threads=1, **both)) as server:
         await server.wait_until_ready()
-        config = GatewayConfig(rest="127.0.0.1:0", grpc=server.address, data=data)
+        config = GatewayConfig(rest="127.0.0.1:0", grpc=server.address, data=data, **both)
         task = asyncio.create_task(serve(config, ready=ready.set_result, stop=stop))
         try:
             yield server, server.address, await asyncio.wait_for(ready, PATIENCE)

@@ -45,6 +45,13 @@ class Common(Settings):
         metadata={"help": "seconds after SIGTERM in which requests are still accepted, while readiness checks fail"},
     )
     log_level: str = field(default="info", metadata={"help": f"minimum level of log lines: {', '.join(LOG_LEVELS)}"})
+    otel: str = field(
+        default="",
+        metadata={
+            "help": "URL of a collector of traces that takes OTLP over HTTP, for example http://127.0.0.1:4318; needs "
+            "the extra `otel` (default: OTEL_EXPORTER_OTLP_ENDPOINT)"
+        },
+    )
     log_format: str = field(default="text", metadata={"help": f"format of log lines: {', '.join(LOG_FORMATS)}"})
 
     @property

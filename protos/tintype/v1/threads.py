@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
@@ -62,7 +63,8 @@ class Threads(ThreadPoolExecutor):
         """
         if self.stuck >= self._most:
             raise CallTimeout
-        future = self.submit(function, *args)
+        # The function's lines in the log have the ids of the request.
+        future: Future[Result] = self.submit(copy_context().run, function, *args)
         waiting = asyncio.wrap_future(future)
         try:
             seconds = None if math.isinf(self._seconds) else self._seconds

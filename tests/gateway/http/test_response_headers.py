@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-FIELDS = ["id", "key", "method", "path", "status", "error", "model", "images", "queue", "run", "time"]
+FIELDS = ["id", "trace", "key", "method", "path", "status", "error", "model", "images", "queue", "run", "time"]
 
 
 def parse_line(line: str) -> dict[str, str]:

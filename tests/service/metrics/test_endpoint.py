@@ -15,6 +15,7 @@ from tintype.service.metrics import endpoint
 from tintype.service.metrics.endpoint import MAX_CONNECTIONS, MAX_HEAD, serve_metrics
 from tintype.service.rpc.listen import ServeError
 from tintype.v1.keyfile import KeysError
+from tintype.v1.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,8 +30,8 @@ async def one_line() -> bytes:
 
 @asynccontextmanager
 async def serving(data: Path, api_key: str = "") -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
-    config = ServiceConfig(metrics="127.0.0.1:0", data=data, api_key=api_key)
-    async with serve_metrics(config, one_line) as url, httpx.AsyncClient() as client:
+    keys = Keys(data / "keys", optional=True, api_key=api_key)
+    async with serve_metrics("127.0.0.1:0", keys, one_line) as url, httpx.AsyncClient() as client:
         yield client, url
 
 
@@ -73,8 +74,8 @@ async def test_a_failure_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFi
     async def fail() -> bytes:
         raise RuntimeError("no device")
 
-    config = ServiceConfig(metrics="127.0.0.1:0", data=tmp_path)
-    async with serve_metrics(config, fail) as url, httpx.AsyncClient() as client:
+    keys = Keys(tmp_path / "keys", optional=True)
+    async with serve_metrics("127.0.0.1:0", keys, fail) as url, httpx.AsyncClient() as client:
         assert (await client.get(url)).status_code == 500
     assert "no device" in caplog.text
 
@@ -108,7 +109,7 @@ async def test_an_address_in_use_is_one_line(tmp_path: Path) -> None:
     async with serving(tmp_path) as (_, url):
         address = url.removeprefix("http://").removesuffix("/metrics")
         with pytest.raises(ServeError, match=rf"^cannot listen on {address}: .* in use; choose .* --metrics$"):
-            async with serve_metrics(ServiceConfig(metrics=address, data=tmp_path), one_line):
+            async with serve_metrics(address, Keys(tmp_path / "keys", optional=True), one_line):
                 pass
 
 
