@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.gateway.bodies import png
 from tests.support.gateway.fakes import PATH, PNG, Service, config, images_with_previews, running_gateway
+from tests.support.gateway.jobs import ended, submit
 from tests.support.gateway.moderation import ACCEPTED, FakeModeration, flag, running_moderation
 
 if TYPE_CHECKING:
@@ -159,6 +160,17 @@ async def test_one_request_is_checked_once(service: Service, tmp_path: Path) -> 
             assert (await gateway.post("/sdapi/v1/txt2img", json=body)).status_code == 200
         assert len(service.fake.requests) > 2
         assert fake.inputs == ["a lake", "a lake"]
+
+
+async def test_jobs_are_moderated(service: Service, tmp_path: Path) -> None:
+    """A job with a flagged prompt fails with the error that its request would have got; an accepted one succeeds."""
+    async with moderated(service, tmp_path) as (gateway, fake):
+        fake.judge = lambda content: flag() if content == "gore" else ACCEPTED
+        jobs = [await submit(gateway, {"prompt": prompt}) for prompt in ("gore", "a lake")]
+        refused, accepted = [await ended(gateway, job["id"]) for job in jobs]
+        assert (refused["status"], accepted["status"]) == ("failed", "succeeded")
+        assert (refused["error"]["status"], refused["error"]["reason"]) == (400, "MODERATION_BLOCKED")
+        assert len(service.fake.requests) == 1
 
 
 async def test_slow_checks_do_not_delay_others(service: Service, tmp_path: Path) -> None:
