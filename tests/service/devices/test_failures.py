@@ -26,6 +26,7 @@ UNAVAILABLE, INTERNAL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
         (INTERNAL, "unet failed: Device lost.", "GENERATION_FAILED", Failure.DEVICE_LOST),
         (INTERNAL, "VK_ERROR_DEVICE_LOST", "GENERATION_FAILED", Failure.DEVICE_LOST),
         (grpc.StatusCode.INVALID_ARGUMENT, "prompt: device lost", "INVALID_FIELD", Failure.FINAL),
+        (grpc.StatusCode.PERMISSION_DENIED, "the safety checker refuses it", "MODERATION_BLOCKED", Failure.FINAL),
     ],
 )
 def test_meanings(code: grpc.StatusCode, message: str, reason: str, expected: Failure) -> None:
