@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..access.admission import caller_of
 from ..database import Database
-from ..errors import GatewayError
+from ..errors import GatewayError, StartError
 from .queue import Jobs
 from .records import FILE, MIGRATIONS
 from .runner import JobRunner
@@ -30,7 +30,10 @@ async def open_jobs(config: GatewayConfig) -> AsyncIterator[Jobs | None]:
         yield None
         return
     database = Database(config.data / FILE, MIGRATIONS, seconds=config.store_timeout)
-    await database.open()
+    try:
+        await database.open()
+    except StartError as error:
+        raise StartError(f"{error}, or run without jobs (--jobs 0)") from error
     store = JobStore(
         database, limit=config.jobs, capacity=config.job_bytes, ttl=config.job_ttl, links_ttl=config.url_ttl
     )

@@ -35,15 +35,22 @@ _ADD = """
         :created, :expires, :size)
     RETURNING *
 """
-_COUNT_OPEN = "SELECT state, count(*) FROM jobs WHERE state IN ('queued', 'running') GROUP BY state"
-_FINISHED = "SELECT seq, size FROM jobs WHERE state NOT IN ('queued', 'running') ORDER BY finished"
+_COUNT_OPEN = """
+    SELECT 'queued', count(*) FROM jobs WHERE state = 'queued'
+    UNION ALL SELECT 'running', count(*) FROM jobs WHERE state = 'running'
+"""
+_OLDEST = "SELECT seq, size FROM jobs WHERE finished IS NOT NULL ORDER BY finished LIMIT 1"
+_PAGE = "SELECT * FROM jobs WHERE caller = ? AND key = ? AND seq < ? AND expires > ? ORDER BY seq DESC LIMIT ?"
+_PAGE_OF_ALL = "SELECT * FROM jobs WHERE seq < ? AND expires > ? ORDER BY seq DESC LIMIT ?"
 # The next jobs: by priority; then each caller's turn, which counts its running jobs; then by age.
 _NEXT = """
     SELECT seq FROM (
-        SELECT seq, priority, row_number() OVER (PARTITION BY caller ORDER BY priority DESC, seq) + (
-            SELECT count(*) FROM jobs AS other WHERE other.state = 'running' AND other.caller = jobs.caller
-        ) AS turn
-        FROM jobs WHERE state = 'queued' AND not_before <= ?
+        SELECT seq, priority, row_number() OVER (PARTITION BY caller ORDER BY priority DESC, seq) + coalesce(busy, 0)
+            AS turn
+        FROM jobs INDEXED BY queued_jobs LEFT JOIN (
+            SELECT caller, count(*) AS busy FROM jobs WHERE state = 'running' GROUP BY caller
+        ) USING (caller)
+        WHERE state = 'queued' AND not_before <= ?
     )
     ORDER BY priority DESC, turn, seq LIMIT ?
 """
@@ -173,12 +180,12 @@ class JobStore:
 
     def _page(self, connection: sqlite3.Connection, caller: str | None, key: str, after: str, limit: int) -> list[Job]:
         last = connection.execute("SELECT seq FROM jobs WHERE id = ?", [after]).fetchone()
-        rows = connection.execute(
-            "SELECT * FROM jobs WHERE (? OR (caller = ? AND key = ?)) AND seq < ? AND expires > ? "
-            "ORDER BY seq DESC LIMIT ?",
-            (caller is None, caller, key, last["seq"] if last else 2**62, self._clock(), limit),
-        )
-        return [_with_position(connection, Job.from_row(row), row["priority"]) for row in rows.fetchall()]
+        bounds = (last["seq"] if last else 2**62, self._clock(), limit)
+        if caller is None:
+            rows = connection.execute(_PAGE_OF_ALL, bounds).fetchall()
+        else:
+            rows = connection.execute(_PAGE, (caller, key, *bounds)).fetchall()
+        return [_with_position(connection, Job.from_row(row), row["priority"]) for row in rows]
 
     def _cancel(self, connection: sqlite3.Connection, job_id: str) -> Job | None:
         connection.execute("UPDATE jobs SET cancelling = 1 WHERE id = ? AND state = 'running'", [job_id])
@@ -219,14 +226,12 @@ class JobStore:
     def _make_space(self, connection: sqlite3.Connection, size: int) -> None:
         """Delete the oldest finished jobs until `size` more bytes fit. Raises StoreFull if they do not."""
         used = connection.execute("SELECT coalesce(sum(size), 0) FROM jobs").fetchone()[0]
-        if used + size <= self._capacity:
-            return
-        for row in connection.execute(_FINISHED).fetchall():
+        while used + size > self._capacity:
+            row = connection.execute(_OLDEST).fetchone()
+            if row is None:
+                raise StoreFull("There is no space left for jobs. Ask for links instead of 'b64_json', or try later.")
             connection.execute("DELETE FROM jobs WHERE seq = ?", [row["seq"]])
             used -= row["size"]
-            if used + size <= self._capacity:
-                return
-        raise StoreFull("There is no space left for jobs. Ask for links instead of 'b64_json', or try later.")
 
     def _beat(
         self, connection: sqlite3.Connection, runner: str, running: Mapping[str, Progress], capacity: int

@@ -135,11 +135,13 @@ async def _handle_idempotent(
     cache, job = context.gateway.idempotency, running_job(request)
     cached = cache.find(key.digest, key.fingerprint)
     if cached is not None:
+        if job:
+            job.progress.begun = True
         return _response(await cancel_on_disconnect(request.receive, asyncio.shield(cached)), repeated=True)
     submitted = None if job else await job_of_key(context, key)
     if submitted:
-        work = respond_with_job(context, submitted, context.gateway.config.timeout)
-        return await cancel_on_disconnect(request.receive, work)
+        answer = respond_with_job(context, submitted, context.gateway.config.timeout)
+        return await cancel_on_disconnect(request.receive, answer)
     parsed = await parse(context, dialect, request)
     if job:  # the database has its reply; unlike other work of a key, it can be cancelled
         return _response(await cancel_on_disconnect(request.receive, generate(parsed)), repeated=False)

@@ -8,6 +8,7 @@ import pytest
 
 from tintype.gateway import errors as gateway_errors
 from tintype.gateway.access import rejections
+from tintype.gateway.jobs import errors as job_errors
 from tintype.gateway.sdapi import errors as sdapi_errors
 from tintype.service import errors as service_errors
 from tintype.v1.reasons import Reason
@@ -29,6 +30,7 @@ def reasons(module: ModuleType, base: type[Exception]) -> list[str]:
         (gateway_errors, gateway_errors.GatewayError),
         (rejections, gateway_errors.GatewayError),
         (sdapi_errors, gateway_errors.GatewayError),
+        (job_errors, gateway_errors.GatewayError),
     ],
     ids=lambda given: given.__name__,
 )

@@ -9,8 +9,9 @@ import pytest
 
 from tests.support.gateway.clock import Clock
 from tintype.gateway.access.rejections import KeyReused
-from tintype.gateway.database import Database
+from tintype.gateway.database import Database, connect
 from tintype.gateway.errors import StoreFull
+from tintype.gateway.jobs import store as store_module
 from tintype.gateway.jobs.errors import TooManyJobs
 from tintype.gateway.jobs.records import MIGRATIONS, ROW_OVERHEAD, NewJob, Result, State
 from tintype.gateway.jobs.running_job import Progress
@@ -257,3 +258,14 @@ async def test_pages_are_newest_first_and_of_one_caller(store: JobStore) -> None
     assert [job.id for job in await store.page("alice", "alice", "c", 2)] == ["a"]
     assert [job.id for job in await store.page("alice", "", "", 9)] == []
     assert [job.id for job in await store.page(None, "", "", 9)] == ["d", "c", "b", "a"]
+
+
+@pytest.mark.parametrize("statement", [store_module._NEXT, store_module._AHEAD, store_module._COUNT_OPEN])
+async def test_finished_jobs_are_not_read_to_find_open_ones(tmp_path: Path, statement: str) -> None:
+    """What runs every second reads the indexes of open jobs only, however many finished ones are kept."""
+    connection = connect(tmp_path / "jobs.db", MIGRATIONS)
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", [0] * statement.count("?")).fetchall()
+    connection.close()
+    scanned = [row["detail"] for row in rows if "jobs" in row["detail"]]
+    assert scanned
+    assert all("queued_jobs" in detail or "running_jobs" in detail for detail in scanned)

@@ -11,9 +11,10 @@ import grpc
 import pytest
 from PIL import Image
 
-from tests.support.gateway.fakes import PATH, FakeService, Refusal, Service, config, running_gateway
+from tests.support.gateway.fakes import PATH, FakeService, Refusal, Service, config, make_images, running_gateway
 from tests.support.gateway.jobs import ASYNC, Gate, ended, requests_of, submit, with_status
 from tests.support.gateway.openai_errors import check_error
+from tintype.gateway.errors import StartError
 from tintype.v1.keyfile import create, revoke
 
 if TYPE_CHECKING:
@@ -302,3 +303,27 @@ async def test_openai_sdk(sdk: openai.AsyncOpenAI) -> None:
     job = submitted.http_response.json()
     done = await sdk.get(f"/jobs/{job['id']}", cast_to=dict[str, Any], options={"params": {"wait": 30}})
     assert done["result"]["data"][0]["url"].startswith("http")
+
+
+async def test_a_result_without_space_fails_the_job(service: Service, fake: FakeService, tmp_path: Path) -> None:
+    """The job says so, and the next one, with links, has its result."""
+
+    async def behave(request: Any, context: Any) -> Any:
+        async for event in make_images(request, context):
+            if event.HasField("image"):
+                event.image.data += bytes(100_000)
+            yield event
+
+    fake.behave = behave
+    async with running_gateway(config(service, tmp_path, job_bytes=50_000)) as client:
+        job = await ended(client, (await submit(client, {"prompt": "x", "response_format": "b64_json"}))["id"])
+        assert (job["status"], job["error"]["status"], job["error"]["reason"]) == ("failed", 507, "STORE_FULL")
+        assert (await ended(client, (await submit(client))["id"]))["status"] == "succeeded"
+
+
+async def test_unusable_database_stops_the_start(service: Service, tmp_path: Path) -> None:
+    """The error is one line that names the file, and how to run without jobs."""
+    (tmp_path / "jobs.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(StartError, match=r"jobs\.db: .* or run without jobs \(--jobs 0\)$"):
+        async with running_gateway(config(service, tmp_path)):
+            pass
