@@ -59,9 +59,10 @@ def test_one_trace_for_a_request(tmp_path: Path) -> None:
         assert span.attributes["gen_ai.response.model"] == "tintype-demo"
     assert list(stages) == ["queue", "encode", "denoise", "decode"]
     assert len(encoded) == 2
-    for child, parent in [*((span, served) for span in (*stages.values(), *encoded)), (served, call), (call, request)]:
+    for child, parent in [*((span, served) for span in (*stages.values(), *encoded)), (call, request)]:
         assert within(child, parent), (child, parent)
         assert child.trace_id == TRACE
+    assert served.began > call.began  # it may end later: the gateway needs only its last message
     busy = stages["denoise"].attributes["tintype.busy_seconds"]
     assert 0 < busy * 1e9 <= stages["denoise"].ended - stages["denoise"].began + 1000
     assert (refused.parent, refused.failed) == ("", False)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 
+STAGES = ("queue", "load", "encode", "denoise", "decode")
+
+
 @dataclass(frozen=True, slots=True)
 class Timings:
     """Seconds spent in the queue, in the encoders, in denoiser calls and in the decoder."""
@@ -89,7 +92,7 @@ class Finished:
 class Completed:
     """All images are done: their number, denoiser calls of all images, and tokens of both prompts.
 
-    `stages` are queue, load, encode, denoise and decode, as far as the task had them.
+    `stages` are those of STAGES that the task had.
     """
 
     model: str

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from ..models.residency.leases import Lease, LeaseState
 from ..models.resident.trajectory import ResidentTrajectory
 from ..numerics import TorchNoise, Trajectory
-from .events import Completed, Stage, Timings
+from .events import STAGES, Completed, Stage, Timings
 
 if TYPE_CHECKING:
     from ..models.model import Array, Conditioning, ControlInput, Model
@@ -290,8 +290,8 @@ class Task:
 
     @property
     def all_stages(self) -> tuple[Stage, ...]:
-        """The stages so far, in the order in which they began."""
-        return tuple(sorted(self.stages.values(), key=lambda stage: stage.began))
+        """The stages so far, in order."""
+        return tuple(self.stages[name] for name in STAGES if name in self.stages)
 
     def drop_arrays(self) -> None:
         """Drop latents and conditionings (device thread only)."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tintype.v1.tracing import TRACEPARENT, Tracer
 from tintype.v1.transport import SERVICE
+
+from .calls import QUIET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from google.protobuf.message import Message
 
-    from tintype.v1.tracing import Span, Tracer
+    from tintype.v1.tracing import Span
 
     from .calls import Call
 
@@ -25,9 +28,15 @@ FAULTS = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILA
 
 @contextmanager
 def trace_call(tracer: Tracer, metadata: Iterable[tuple[str, str | bytes]] | None, request: Message) -> Iterator[Span]:
-    """Serve a call inside the block, as a span that continues the trace in its metadata."""
+    """Serve a call inside the block, as a span that continues the trace in its metadata.
+
+    Without a trace, calls that describe models have no span: servers make them all the time.
+    """
     headers = {name: value for name, value in metadata or () if isinstance(value, str)}
-    method = f"{SERVICE}/{request.DESCRIPTOR.name.removesuffix('Request')}"
+    call = request.DESCRIPTOR.name.removesuffix("Request")
+    method = f"{SERVICE}/{call}"
+    if call in QUIET and TRACEPARENT not in headers:
+        tracer = Tracer()
     with tracer.server(method, headers, {"rpc.system.name": "grpc", "rpc.method": method}) as span:
         if span.recording:
             span.set(_request_attributes(getattr(request, "generation", request)))

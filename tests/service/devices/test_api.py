@@ -21,8 +21,10 @@ from tintype.service.errors import (
     TintypeError,
     Unavailable,
 )
+from tintype.service.rpc.calls import begin_call
 from tintype.service.rpc.status import ForwardedError, to_status
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.tracing import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -371,3 +373,16 @@ def test_adapters_are_listed_again() -> None:
         return [call for call in fakes.stubs[0].other_calls if call[0] == "LoadModel"]
 
     assert run(scenario, memory=20) == [("LoadModel", "b")]
+
+
+def test_devices_continue_the_trace() -> None:
+    """The device's process gets the trace of the call, so that its spans belong to it."""
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    async def scenario(fakes: FakeDevices, api: DeviceApi) -> list[str]:
+        with Tracer().server("call", {"traceparent": parent}):
+            begin_call(request(), "req_1")
+            await api.generate(request())
+        return [dict(each).get("traceparent", "") for stub in fakes.stubs for each in stub.metadata]
+
+    assert run(scenario) == [parent]

@@ -84,12 +84,14 @@ class FakeImages:
     script: Callable[[pb.StreamImagesRequest], Iterable[Any]] = images
     requests: list[pb.StreamImagesRequest] = field(default_factory=list)
     timeouts: list[float | None] = field(default_factory=list)
+    metadata: list[Any] = field(default_factory=list)
     started: list[FakeCall] = field(default_factory=list)
     other_calls: list[tuple[str, str]] = field(default_factory=list)
 
     def StreamImages(self, request: pb.StreamImagesRequest, *, timeout: float | None, metadata: Any) -> FakeCall:  # noqa: N802
         assert dict(metadata)["authorization"]
         self.requests.append(request)
+        self.metadata.append(metadata)
         self.timeouts.append(timeout)
         self.started.append(FakeCall(self.script(request)))
         return self.started[-1]
