@@ -118,7 +118,7 @@ def create_app(
         lifespan=[
             _sweeping(store, min(SWEEP_INTERVAL, max(1.0, config.url_ttl / 4))),
             *closing,
-            *([lambda app: runner.serving(_with_inner_middleware(app, gateway))] if runner else []),
+            *([lambda app: runner.serving(_with_inner_middleware(app, gateway, tracer))] if runner else []),
         ],
     )
     return Application(litestar, _with_middleware(litestar, gateway, metrics, tracer, dialects, errors), gateway)
@@ -170,12 +170,13 @@ def _with_middleware(
     return RequestMetrics(app, metrics, dialects)
 
 
-def _with_inner_middleware(litestar: Litestar, gateway: Gateway) -> ASGIApp:
+def _with_inner_middleware(litestar: Litestar, gateway: Gateway, tracer: Tracer) -> ASGIApp:
     """Return the application for requests of the gateway's own, which run jobs."""
     config = gateway.config
     app: Any = KeyRefresh(litestar, gateway.keys)
     app = BodyLimits(app, config.receive_timeout, gateway.body_memory)
-    return ResponseHeaders(app, prompts=config.log_prompts)
+    app = ResponseHeaders(app, prompts=config.log_prompts)
+    return RequestSpans(app, tracer)
 
 
 def _image_handlers(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:

@@ -99,6 +99,7 @@ def with_pages(
     endpoints = {
         "images": {path: dialect.name for path, dialect in dialects.items()},
         "models": "/v1/models",
+        "jobs": "/v1/jobs",
         "description": "/openapi.json",
         "documentation": "/docs",
         "health": ["/livez", "/readyz"],

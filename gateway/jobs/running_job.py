@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tintype.v1.tracing import current_span
+
 if TYPE_CHECKING:
     from litestar import Request
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 STATE = "job"  # the place of the job in the state of its request
 # Headers that handlers and the log of the run read. Credentials are never stored.
-KEPT_HEADERS = ("host", "content-type", "accept", "user-agent", "traceparent", "tracestate")
+KEPT_HEADERS = ("host", "content-type", "accept", "user-agent")
 
 
 class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +41,9 @@ class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any], path: str) -> StoredRequest:
-        """Return the request to store; it is to run at `path`."""
+        """Return the request to store; it is to run at `path`, and continues the trace of its submission."""
         scope = request.scope
+        headers = {name: request.headers[name] for name in KEPT_HEADERS if name in request.headers}
         return cls(
             path=path,
             query=str(scope["query_string"], "latin-1"),
@@ -49,7 +52,7 @@ class StoredRequest(msgspec.Struct, frozen=True, kw_only=True):
             client=request.client.host if request.client else "",
             server=_server(scope.get("server")),
             request_id=str(request.state.request_id),
-            headers={name: request.headers[name] for name in KEPT_HEADERS if name in request.headers},
+            headers=headers | dict(current_span().headers()),
         )
 
     def scope(self, job: RunningJob) -> dict[str, Any]:

@@ -148,13 +148,13 @@ class TestEnds:
             assert await store.body(job) == b"body of " + job.id.encode()
             await store.finish(job, "r1", DONE)
             assert await store.body(job) == b""
-        job = await store.get("a")
-        assert job
-        assert (job.state, job.status, job.headers, job.progress) == (State.SUCCEEDED, 200, {"x-a": "b"}, 1)
-        assert await store.result(job) == DONE.body
-        assert await store.result(job, 3) == b""
+        found = await store.get("a")
+        assert found
+        assert (found.state, found.status, found.headers, found.progress) == (State.SUCCEEDED, 200, {"x-a": "b"}, 1)
+        assert await store.result(found) == DONE.body
+        assert await store.result(found, 3) == b""
         clock.now += LINKS_TTL
-        assert (await store.get("a"), await store.get("b")) == (job, None)
+        assert (await store.get("a"), await store.get("b")) == (found, None)
         assert await store.sweep() == 1
         clock.now += TTL
         assert await store.sweep() == 1
@@ -164,9 +164,9 @@ class TestEnds:
         """It never runs; cancelling again changes nothing."""
         await added(store, "a")
         for _ in range(2):
-            job = await store.cancel("a")
-            assert job
-            assert job.state is State.CANCELLED
+            found = await store.cancel("a")
+            assert found
+            assert found.state is State.CANCELLED
         assert await taken(store) == []
 
     async def test_the_runner_of_a_running_job_is_asked_to_end_it(self, store: JobStore, clock: Clock) -> None:

@@ -95,6 +95,15 @@ async def test_links_of_a_job_name_the_host_of_its_request(gateway: httpx.AsyncC
     assert (await gateway.get(url)).status_code == 200
 
 
+async def test_a_job_continues_the_trace_of_its_submission(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """The call of the service has the client's trace, and the request's id."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    job = await submit(gateway, traceparent=f"00-{trace}-00f067aa0ba902b7-01", x_request_id="req-7")
+    await ended(gateway, job["id"])
+    assert fake.metadata[-1]["traceparent"].split("-")[1] == trace
+    assert fake.metadata[-1]["x-request-id"] == "req-7"
+
+
 async def test_v1_jobs_takes_a_request_for_images(gateway: httpx.AsyncClient) -> None:
     """Clients that can't set headers post the same body to `/v1/jobs`, or below their vendor's base URL."""
     for base, path in (("", PATH), ("/aqueduct", "/aqueduct/v1/images/generations")):
