@@ -6,11 +6,12 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.replicas.union import merge_lists
 
 from . import interrupt
 from .available import WIDE, describe, overview
 from .errors import UserError
-from .service_client import connect
+from .service_client import connect_all
 from .settings.sources import Sources, warn_of_unknown_variables
 from .settings.values import format_size
 from .terminal import format_table
@@ -18,6 +19,8 @@ from .terminal import format_table
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
+
+    from .service_client import ServiceConnection
 
 STATES = {
     pb.MODEL_STATE_UNLOADED: "on disk",
@@ -53,13 +56,22 @@ def format_models(models: Sequence[pb.Model]) -> str:
 
 
 async def _call_service(arguments: Namespace) -> Sequence[pb.Model]:
-    """Call the service and return the models of its response."""
-    async with connect(Sources.gather(vars(arguments))) as (stub, metadata):
+    """Call all replicas of the service and return the models of their responses, as those of one service."""
+
+    async def call(connection: ServiceConnection) -> Sequence[pb.Model]:
+        stub, metadata = connection
         if arguments.action == "load":
             return [(await stub.LoadModel(pb.LoadModelRequest(model=arguments.name), metadata=metadata)).model]
         if arguments.action == "unload":
             return [(await stub.UnloadModel(pb.UnloadModelRequest(model=arguments.name), metadata=metadata)).model]
         return (await stub.ListModels(pb.ListModelsRequest(), metadata=metadata)).models
+
+    async with connect_all(Sources.gather(vars(arguments))) as replicas:
+        found = await replicas.call_each(call)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    lists = {address: pb.ListModelsResponse(models=models) for address, models in found.items()}
+    return merge_lists(lists).models
 
 
 def _format_row(model: pb.Model) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from .http.cors import Cors
 from .http.response_headers import ResponseHeaders
 from .jobs.routes import routes as job_routes
 from .jobs.setup import job_runner
-from .metrics import CountedClient, Metrics, RequestMetrics
+from .metrics import CountedClient, Metrics, ReplicaMetrics, RequestMetrics
 from .moderation.client import moderate
 from .openapi.operation import handler_options
 from .requests.handler import handle, operation
@@ -42,6 +42,7 @@ from .results.stores import local_store
 from .routes import routes, with_pages
 from .tracing import RequestSpans, TracedClient
 from .uploads.reading import ImageReader
+from .upstream.client import ServiceClient
 from .upstream.model_cache import ModelCache
 from .upstream.readiness import Readiness
 from .usage.routes import routes as usage_routes
@@ -93,6 +94,8 @@ def create_app(
     if the data folder can't be used.
     """
     metrics, tracer = Metrics(), tracer or Tracer()
+    if isinstance(client, ServiceClient):
+        metrics.registry.register(ReplicaMetrics(client))
     store = store or local_store(config)
     names = ModelNames(config.model_aliases, config.strict_models)
     readiness = readiness or Readiness(client, names)  # metrics don't count its calls

@@ -1,7 +1,7 @@
 """Metrics of the gateway, in Prometheus' format at `/metrics`.
 
-Labels have a small, fixed set of values: declared routes (never requested paths), dialects, statuses, and the
-service's names of models and reasons. No metric reveals prompts, images or callers.
+Labels have a small, fixed set of values: declared routes (never requested paths), dialects, statuses, the service's
+names of models and reasons, and the addresses of its replicas. No metric reveals prompts, images or callers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from litestar.enums import ScopeType
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 from .errors import ServiceError
 
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
 
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
+    from prometheus_client import Metric
 
     from tintype.v1 import image_service_pb2 as pb
 
     from .dialects import Dialect
-    from .upstream.client import ImageClient
+    from .upstream.client import ImageClient, ServiceClient
 
 # Without its charset: the server adds one to every text type, and strict scrapers reject a type with two.
 PROMETHEUS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
@@ -150,3 +153,28 @@ class CountedClient:
     async def health_problem(self) -> str:
         """Return why images can't be generated now; empty if they can."""
         return await self._client.health_problem()
+
+
+class ReplicaMetrics(Collector):
+    """The state of each replica when metrics are read, so that replicas that are gone leave no series behind."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        healthy, in_flight = (
+            GaugeMetricFamily(f"{PREFIX}_replica_{name}", text, labels=["replica"])
+            for name, text in (
+                ("healthy", "1 if the replica takes requests, otherwise 0."),
+                ("requests_in_flight", "Requests for images that run on the replica."),
+            )
+        )
+        repeats = CounterMetricFamily(
+            f"{PREFIX}_replica_repeats", "Requests that were repeated because the replica was lost.", labels=["replica"]
+        )
+        for state in self._client.replica_states():
+            healthy.add_metric([state.address], int(state.healthy))
+            in_flight.add_metric([state.address], state.in_flight)
+            repeats.add_metric([state.address], state.repeats)
+        yield from (healthy, in_flight, repeats)

@@ -60,6 +60,9 @@ class Device(Protocol):
     def count_tasks(self) -> tuple[int, int]:
         """Return how many tasks wait for their first unit, and how many have started."""
 
+    def hangs(self, after: float) -> bool:
+        """Whether its running unit of work takes longer than `after` seconds, and much longer than earlier ones."""
+
     async def drain(self, grace: float) -> None:
         """Refuse new jobs; fail those that have not ended after `grace` seconds."""
 

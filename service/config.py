@@ -174,6 +174,20 @@ class ServiceConfig(Common):
             "help": "address of the metrics for Prometheus, HOST:PORT, for example 127.0.0.1:9464 (default: none)"
         },
     )
+    hang_after: float = field(
+        default=300.0,
+        metadata={
+            "help": "seconds after which a device that computes without a result counts as hung and health says "
+            "NOT_SERVING, at least five times the longest computation so far (0: never)"
+        },
+    )
+    connection_age: float = field(
+        default=600.0,
+        metadata={
+            "help": "seconds after which clients are asked to connect again, so that balancers spread them over "
+            "replicas; running calls finish (0: never)"
+        },
+    )
     tls_cert: Path | None = field(default=None, metadata={"help": "TLS certificate chain (PEM)"})
     tls_key: Path | None = field(default=None, metadata={"help": "TLS private key (PEM)"})
     tls_client_ca: Path | None = field(
@@ -194,7 +208,7 @@ class ServiceConfig(Common):
 
     def check(self) -> None:
         """Raise ValueError if a number is negative, or a path to read from cannot be read."""
-        for name in ("threads", "grace", "memory", "arena", "lame_duck"):
+        for name in ("threads", "grace", "memory", "arena", "lame_duck", "hang_after", "connection_age"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{flag(name)} must be at least 0; got {getattr(self, name):g}")
         if not 0 < self.safety_threshold <= 1:

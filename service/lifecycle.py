@@ -54,6 +54,7 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 4_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+AGE_GRACE = 3600.0  # seconds for calls on a connection that has reached its age; longer than any call of a gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,20 @@ def bind(
         KeysError: the key file is unusable, or other machines could connect without a key.
     """
     keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key, companion=config.companion_key)
-    server = grpc.aio.server(options=OPTIONS, interceptors=(Guard(keys, observer),))
+    server = grpc.aio.server(options=_options(config), interceptors=(Guard(keys, observer),))
     servicer, health = ImageServicer(api, observer, tracer), Health(("", SERVICE))
     pb_grpc.add_ImageServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), server)
     return Server(listen(server, config), server, health, servicer, keys, ready, update)
+
+
+def _options(config: ServiceConfig) -> tuple[tuple[str, int], ...]:
+    """Return the options of the server."""
+    if not config.connection_age:
+        return OPTIONS
+    age = ("grpc.max_connection_age_ms", round(config.connection_age * 1000))
+    return (*OPTIONS, age, ("grpc.max_connection_age_grace_ms", round(AGE_GRACE * 1000)))
 
 
 @contextmanager

@@ -61,7 +61,7 @@ async def start(
             await server.grpc.start()
             with suppress(TintypeError):  # reported by `wait_until_ready`, and by every request
                 models.load()
-            health_task = asyncio.create_task(follow(models, server.health))
+            health_task = asyncio.create_task(follow(models, server.health, _hang_check(config, engine)))
             try:
                 yield server
             finally:
@@ -108,6 +108,10 @@ def run(
 async def _update(repository: Repository, config: ServiceConfig) -> None:
     """Serve the models of a new configuration. Raises ServeError."""
     await asyncio.to_thread(serve_models, repository, config)
+
+
+def _hang_check(config: ServiceConfig, device: Device) -> Callable[[], bool]:
+    return lambda: config.hang_after > 0 and device.hangs(config.hang_after)
 
 
 async def _wait_until_ready(repository: Repository, address: str) -> None:

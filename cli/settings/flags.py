@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Settings of the service that replicas of a cluster don't have: the ingress listens, each has one device, and a
 # node may have several.
-NOT_IN_A_CLUSTER = ("grpc", "devices", "lame_duck", "metrics", "tls_cert", "tls_key", "tls_client_ca")
+NOT_IN_A_CLUSTER = ("grpc", "devices", "lame_duck", "connection_age", "metrics", "tls_cert", "tls_key", "tls_client_ca")
 
 
 def add_config(parser: FlagContainer) -> None:

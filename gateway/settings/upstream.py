@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 class UpstreamSettings(Common):
     """Address and credentials of the gRPC service."""
 
-    grpc: str = field(default="127.0.0.1:50051", metadata={"help": "address of the gRPC service, HOST:PORT"})
+    grpc: str = field(
+        default="127.0.0.1:50051",
+        metadata={
+            "help": "address of the gRPC service, HOST:PORT; for several replicas their addresses, separated by "
+            "commas, or dns:///NAME:PORT for all addresses of a name"
+        },
+    )
     service_key: str = field(
         default="", metadata={"help": "admin key for the gRPC service; prefer the environment variable"}
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from tintype.v1.keys import authorization
+from tintype.v1.tracing import current_span
+from tintype.v1.transport import REQUEST_ID
 
 from ..errors import StartError
 
@@ -19,11 +21,9 @@ if TYPE_CHECKING:
 
 HANDSHAKE_FAILED = "the TLS handshake with the image service failed"
 NOT_SERVING = "the image service is loading its model, draining, or has no model that works"
-UNHEALTHY = "backend unhealthy"  # part of gRPC's message if the health check of the service fails
 REFUSED = "nothing listens at the address of the image service"
 # Parts of gRPC's messages for failed connections, and their meanings; the first match counts.
 _REASONS = {
-    UNHEALTHY: NOT_SERVING,
     "Connection refused": REFUSED,
     "Domain name not found": "the host name of the image service is unknown",
     "address lookup failed": "the host name of the image service is unknown",
@@ -44,8 +44,9 @@ _REASONS_WITH_TLS = {
 class Route:
     """The address and credentials of a service.
 
-    `target` is HOST:PORT, several of them separated by commas, or any name that gRPC resolves. With `tls_ca`, `cert`
-    or `cert_key` (PEM files) the channel uses TLS. `key` is sent with each call.
+    `target` is one address, or several as `targets` describes them; a channel needs one. With `tls_ca`, `cert` or
+    `cert_key` (PEM files) the channel uses TLS. `key` is sent with each call. `authority` is the name of the server in
+    requests and in its certificate, if that is not `target`.
     Raises StartError for a key that can't be sent as metadata.
     """
 
@@ -54,6 +55,7 @@ class Route:
     cert: Path | None = None
     cert_key: Path | None = None
     key: str = ""
+    authority: str = ""
 
     def __post_init__(self) -> None:
         if not (self.key.isascii() and self.key.isprintable()):
@@ -64,28 +66,37 @@ class Route:
         """Return the route that the configuration describes."""
         return cls(config.grpc, config.tls_ca, config.service_cert, config.service_cert_key, config.service_key)
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """The metadata of each call."""
-        return (authorization(self.key),) if self.key else ()
+    def at(self, address: str, authority: str = "") -> Route:
+        """Return the route to one of several addresses, with the same credentials."""
+        return replace(self, target=address, authority=authority)
 
     @property
     def is_tls(self) -> bool:
         """Whether the channel uses TLS."""
         return bool(self.tls_ca or self.cert)
 
-    def channel(self, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
-        """Open a channel. Raises StartError if a certificate can't be read."""
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """Return the certificates; None without TLS. Raises StartError if they can't be read."""
         if (self.cert is None) != (self.cert_key is None):
             raise StartError("a client certificate requires both --service-cert and --service-cert-key")
         if not self.is_tls:
-            return grpc.aio.insecure_channel(_grpc_target(self.target), options=options)
-        credentials = grpc.ssl_channel_credentials(
+            return None
+        return grpc.ssl_channel_credentials(
             _pem(self.tls_ca, "--tls-ca"),
             _pem(self.cert_key, "--service-cert-key"),
             _pem(self.cert, "--service-cert"),
         )
-        return grpc.aio.secure_channel(_grpc_target(self.target), credentials, options=options)
+
+    def channel(self, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
+        """Open a channel. Raises StartError if a certificate can't be read."""
+        credentials = self.credentials()
+        if self.authority:
+            options = (*options, ("grpc.default_authority", self.authority))
+        if credentials is None:
+            return grpc.aio.insecure_channel(self.target, options=options)
+        if self.authority:
+            options = (*options, ("grpc.ssl_target_name_override", self.authority.rpartition(":")[0].strip("[]")))
+        return grpc.aio.secure_channel(self.target, credentials, options=options)
 
     def failure_reason(self, error: grpc.aio.AioRpcError) -> str:
         """Return why a call did not reach the service, without addresses; empty if gRPC's message does not say."""
@@ -103,13 +114,15 @@ class Route:
         return _REASONS_WITH_TLS | {"Socket closed": closed, "Connection reset": closed}
 
 
+def call_metadata(route: Route, request_id: str = "") -> tuple[tuple[str, str], ...]:
+    """Return the metadata of a call to the service, which continues the trace; every call has it from here."""
+    request = ((REQUEST_ID, request_id),) if request_id else ()
+    key = (authorization(route.key),) if route.key else ()
+    return (*request, *current_span().headers(), *key)
+
+
 def _pem(path: Path | None, flag: str) -> bytes | None:
     try:
         return path.read_bytes() if path else None
     except OSError as error:
         raise StartError(f"cannot read {flag} {path}: {error.strerror}") from error
-
-
-def _grpc_target(text: str) -> str:
-    """Return a target in gRPC's syntax; several addresses, separated by commas, must be IPv4."""
-    return f"ipv4:{text.replace(' ', '')}" if "," in text and ":///" not in text and "ipv" not in text else text

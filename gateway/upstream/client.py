@@ -1,9 +1,13 @@
-"""Client of the gRPC image service.
+"""Client of the gRPC image service, which may have several replicas.
 
-- There is one channel, created inside the event loop that uses it; grpc.aio allows one such loop in a process.
+- Each replica has its own channel, created inside the event loop that uses it; grpc.aio allows one such loop in a
+  process. `replicas` follows them and chooses one for each request.
 - Each image is a message of its own (StreamImages), so ten images need no larger messages than one.
-- If the service is down, calls fail at once (no wait_for_ready). The channel reconnects within seconds.
-- Calls that fail with UNAVAILABLE before the first response message are retried, on another replica if there is one.
+- A request gets a seed here if it has none. If its replica is lost, it is repeated once, on another one, with the same
+  seed: only the images that the client lacks are made, and the client gets nothing twice. A second loss ends it,
+  because it may be the reason.
+- A replica that refuses a request before it begins, because it drains or its queue is full, costs no repetition.
+- Any other error that the service explains is its answer.
 - The call is cancelled when `generate` is cancelled or `stream` is closed.
 - When the gateway's grace period is over, `cancel_requests` ends all requests for images; each raises GatewayStopping.
 """
@@ -11,64 +15,33 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol, Self
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tintype.v1 import image_service_pb2 as pb
-from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.reasons import Reason
-from tintype.v1.tracing import current_span
-from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, REQUEST_ID, SERVICE
+from tintype.v1.replicas.delivery import Delivery
 
-from ..errors import GatewayStopping, ServiceError
-from .channel import NOT_SERVING
-from .status import from_rpc
+from ..errors import ServiceError
+from .attempts import Attempts, Interrupted, cancellation, interruption
+from .channel import call_metadata
+from .lookups import Lookups
+from .replicas import Replicas
+from .status import two_deaths
+from .targets import look_up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from google.protobuf.message import Message
-
     from .channel import Route
+    from .replica import Replica
+    from .replicas import ReplicaState
+    from .targets import Resolver
 
-log = logging.getLogger(__name__)
-
-LOOKUP_TIMEOUT = 10.0  # seconds for calls that need no loaded model
 HEALTH_TIMEOUT = 2.0  # seconds
-
-_SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "healthCheckConfig": {"serviceName": SERVICE},
-    "methodConfig": [
-        {
-            "name": [{"service": SERVICE}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-}
-OPTIONS = (
-    *MESSAGE_OPTIONS,
-    # The service allows a ping every 5 seconds; other servers disconnect clients that ping more than every 5 minutes.
-    *KEEPALIVE_OPTIONS,
-    ("grpc.http2.max_pings_without_data", 0),
-    # The minimum also limits the time of a connection attempt; the default of the maximum is 2 minutes.
-    ("grpc.initial_reconnect_backoff_ms", 500),
-    ("grpc.min_reconnect_backoff_ms", 2_000),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-)
 
 
 class ImageClient(Protocol):
@@ -91,31 +64,35 @@ class ImageClient(Protocol):
 
 
 class ServiceClient:
-    """A channel to a service; a context manager. `timeout` limits each request for images, in seconds."""
+    """A client of all replicas of a service; a context manager.
 
-    def __init__(self, route: Route, *, timeout: float = 600.0) -> None:
-        self._route = route
+    `timeout` limits each request for images, in seconds; `resolve` looks up the names of `dns:///` addresses.
+    Raises StartError for invalid addresses and certificates that can't be read.
+    """
+
+    def __init__(self, route: Route, *, timeout: float = 600.0, resolve: Resolver = look_up) -> None:
         self._timeout = timeout
-        self._running: set[grpc.aio.Call] = set()
-        self._channel = route.channel(OPTIONS)
-        self._images = pb_grpc.ImageServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._replicas = Replicas(route, resolve)
+        self._lookups = Lookups(self._replicas)
 
     async def __aenter__(self) -> Self:
+        self._replicas.run()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
-        """Close the channel; running calls are cancelled."""
-        await self._channel.close()
+        """Close the channels; running calls are cancelled."""
+        await self._replicas.close()
 
     def cancel_requests(self) -> None:
         """Cancel the running requests for images; each raises GatewayStopping."""
-        cancelled, self._running = self._running, set()
-        for call in cancelled:
-            call.cancel()
+        self._replicas.stop_requests()
+
+    def replica_states(self) -> list[ReplicaState]:
+        """Return the state of each replica, in the order of their addresses."""
+        return self._replicas.states()
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index. Raises ServiceError, GatewayStopping."""
@@ -125,53 +102,78 @@ class ServiceClient:
     async def stream(
         self, request: pb.StreamImagesRequest, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Yield events, the last one `completed`; closing cancels the request. Raises ServiceError, GatewayStopping."""
-        metadata = ((REQUEST_ID, request_id), *current_span().headers(), *self._route.metadata)
-        call = self._images.StreamImages(request, timeout=self._timeout, metadata=metadata)
-        self._running.add(call)
-        try:
-            async for event in call:
-                yield event
-                if event.HasField("completed"):
-                    return
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error) from error
-        except asyncio.CancelledError as error:
-            if call in self._running:  # cancelled by the caller, not by `cancel_requests`
-                raise
-            raise GatewayStopping from error
-        finally:
-            self._running.discard(call)
-            call.cancel()
-        raise ServiceError("The image service ended its response early.", status=500, reason=Reason.INTERNAL)
+        """Yield events, the last one `completed`; closing cancels the request. Raises ServiceError, GatewayStopping.
+
+        `request` gets a seed if it has none, and the name of the default model where replicas have different ones.
+        """
+        started = monotonic()
+        model = request.generation.model = self._replicas.model_to_send(request.generation.model)
+        delivery, attempts = (
+            Delivery(request, measures=False),
+            Attempts(self._replicas, model, request_id, killed=two_deaths()),
+        )
+        while not delivery.is_complete:
+            replica = await attempts.choose()
+            elapsed = monotonic() - started
+            try:
+                events = self._attempt(replica, delivery.request(elapsed), request_id, self._timeout - elapsed)
+                async with aclosing(events):
+                    async for event in events:
+                        accepted = delivery.accept(event)
+                        if accepted is not None:
+                            yield accepted
+                        if event.HasField("completed"):
+                            return
+            except Interrupted as interrupted:
+                await attempts.prepare_next(replica, interrupted)
+        yield delivery.completed(model or self._replicas.default)
 
     async def models(self) -> list[pb.Model]:
-        """Return the models, the default model first. Raises ServiceError."""
-        try:
-            return list((await self._lookup(self._images.ListModels, pb.ListModelsRequest())).models)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error) from error
+        """Return the models of all replicas, the default model first. Raises ServiceError."""
+        return await self._lookups.models()
 
     async def model(self, name: str) -> pb.Model:
         """Return one model; the default model for an empty name. Raises ServiceError."""
-        try:
-            response: pb.GetModelResponse = await self._lookup(self._images.GetModel, pb.GetModelRequest(model=name))
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error) from error
-        return response.model
+        return await self._lookups.model(name)
+
+    async def load(self, name: str) -> pb.Model:
+        """Load a model on all replicas that list it; return when it is loaded. Raises ServiceError."""
+        return await self._lookups.load(name)
+
+    async def unload(self, name: str) -> pb.Model:
+        """Unload a model on all replicas that list it. Raises ServiceError."""
+        return await self._lookups.unload(name)
 
     async def health_problem(self) -> str:
         """Return why the service can't generate images now, without addresses; empty if it can."""
-        try:
-            health = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=HEALTH_TIMEOUT)
-        except grpc.aio.AioRpcError as error:
-            log.debug("cannot reach the image service: %s: %s", error.code().name, error.details())
-            return self._route.failure_reason(error) or "the image service does not answer"
-        is_serving = health.status == health_pb2.HealthCheckResponse.SERVING
-        return "" if is_serving else NOT_SERVING
+        return await self._replicas.find_problem(HEALTH_TIMEOUT)
 
-    async def _lookup(self, method: Any, request: Message) -> Any:
-        return await method(request, timeout=LOOKUP_TIMEOUT, metadata=self._route.metadata)
+    async def _attempt(
+        self,
+        replica: Replica,
+        request: pb.StreamImagesRequest,
+        request_id: str,
+        timeout: float,  # noqa: ASYNC109
+    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+        """Send a request to one replica and yield its events. Raises Interrupted, ServiceError, GatewayStopping."""
+        metadata = call_metadata(replica.route, request_id)
+        call = replica.images.StreamImages(request, timeout=max(0.0, timeout), metadata=metadata)
+        model = request.generation.model or replica.default
+        with replica.running(call, model, is_generation=True) as running:
+            try:
+                async for event in call:
+                    running.seen = monotonic()
+                    if event.HasField("image"):
+                        replica.mark_loaded(model)
+                    if event.WhichOneof("event"):  # a newer service may send events that this gateway does not know
+                        yield event
+                    if event.HasField("completed"):
+                        return
+            except grpc.aio.AioRpcError as error:
+                raise interruption(error) from error
+            except asyncio.CancelledError as error:
+                raise cancellation(running, error) from None
+        raise ServiceError("The image service ended its response early.", status=500, reason=Reason.INTERNAL)
 
 
 async def collect(events: AsyncGenerator[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:

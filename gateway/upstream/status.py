@@ -1,8 +1,9 @@
 """Translation of gRPC errors: the table from gRPC status to HTTP status, and failed calls as ServiceError.
 
 The service sends details in the trailer `grpc-status-details-bin`, a `google.rpc.Status`
-(google/rpc/error_details.proto). An error without the service's ErrorInfo comes from the connection or from an
-unexpected exception. Its text may contain addresses and internals, so it is logged and not sent to the client.
+(google/rpc/error_details.proto). An error without the service's ErrorInfo is foreign: it comes from the connection,
+from a proxy in between, or from an unexpected exception. Clients get neither its code, which says nothing about their
+request, nor its text, which may contain addresses and internals; both are logged.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tintype.v1.reasons import DETAILS, DOMAIN, LASTING, Reason
 
 from ..errors import ServiceError
-from .channel import NOT_SERVING, UNHEALTHY
+from .channel import NOT_SERVING
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,15 @@ STATUS_BY_CODE: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
+# Foreign errors; all others mean that the service can't be reached. A replica that died under a call shows as INTERNAL,
+# behind a proxy as CANCELLED.
+FOREIGN_STATUS: dict[grpc.StatusCode, int] = {
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNKNOWN: 500,
+    grpc.StatusCode.DATA_LOSS: 500,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
 STATUS_BY_REASON: dict[str, int] = {
     Reason.MODEL_BROKEN: 503,  # a listed model that does not work is the server's fault
     Reason.MODERATION_BLOCKED: 400,  # as in OpenAI's API
@@ -50,6 +60,7 @@ KEY_REJECTED = "The image service does not accept this gateway's key."
 
 # Messages by HTTP status, for errors whose own message may contain internals.
 DEFAULT_MESSAGES = {
+    429: "The image service has too many requests. Try again in a moment.",
     500: "The image service had an error.",
     503: "The image service can't be reached. Try again in a moment.",
     504: "The image was not done in time.",
@@ -63,32 +74,46 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
     status = _status_details(error)
     info = _unpack(status, error_details_pb2.ErrorInfo())
     code = error.code()
-    is_from_service = info and info.domain == DOMAIN and code is not grpc.StatusCode.UNAUTHENTICATED
-    info = info if is_from_service else None
-    if info is None and code is grpc.StatusCode.INTERNAL:
-        code = grpc.StatusCode.UNAVAILABLE  # a replica that died under the call shows as INTERNAL
-    reason = Reason.named(info.reason) if info else code.name
+    if code is grpc.StatusCode.UNAUTHENTICATED or not info or info.domain != DOMAIN:
+        return _foreign(code, error.details() or "")
+    reason = Reason.named(info.reason)
     http_status = STATUS_BY_REASON.get(reason) or STATUS_BY_CODE.get(code, 500)
-    text = error.details() or ""
-    if info is None and http_status >= 500:
-        log.warning("the image service failed with %s: %s", error.code().name, text)
-        text = _message(code, http_status, text)
     translated = ServiceError(
-        text or code.name,
+        error.details() or code.name,
         status=http_status,
         reason=reason,
         violations=_violations(status),
-        facts=dict(info.metadata) if info else None,
+        facts=dict(info.metadata),
         retry_after=_retry_after(status, http_status, reason),
     )
     return translated.with_client_names({})
 
 
-def _message(code: grpc.StatusCode, http_status: int, text: str) -> str:
-    """Return the message for clients of an error that is not the service's own; `text` is gRPC's."""
+def no_replica(problem: str) -> ServiceError:
+    """Return the error of a request that no replica can take; `problem` says why."""
+    message = NOT_SERVING_MESSAGE if problem == NOT_SERVING else DEFAULT_MESSAGES[503]
+    log.warning("no replica can take a request: %s", problem)
+    return ServiceError(message, status=503, reason=Reason.UNAVAILABLE, retry_after=RETRY_AFTER)
+
+
+def two_deaths() -> ServiceError:
+    """Return the error of a request under which two replicas died. A retry could end more of them."""
+    text = "Two replicas of the image service ended while they worked on this request. It is not tried again."
+    return ServiceError(text, status=500, reason=Reason.GENERATION_FAILED)
+
+
+def _foreign(code: grpc.StatusCode, text: str) -> ServiceError:
+    """Return the ServiceError of an error that the service does not explain."""
+    log.warning("the image service failed with %s: %s", code.name, text)
     if code is grpc.StatusCode.UNAUTHENTICATED:
-        return KEY_REJECTED
-    return NOT_SERVING_MESSAGE if UNHEALTHY in text else DEFAULT_MESSAGES.get(http_status, text)
+        return ServiceError(KEY_REJECTED, status=503, reason=code.name)
+    status = FOREIGN_STATUS.get(code, 503)
+    return ServiceError(
+        DEFAULT_MESSAGES[status],
+        status=status,
+        reason=Reason.UNAVAILABLE if status == 503 else code.name,
+        retry_after=RETRY_AFTER if status in (429, 503) else None,
+    )
 
 
 def _status_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
@@ -115,5 +140,4 @@ def _retry_after(status: status_pb2.Status, http_status: int, reason: str) -> fl
     retry = _unpack(status, error_details_pb2.RetryInfo())
     if retry is not None:
         return float(retry.retry_delay.ToMilliseconds() / 1000)
-    is_lasting = reason in LASTING or reason == grpc.StatusCode.UNAUTHENTICATED.name
-    return RETRY_AFTER if http_status in (429, 503) and not is_lasting else None
+    return RETRY_AFTER if http_status in (429, 503) and reason not in LASTING else None

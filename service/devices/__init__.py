@@ -6,7 +6,7 @@ process, sends each request to one of them, and sends it to another one if the d
     choice, inventory, cpu_shares    which devices a setting means, and how a process is limited to one of them
     child, process, pool             the children: their start, health, restarts and requests
     placement                        which device gets a request or a model (pure functions)
-    delivery, failures               what of a request is still to be made; what the error of a call means (pure)
+    failures                         what the error of a call means (pure); `tintype.v1.replicas` has the rest
     union                            the models of all devices as those of one service (pure)
     api, front                       the six calls; the process
 

@@ -19,6 +19,9 @@ import grpc
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.reasons import DETAILS
+from tintype.v1.replicas.delivery import Delivery
+from tintype.v1.replicas.failures import details_of, reason_of
+from tintype.v1.replicas.union import merge, merge_lists
 from tintype.v1.tracing import current_span
 from tintype.v1.transport import REQUEST_ID
 
@@ -26,12 +29,10 @@ from ..errors import DeadlineExceeded, GenerationFailed, InvalidField, Unavailab
 from ..rpc.calls import current_call
 from ..rpc.collect import collect
 from ..rpc.status import ForwardedError, Status
-from .delivery import Delivery
-from .failures import Failure, classify, details_of, reason_of
+from .failures import Failure, classify
 from .lookup import ModelLookup
 from .placement import bytes_of, places_to_load, work_of
 from .process import LOOKUP_TIMEOUT
-from .union import merge, merge_lists
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -273,9 +274,8 @@ def _metadata(device: Device) -> tuple[tuple[str, str], ...]:
 
 async def _call(device: Device, method: str, request: Message, timeout: float | None) -> Any:  # noqa: ASYNC109
     """Call a method of a device's process. Raises Interrupted."""
-    connection = _connection(device)
     try:
-        return await getattr(connection.images, method)(request, timeout=timeout, metadata=_metadata(device))
+        return await getattr(_connection(device).images, method)(request, timeout=timeout, metadata=_metadata(device))
     except grpc.aio.AioRpcError as error:
         raise _interruption(error) from error
 

@@ -6,10 +6,8 @@ import re
 from enum import Enum
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
-from tintype.v1.reasons import DETAILS, DOMAIN, Reason
+from tintype.v1.reasons import Reason
 
 # Texts of drivers and runtimes after which every further call of the process fails.
 DEVICE_LOST = re.compile(
@@ -43,19 +41,3 @@ def classify(code: grpc.StatusCode, message: str, reason: str) -> Failure:
     if reason in (Reason.GENERATION_FAILED, Reason.INTERNAL) and DEVICE_LOST.search(message):
         return Failure.DEVICE_LOST
     return Failure.REFUSED if reason in (Reason.QUEUE_FULL, Reason.UNAVAILABLE) else Failure.FINAL
-
-
-def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """Return the reason that the service gave; empty if the error comes from the connection."""
-    details, status, info = details_of(error), status_pb2.Status(), error_details_pb2.ErrorInfo()
-    try:
-        status.ParseFromString(details)
-    except DecodeError:
-        return ""
-    return info.reason if any(each.Unpack(info) for each in status.details) and info.domain == DOMAIN else ""
-
-
-def details_of(error: grpc.aio.AioRpcError) -> bytes:
-    """Return the trailer with the details of an error; empty if it has none."""
-    trailers = error.trailing_metadata() or ()
-    return next((value for key, value in trailers if key == DETAILS and isinstance(value, bytes)), b"")

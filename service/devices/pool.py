@@ -29,8 +29,9 @@ from .process import FAILED, LISTENING, READY, Connection, child_config, device_
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
+    from tintype.v1.replicas.delivery import Delivery
+
     from ..config import ServiceConfig
-    from .delivery import Delivery
     from .inventory import DeviceSpec
     from .process import DeviceProcess
 
@@ -193,10 +194,7 @@ class DevicePool:
                 self._move_waiting(device)
 
     def drop(self, device: Device, problem: str, connection: Connection | None) -> None:
-        """End the process behind `connection`, which can't use its device any more; it is started again.
-
-        A process that was started since then goes on.
-        """
+        """End the process behind `connection`, which can't use its device any more; not one that was started since."""
         if device.connection is not connection:
             return
         log.error("device %s is lost: %s", device.name, problem)

@@ -71,6 +71,7 @@ def child_config(config: ServiceConfig, spec: DeviceSpec, socket: Path, key: str
         threads=config.threads or (spec.share.threads if spec.share else 0),
         api_key=key,
         companion_key="",
+        connection_age=0.0,
         metrics=FORWARDED if config.metrics else "",
         tls_cert=None,
         tls_key=None,

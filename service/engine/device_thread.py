@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DEADLINE_MARGIN = 0.1  # seconds after a deadline by which the engine has reported it, unless a long unit is running
 POLL = 0.02  # seconds between two checks for loaded models and passed deadlines
 MAX_PREVIEWS = 4  # buffered previews per image
+HANG_FACTOR = 5  # times the longest unit that has finished; a shorter unit does not count as hung
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class DeviceThread:
         self._wake = threading.Event()
         self._idle = threading.Event()
         self._closed = False
+        self._heartbeat = Heartbeat()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
@@ -64,6 +66,10 @@ class DeviceThread:
     def count_tasks(self) -> tuple[int, int]:
         """Return how many tasks wait for their first unit, and how many have started."""
         return self._engine.count_tasks()
+
+    def hangs(self, after: float) -> bool:
+        """Whether the running unit takes longer than `after` seconds; see `Heartbeat.hangs`."""
+        return self._heartbeat.hangs(self._engine.now, after)
 
     async def drain(self, grace: float) -> None:
         """Refuse new jobs; fail tasks that have not ended after `grace` seconds with Unavailable."""
@@ -120,6 +126,7 @@ class DeviceThread:
         self._route()
 
     def _step(self) -> bool:
+        self._heartbeat.begin(self._engine.now)
         try:
             worked = self._engine.step()
             self._route()
@@ -127,6 +134,8 @@ class DeviceThread:
             log.exception("the engine failed; running tasks are failed, waiting tasks continue")
             self._engine.fail_all(_engine_failure(error), waiting=False)
             return False  # pause before the next attempt
+        finally:
+            self._heartbeat.end(self._engine.now)
         return worked
 
     def _route(self) -> None:
@@ -144,6 +153,32 @@ class DeviceThread:
             buffer.deliver(events)
         except RuntimeError:  # the reader's event loop is closed
             self._drop(ticket)
+
+
+class Heartbeat:
+    """How long the device thread has been in its present step, in seconds of the engine's clock."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._longest = 0.0
+
+    def begin(self, now: float) -> None:
+        """Record the beginning of a step."""
+        self._began = now
+
+    def end(self, now: float) -> None:
+        """Record the end of a step."""
+        if self._began is not None:
+            self._longest = max(self._longest, now - self._began)
+        self._began = None
+
+    def hangs(self, now: float, after: float) -> bool:
+        """Whether the present step takes longer than `after` seconds and HANG_FACTOR times the longest one so far.
+
+        The second bound follows a slow device by itself: its next step is not taken for hung.
+        """
+        began = self._began  # another thread may end the step now
+        return began is not None and now - began > max(after, HANG_FACTOR * self._longest)
 
 
 class EventBuffer:

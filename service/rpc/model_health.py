@@ -1,11 +1,13 @@
-"""Health from the states of the models.
+"""Health from the states of the models and of the device.
 
-NOT_SERVING until the default model has been loaded or has failed, while no model can be served, and while draining.
+NOT_SERVING until the default model has been loaded or has failed, while no model can be served, while the device hangs,
+and while draining.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,17 +15,27 @@ from ..errors import ModelNotFound
 from ..models import ModelState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..models import ModelStatus, Repository
     from .health import Health
+
+log = logging.getLogger(__name__)
 
 POLL = 0.05  # seconds between two checks of the models
 
 
-async def follow(repository: Repository, health: Health) -> None:
-    """Update the health from the states of the models, until cancelled."""
+async def follow(repository: Repository, health: Health, hangs: Callable[[], bool]) -> None:
+    """Update the health from the states of the models, and from whether the device hangs, until cancelled."""
     await wait_until_loaded(repository)
+    hung = False
     while True:
-        await health.set_all(serving=can_serve(repository))
+        was_hung, hung = hung, hangs()
+        if hung and not was_hung:
+            log.error("the device hangs: a call does not end; not serving until it does")
+        elif was_hung and not hung:
+            log.warning("the device works again")
+        await health.set_all(serving=not hung and can_serve(repository))
         await asyncio.sleep(POLL)
 
 

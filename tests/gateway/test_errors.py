@@ -94,7 +94,10 @@ async def test_invalid_field_is_named(
     ("refusal", "status", "kind", "code", "param"),
     [
         (Refusal(Code.INVALID_ARGUMENT, reason="INVALID_FIELD"), 400, REQUEST, "invalid_value", None),
-        (Refusal(Code.OUT_OF_RANGE), 400, REQUEST, "invalid_value", None),
+        (Refusal(Code.OUT_OF_RANGE, reason="INVALID_FIELD"), 400, REQUEST, "invalid_value", None),
+        (Refusal(Code.OUT_OF_RANGE), 503, SERVER, None, None),
+        (Refusal(Code.FAILED_PRECONDITION), 503, SERVER, None, None),
+        (Refusal(Code.INVALID_ARGUMENT), 503, SERVER, None, None),
         (
             Refusal(Code.FAILED_PRECONDITION, reason="MODEL_BROKEN", facts={"model": "m"}),
             503,
@@ -103,7 +106,8 @@ async def test_invalid_field_is_named(
             "model",
         ),
         (Refusal(Code.UNAUTHENTICATED), 503, SERVER, None, None),
-        (Refusal(Code.PERMISSION_DENIED), 403, REQUEST, None, None),
+        (Refusal(Code.PERMISSION_DENIED, reason="ADMIN_ONLY"), 403, REQUEST, None, None),
+        (Refusal(Code.PERMISSION_DENIED), 503, SERVER, None, None),
         (
             Refusal(Code.NOT_FOUND, reason="MODEL_NOT_FOUND", facts={"model": "m"}),
             404,
@@ -111,13 +115,14 @@ async def test_invalid_field_is_named(
             "model_not_found",
             "model",
         ),
-        (Refusal(Code.NOT_FOUND), 404, REQUEST, "model_not_found", "model"),
-        (Refusal(Code.ALREADY_EXISTS), 409, REQUEST, None, None),
-        (Refusal(Code.ABORTED), 409, REQUEST, None, None),
+        (Refusal(Code.NOT_FOUND), 503, SERVER, None, None),
+        (Refusal(Code.ALREADY_EXISTS), 503, SERVER, None, None),
+        (Refusal(Code.ABORTED), 503, SERVER, None, None),
         (Refusal(Code.RESOURCE_EXHAUSTED), 429, "requests", "rate_limit_exceeded", None),
         (Refusal(Code.RESOURCE_EXHAUSTED, reason="QUEUE_FULL"), 429, "requests", "rate_limit_exceeded", None),
         (Refusal(Code.RESOURCE_EXHAUSTED, reason="OUT_OF_MEMORY"), 429, SERVER, "out_of_memory", None),
-        (Refusal(Code.CANCELLED), 499, REQUEST, None, None),
+        (Refusal(Code.CANCELLED), 503, SERVER, None, None),
+        (Refusal(Code.UNIMPLEMENTED), 503, SERVER, None, None),
         (Refusal(Code.UNKNOWN), 500, SERVER, None, None),
         (Refusal(Code.INTERNAL, reason="GENERATION_FAILED"), 500, SERVER, None, None),
         (Refusal(Code.DATA_LOSS), 500, SERVER, None, None),
@@ -143,7 +148,10 @@ async def test_every_code_has_status_type_and_code(
     code: str | None,
     param: str | None,
 ) -> None:
-    """Every code of the service has its status, type and code; headers request or forbid retries."""
+    """Every code of the service has its status, type and code; headers request or forbid retries.
+
+    Without a reason the error is foreign: its code and its text don't reach the client.
+    """
     fake.behave = refusal
     answer = await gateway.post(PATH, json={"prompt": "x", "model": "m"})
     message = check_error(answer, status, kind, code, param)
@@ -153,10 +161,8 @@ async def test_every_code_has_status_type_and_code(
     assert retry == (("1", "1000") if comes_back else (None, None))
     in_vain = status in (500, 501, 504) or lasting
     assert answer.headers.get("x-should-retry") == ("false" if in_vain else None)
-    if refusal.reason:
-        assert message == "refused"
-    elif status >= 500:
-        assert "refused" not in message
+    assert (message == "refused") == bool(refusal.reason)
+    assert refusal.reason or "refused" not in message
 
 
 def test_every_code_has_a_status() -> None:
@@ -225,8 +231,8 @@ async def test_invalid_trailer_does_not_hide_the_error(gateway: httpx.AsyncClien
         def trailers(self) -> tuple[tuple[str, bytes], ...]:
             return (("grpc-status-details-bin", b"\xff\xff\xff"),)
 
-    fake.behave = InvalidTrailer(Code.PERMISSION_DENIED)
-    check_error(await gateway.post(PATH, json={"prompt": "x"}), 403, REQUEST, None, None)
+    fake.behave = InvalidTrailer(Code.RESOURCE_EXHAUSTED)
+    check_error(await gateway.post(PATH, json={"prompt": "x"}), 429, "requests", "rate_limit_exceeded", None)
 
 
 async def test_unreachable_service_is_503(tmp_path: Path) -> None:

@@ -39,11 +39,14 @@ def request(**fields: Any) -> pb.GenerateImagesRequest:
     return pb.GenerateImagesRequest(**(usual | fields))
 
 
-def sole_request(fake: FakeService) -> pb.GenerateImagesRequest:
-    """The one request that the service received, without its timeout."""
+def sole_request(fake: FakeService, *, seeded: bool = False) -> pb.GenerateImagesRequest:
+    """The one request that the service received, without its timeout and, unless `seeded`, its drawn seed."""
     (made,) = fake.requests
     assert made.timeout.seconds == 20
     made.ClearField("timeout")
+    assert made.HasField("seed")
+    if not seeded:
+        made.ClearField("seed")
     return made
 
 
@@ -156,7 +159,7 @@ async def test_documented_examples(gateway: httpx.AsyncClient, fake: FakeService
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
     assert "x-tintype-ignored" not in answer.headers
-    assert sole_request(fake) == example.request
+    assert sole_request(fake, seeded=example.request.HasField("seed")) == example.request
     assert answer.text == fill_in(example.answer, answer.json())
     if "%url" in example.answer:
         ending = {"image/jpeg": ".jpg"}.get(example.made.get("mime_type", ""), ".png")

@@ -182,17 +182,6 @@ ROWS = {
         refusal=Refusal(Code.UNAVAILABLE, "connect to 10.0.0.1: refused"),
         headers={"retry-after": "1", "retry-after-ms": "1000"},
     ),
-    "no model that works": Row(
-        503,
-        SERVER,
-        None,
-        None,
-        UNKNOWN,
-        SERVER,
-        "loading its model, draining, or has no model that works",
-        refusal=Refusal(Code.UNAVAILABLE, "last error: ipv4:10.0.0.1:50051: backend unhealthy"),
-        headers={"retry-after": "1", "retry-after-ms": "1000"},
-    ),
     "ours": Row(
         500,
         SERVER,

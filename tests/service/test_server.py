@@ -54,6 +54,36 @@ async def remaining(call: Any) -> list[Any]:
     return responses
 
 
+@pytest.mark.parametrize(("after", "expected"), [(300.0, NOT_SERVING), (0.0, SERVING)])
+def test_health_follows_the_device(running: Any, after: float, expected: int) -> None:
+    """Health is NOT_SERVING while the device hangs, and SERVING again afterwards; 0 turns that off."""
+
+    async def scenario() -> None:
+        async with running(hang_after=after) as here:
+            await wait_for_health(here.channel, SERVING)
+            here.device.hung = True
+            await asyncio.sleep(0.2)
+            await wait_for_health(here.channel, expected)
+            here.device.hung = False
+            await wait_for_health(here.channel, SERVING)
+
+    asyncio.run(scenario())
+
+
+def test_connections_have_an_age(running: Any) -> None:
+    """A client is asked to connect again after that time, and its calls go on."""
+
+    async def scenario() -> int:
+        async with running(connection_age=0.3) as here:
+            await here.stub.ListModels(pb.ListModelsRequest())
+            state = here.channel.get_state()
+            assert state is grpc.ChannelConnectivity.READY
+            await asyncio.wait_for(here.channel.wait_for_state_change(state), 60)
+            return len((await here.stub.GenerateImages(pb.GenerateImagesRequest(prompt="x"))).images)
+
+    assert asyncio.run(scenario()) == 1
+
+
 @pytest.mark.parametrize("service", ["", SERVICE])
 def test_health_follows_the_models(running: Any, fake_repository: Any, service: str) -> None:
     """Health is NOT_SERVING while the first model loads and if no model works, otherwise SERVING."""

@@ -20,5 +20,6 @@ MESSAGE_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE),
 )
 
-KEEPALIVE_OPTIONS = (("grpc.keepalive_time_ms", 60_000), ("grpc.keepalive_timeout_ms", 20_000))
-"""Keepalive pings, which both ends send to detect lost connections. The service allows a ping every 5 s."""
+KEEPALIVE_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
+"""Keepalive pings, which both ends send to detect lost connections; the gateway sends more. The service allows one
+every 5 s."""

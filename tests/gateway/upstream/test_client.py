@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from tests.support.gateway.fakes import PNG, FakeService, Refusal, Service, image, make_images, sleep_long
-from tintype.gateway.errors import ServiceError, StartError
-from tintype.gateway.upstream.channel import Route, _grpc_target
+from tintype.gateway.errors import StartError
+from tintype.gateway.upstream.channel import Route
 from tintype.gateway.upstream.client import ServiceClient
 from tintype.v1 import image_service_pb2 as pb
 
@@ -62,21 +62,6 @@ async def test_unavailable_replicas_are_retried(service: Service, fake: FakeServ
     assert len(fake.requests) == 3
 
 
-async def test_requests_are_not_retried_after_the_first_event(service: Service, fake: FakeService) -> None:
-    """A request that has started is not retried."""
-
-    async def fail_after_an_image(_: Any, context: Any) -> Any:
-        yield image()
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "died")
-
-    fake.behave = fail_after_an_image
-    async with ServiceClient(Route(service.address)) as client:
-        with pytest.raises(ServiceError) as caught:
-            await client.generate(REQUEST)
-    assert caught.value.status == 503
-    assert len(fake.requests) == 1
-
-
 async def test_cancelling_a_task_cancels_its_call(service: Service, fake: FakeService) -> None:
     """Cancelling a task cancels its call."""
     fake.behave = sleep_long
@@ -94,20 +79,6 @@ async def test_proxy_settings_are_ignored(service: Service, monkeypatch: pytest.
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with ServiceClient(Route(service.address)) as client:
         assert len((await client.generate(REQUEST)).images) == 3
-
-
-@pytest.mark.parametrize(
-    ("text", "target"),
-    [
-        ("127.0.0.1:1", "127.0.0.1:1"),
-        ("10.0.0.1:1, 10.0.0.2:1", "ipv4:10.0.0.1:1,10.0.0.2:1"),
-        ("dns:///images:50051", "dns:///images:50051"),
-        ("unix:/run/x.sock", "unix:/run/x.sock"),
-    ],
-)
-def test_grpc_target(text: str, target: str) -> None:
-    """A target is one address, several, or any name that gRPC resolves."""
-    assert _grpc_target(text) == target
 
 
 async def test_a_missing_ca_is_named(tmp_path: Path) -> None:

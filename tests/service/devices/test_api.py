@@ -11,7 +11,6 @@ import pytest
 
 from tests.support.service.devices import FakeDevices, call_error, connection_lost, images, queued
 from tintype.service.devices.api import DeviceApi, Interrupted, Tries
-from tintype.service.devices.delivery import Delivery
 from tintype.service.devices.failures import Failure
 from tintype.service.errors import (
     GenerationFailed,
@@ -24,6 +23,7 @@ from tintype.service.errors import (
 from tintype.service.rpc.calls import begin_call
 from tintype.service.rpc.status import ForwardedError, to_status
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.replicas.delivery import Delivery
 from tintype.v1.tracing import Tracer
 
 if TYPE_CHECKING:

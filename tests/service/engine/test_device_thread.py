@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.engine.exact import Bench, ExactModel, Shelf, spec
 from tintype.service.engine import DeviceThread, Engine, Limits
-from tintype.service.engine.device_thread import MAX_PREVIEWS, EventBuffer
+from tintype.service.engine.device_thread import HANG_FACTOR, MAX_PREVIEWS, EventBuffer, Heartbeat
 from tintype.service.engine.events import Completed, Event, Failed, Finished, Preview, Progress, Queued
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, InvalidField, QueueFull, Unavailable
 from tintype.service.job import Job
@@ -358,3 +358,33 @@ def test_buffers_keep_the_newest_previews() -> None:
         ]
 
     asyncio.run(main())
+
+
+def test_a_call_that_does_not_end_hangs() -> None:
+    """While a call runs for longer than allowed the device hangs; afterwards it does not."""
+
+    async def test(device: DeviceThread, model: ExactModel) -> None:
+        gate = Gate(model)
+        task = asyncio.create_task(all_of(device))
+        await gate.reached()
+        while not device.hangs(0.05):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not device.hangs(3600)
+        gate.open()
+        await task
+        assert not device.hangs(0.05)
+
+    on_device(test)
+
+
+def test_slow_devices_do_not_hang() -> None:
+    """A step counts as hung only after several times the longest one that has ended."""
+    heartbeat = Heartbeat()
+    assert not heartbeat.hangs(1000, after=10)
+    heartbeat.begin(0)
+    assert not heartbeat.hangs(10, after=10)
+    assert heartbeat.hangs(11, after=10)
+    heartbeat.end(20)
+    heartbeat.begin(100)
+    assert not heartbeat.hangs(100 + 20 * HANG_FACTOR, after=10)
+    assert heartbeat.hangs(101 + 20 * HANG_FACTOR, after=10)

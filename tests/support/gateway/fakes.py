@@ -121,7 +121,8 @@ class FakeService(pb_grpc.ImageServiceServicer):
 
     def reset(self) -> None:
         """Clear all records and answer normally again."""
-        self.behave: Behaviour = make_images
+        self.after: Behaviour = make_images  # what `reset_behaviour` restores
+        self.reset_behaviour()
         self.requests: list[pb.GenerateImagesRequest] = []
         self.previews: list[pb.Previews] = []
         self.with_progress: list[bool] = []
@@ -130,7 +131,13 @@ class FakeService(pb_grpc.ImageServiceServicer):
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.models = ["tiny", "org/large"]
+        self.loaded: set[str] = set()
+        self.admin_calls: list[str] = []
         self.lookups: list[str] = []
+
+    def reset_behaviour(self) -> None:
+        """Answer normally from now on."""
+        self.behave: Behaviour = self.after
 
     # Not a generator: grpc.aio leaves those to the garbage collector when a call is cancelled while it sends.
     async def StreamImages(self, request: pb.StreamImagesRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
@@ -164,10 +171,22 @@ class FakeService(pb_grpc.ImageServiceServicer):
             await context.abort(refusal.code, refusal.message)
         return pb.GetModelResponse(model=self._model(name))
 
+    async def LoadModel(self, request: pb.LoadModelRequest, _: Any) -> pb.LoadModelResponse:  # noqa: N802
+        self.admin_calls.append(f"load {request.model}")
+        self.loaded.add(request.model)
+        return pb.LoadModelResponse(model=self._model(request.model))
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, _: Any) -> pb.UnloadModelResponse:  # noqa: N802
+        self.admin_calls.append(f"unload {request.model}")
+        self.loaded.discard(request.model)
+        return pb.UnloadModelResponse(model=self._model(request.model))
+
     def _model(self, name: str) -> pb.Model:
         defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5, sampler="ddim")
         facts = CAPABILITIES.get(name, USUAL_CAPABILITIES)
         model = pb.Model(name=name, defaults=defaults, loras=["ink"], embeddings=["<cat>", "EasyNegative"], **facts)
+        model.is_default = name == self.models[0]
+        model.state = pb.MODEL_STATE_LOADED if name in self.loaded else pb.MODEL_STATE_UNLOADED
         model.samplers[:] = ["ddim", "dpmpp_2m", "euler", "euler_ancestral"]
         model.schedules[:] = ["karras", "normal"]
         if "/" in name:  # one model has presets, the other has none
@@ -192,7 +211,7 @@ def images_with_previews(fake: FakeService) -> Any:
         yield QUEUED
         for index in range(request.count or 1):
             for preview_index in range(fake.previews[-1].count):
-                yield pb.StreamImagesResponse(progress=pb.Progress(index=index, step=1, steps=4))
+                yield pb.StreamImagesResponse(progress=pb.Progress(index=index, step=preview_index + 1, steps=4))
                 yield preview_event(index, preview_index)
             yield image(index, mime_type=request.output.mime_type)
         yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny", usage=pb.Usage(prompt_tokens=7)))
@@ -230,23 +249,36 @@ async def disconnect_once_started(
         await task
 
 
+class FakeHealth(health.aio.HealthServicer):  # type: ignore[misc]  # untyped
+    """The health of a fake service, which answers no checks while `hangs` is set."""
+
+    hangs = False
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await asyncio.sleep(3600 if self.hangs else 0)
+        return await super().Check(request, context)
+
+
 @dataclass
 class Service:
     """A running fake service: its address, health and gRPC server."""
 
     fake: FakeService
     address: str
-    health: health.aio.HealthServicer
+    health: FakeHealth
     server: grpc.aio.Server
 
 
 @asynccontextmanager
-async def running_service(port: int = 0, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Service]:
+async def running_service(
+    port: int = 0, credentials: grpc.ServerCredentials | None = None, *, with_health: bool = True
+) -> AsyncIterator[Service]:
     """Run a fake service on a real socket; with TLS on `localhost`."""
     fake = FakeService()  # type: ignore[abstract]  # the gateway calls no other methods
-    server, health_servicer = grpc.aio.server(options=OPTIONS), health.aio.HealthServicer()
+    server, health_servicer = grpc.aio.server(options=OPTIONS), FakeHealth()
     pb_grpc.add_ImageServiceServicer_to_server(fake, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    if with_health:
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     await health_servicer.set("tintype.v1.ImageService", health_pb2.HealthCheckResponse.SERVING)
     if credentials:
         bound_port = server.add_secure_port("localhost:0", credentials)

@@ -145,6 +145,7 @@ class FakeDevice:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     completed: int = 0
+    hung: bool = False
 
     async def events(self, job: Job) -> AsyncGenerator[Event]:
         self.jobs.append(job)
@@ -162,6 +163,10 @@ class FakeDevice:
             self.completed += 1
         finally:
             self.stopped.set()
+
+    def hangs(self, _: float) -> bool:
+        """Return what the test has set."""
+        return self.hung
 
     def count_tasks(self) -> tuple[int, int]:
         """Return no waiting task, and one for each job that has not ended."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tintype.service.devices.union import merge, merge_lists
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.replicas.union import merge, merge_lists
 
 UNLOADED, LOADING = pb.MODEL_STATE_UNLOADED, pb.MODEL_STATE_LOADING
 LOADED, FAILED = pb.MODEL_STATE_LOADED, pb.MODEL_STATE_FAILED

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.service.devices.delivery import SEEDS, Delivery
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.replicas.delivery import SEEDS, Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

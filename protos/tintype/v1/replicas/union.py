@@ -1,10 +1,10 @@
-"""The models of all devices as those of one service: pure functions."""
+"""The models of several devices or replicas as those of one service: pure functions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tintype.v1 import image_service_pb2 as pb
+from .. import image_service_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,8 +1,9 @@
-"""What of a request has been sent to its client, and what is still to be made: independent of devices and connections.
+"""What of a request has been sent to its client, and what is still to be made: independent of connections.
 
-A request is sent to a device as it is. If that device is lost, the next one gets a request for the images that are
-missing: image k has the seed `seed + k`, so its number can be changed to 0 with the seed `seed + k`, and it stays the
-same image. Missing images between finished ones are asked for with their neighbours, which are dropped.
+A request is sent to a worker, a device or a replica, as it is. If that worker is lost, the next one gets a request for
+the images that are missing: image k has the seed `seed + k`, so its number can be changed to 0 with the seed
+`seed + k`, and it stays the same image. Missing images between finished ones are asked for with their neighbours, which
+are dropped. Images, previews and steps that the client knows are not sent again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from tintype.v1 import image_service_pb2 as pb
+from .. import image_service_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,22 +22,26 @@ SEEDS = 2**63  # seeds count modulo this number
 class Delivery:
     """One request and its responses so far. It gets a seed if it has none.
 
+    With `measures` the worker reports progress even if the client does not read it, because `remaining` needs it.
     `waiting` is True from a response that says that other requests run first until the first one that says otherwise.
     """
 
-    def __init__(self, request: pb.StreamImagesRequest, draw: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, request: pb.StreamImagesRequest, draw: Callable[[], int] | None = None, *, measures: bool = True
+    ) -> None:
         generation = request.generation
         if not generation.HasField("seed"):
             generation.seed = draw() if draw else secrets.randbelow(2**32)  # the noise uses 32 bits
         self._request, self._omits_progress = request, request.omit_progress
-        request.omit_progress = False  # `remaining` needs it
+        request.omit_progress = request.omit_progress and not measures
         self._count = max(1, generation.count)
-        self._first, self._end = 0, self._count  # the images that the present device was asked for
+        self._first, self._end = 0, self._count  # the images that the present worker was asked for
         self._images: set[int] = set()
         self._previews: set[tuple[int, int]] = set()
         self._steps: dict[int, int] = {}  # of each image, in all
-        self._done: dict[int, int] = {}
-        self._sent = self.waiting = False
+        self._done: dict[int, int] = {}  # by the present worker
+        self._sent_steps: dict[int, int] = {}
+        self._sent = self._is_repeated = self.waiting = False
 
     @property
     def is_complete(self) -> bool:
@@ -55,6 +60,7 @@ class Delivery:
         if not self._sent:
             self._sent = True
             return self._request
+        self._is_repeated = True
         missing = [index for index in range(self._count) if index not in self._images]
         self._first, self._end = missing[0], missing[-1] + 1
         request = pb.StreamImagesRequest()
@@ -68,7 +74,7 @@ class Delivery:
         return request
 
     def accept(self, response: pb.StreamImagesResponse) -> pb.StreamImagesResponse | None:
-        """Return a response of the present device as one of this request; None if it has been sent already."""
+        """Return a response of the present worker as one of this request; None if it has been sent already."""
         kind = response.WhichOneof("event")
         self.waiting = kind == "queued" and response.queued.position > 0
         if kind == "progress":
@@ -82,14 +88,17 @@ class Delivery:
         return response
 
     def completed(self, model: str) -> pb.StreamImagesResponse:
-        """Return the summary of a request whose device was lost after the last image."""
+        """Return the summary of a request whose worker was lost after the last image."""
         usage = pb.Usage(images=len(self._images), steps=sum(self._steps.values()))
         return pb.StreamImagesResponse(completed=pb.Completed(model=model, usage=usage))
 
     def _accept_progress(self, progress: pb.Progress) -> bool:
-        progress.index += self._first
-        self._steps[progress.index], self._done[progress.index] = max(1, progress.steps), progress.step
-        return progress.index not in self._images and not self._omits_progress
+        index = progress.index = progress.index + self._first
+        self._steps[index], self._done[index] = max(1, progress.steps), progress.step
+        is_new = index not in self._images and progress.step > self._sent_steps.get(index, 0)
+        if is_new:
+            self._sent_steps[index] = progress.step
+        return is_new and not self._omits_progress
 
     def _accept_preview(self, preview: pb.Preview) -> bool:
         preview.index += self._first
@@ -105,8 +114,11 @@ class Delivery:
         return is_new
 
     def _complete(self, completed: pb.Completed) -> None:
-        """Add the images that an earlier device made to the summary of the last one."""
+        """Add the images that earlier workers made to the summary of the last one."""
+        if not self._is_repeated:
+            return
         earlier = [index for index in self._images if not self._first <= index < self._end]
         if earlier:
-            completed.usage.steps += sum(self._steps.get(index, 0) for index in earlier)
+            each = completed.usage.steps // (self._end - self._first)  # the images of a request have the same steps
+            completed.usage.steps += sum(self._steps.get(index, each) for index in earlier)
         completed.usage.images = len(self._images)

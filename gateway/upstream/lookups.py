@@ -1,0 +1,109 @@
+"""Calls about models: to one replica that can answer, or to all that have a model."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.replicas.union import merge, merge_lists
+
+from .attempts import Attempts, Interrupted, cancellation, interruption
+from .channel import call_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from google.protobuf.message import Message
+
+    from .replica import Replica
+    from .replicas import Replicas
+
+LOOKUP_TIMEOUT = 10.0  # seconds for calls that need no loaded model
+
+
+class Lookups:
+    """The models of all replicas as those of one service."""
+
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
+
+    async def models(self) -> list[pb.Model]:
+        """Return the models, the default model first. Raises ServiceError."""
+        request = pb.ListModelsRequest()
+        if not self._replicas.are_several:
+            return list((await self._one("ListModels", request)).models)
+        merged = merge_lists(await self._each(await self._healthy(), "ListModels", request, LOOKUP_TIMEOUT))
+        default = self._replicas.default
+        for model in merged.models:
+            model.is_default = model.name == default
+        return sorted(merged.models, key=lambda model: (not model.is_default, model.name))
+
+    async def model(self, name: str) -> pb.Model:
+        """Return one model, as a replica that has it in memory describes it. Raises ServiceError."""
+        name = self._replicas.model_to_send(name)
+        response: pb.GetModelResponse = await self._one("GetModel", pb.GetModelRequest(model=name), name)
+        return response.model
+
+    async def load(self, name: str) -> pb.Model:
+        """Load a model on all replicas that list it; return when it is loaded. Raises ServiceError."""
+        return await self._all_that_list(name, "LoadModel", pb.LoadModelRequest(model=name))
+
+    async def unload(self, name: str) -> pb.Model:
+        """Unload a model on all replicas that list it. Raises ServiceError."""
+        return await self._all_that_list(name, "UnloadModel", pb.UnloadModelRequest(model=name))
+
+    async def _one(self, method: str, request: Message, model: str = "") -> Any:
+        """Call a method of one replica, of another if the first is lost. Raises ServiceError."""
+        attempts = Attempts(self._replicas, model)
+        while True:
+            replica = await attempts.choose()
+            try:
+                return await self._call(replica, method, request, LOOKUP_TIMEOUT)
+            except Interrupted as interrupted:
+                await attempts.prepare_next(replica, interrupted)
+
+    async def _all_that_list(self, name: str, method: str, request: Message) -> pb.Model:
+        healthy = await self._healthy()
+        responses = await self._each([each for each in healthy if each.lists(name)] or healthy, method, request, None)
+        models = {address: response.model for address, response in responses.items()}
+        return merge(models) if len(models) > 1 else next(iter(models.values()))
+
+    async def _healthy(self) -> list[Replica]:
+        """Return the healthy replicas, at least one. Raises ServiceError."""
+        return self._replicas.healthy or [await Attempts(self._replicas, "").choose()]
+
+    async def _each(
+        self,
+        replicas: Sequence[Replica],
+        method: str,
+        request: Message,
+        timeout: float | None,  # noqa: ASYNC109
+    ) -> dict[str, Any]:
+        """Return the responses of several replicas by address, without those that failed. Raises if all failed."""
+        calls = [self._call(replica, method, request, timeout) for replica in replicas]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        failed = [result for result in results if isinstance(result, BaseException)]
+        if len(failed) == len(results):
+            raise failed[0].error if isinstance(failed[0], Interrupted) else failed[0]
+        found = zip(replicas, results, strict=True)
+        return {replica.address: result for replica, result in found if not isinstance(result, BaseException)}
+
+    async def _call(
+        self,
+        replica: Replica,
+        method: str,
+        request: Message,
+        timeout: float | None,  # noqa: ASYNC109
+    ) -> Any:
+        """Call a method of one replica. Raises Interrupted."""
+        call = getattr(replica.images, method)(request, timeout=timeout, metadata=call_metadata(replica.route))
+        with replica.running(call, getattr(request, "model", "")) as running:
+            try:
+                return await call
+            except grpc.aio.AioRpcError as error:
+                raise interruption(error) from error
+            except asyncio.CancelledError as error:
+                raise cancellation(running, error) from None
