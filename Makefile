@@ -1,6 +1,6 @@
 # `make up` and `make test` need only python3 (3.11 to 3.13) and make. `make help` lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast test-export test-gpu test-device device-models test-cluster test-wheel coverage lint format types protos protos-check templates templates-check templates-sample check training demo clean
+.PHONY: help up test test-fast test-export test-gpu test-device device-models test-cluster test-wheel test-deploy constraints sbom coverage lint format types protos protos-check templates templates-check templates-sample check training demo clean
 
 # Arguments for the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
@@ -15,6 +15,7 @@ EXPORT_BIN := .venv-export/bin
 GPU_BIN := .venv-gpu/bin
 DEVICE_BIN := .venv-device/bin
 CLUSTER_BIN := .venv-cluster/bin
+DEPLOY_BIN := .venv-deploy/bin
 PROTOS_BIN := .venv-protos/bin
 # With COVERAGE=1, tests record the lines that they reach; `make coverage` prints the report.
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode $(COVERED)) -m pytest
@@ -69,6 +70,24 @@ test-wheel: .venv/stamp ## Build the wheel and test it in a separate environment
 	cd build/wheel && venv/bin/python -P -c 'import tintype.service as it; assert "site-packages" in it.__file__, it'
 	cd build/wheel && venv/bin/python -P -m pytest --rootdir . tests $(ARGS)
 
+# Without its tools (deploy/requirements.txt) the tests that need them are skipped, as in `make test`.
+test-deploy: .venv/stamp .venv-deploy/stamp ## Check deploy/ with a Dockerfile linter, Kubernetes' schemas and systemd-analyze
+	PATH="$(CURDIR)/$(DEPLOY_BIN):$$PATH" $(BIN)/python $(PYTEST) tests/deploy $(ARGS)
+
+constraints: .venv-deploy/stamp ## Resolve the packages of a release again, with hashes (minutes); ARGS: cpu, cuda or build
+	$(DEPLOY_BIN)/python deploy/constraints/update.py $(ARGS)
+
+# Kinds of installations that `make sbom` describes.
+KINDS ?= cpu cuda
+
+sbom: .venv-deploy/stamp ## Describe the packages of a release as CycloneDX in build/sbom (installs them); KINDS: cpu, cuda
+	@mkdir -p build/sbom
+	@for kind in $(KINDS); do \
+		.ci/venv build/sbom/$$kind --no-deps --require-hashes --requirement deploy/constraints/$$kind.txt && \
+		$(DEPLOY_BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+			--output-file build/sbom/tintype-$$kind.cdx.json build/sbom/$$kind/bin/python || exit; \
+	done
+
 coverage: .venv/stamp ## Print the coverage of `make test test-export COVERAGE=1`; fails below the floor
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
@@ -114,7 +133,7 @@ training: .venv-export/stamp ## Render, train, pack, verify and score the built-
 demo: training # the target's former name
 
 clean: ## Remove environments and build outputs
-	rm -rf .venv .venv-export .venv-peers .venv-gpu .venv-device .venv-cluster .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-export .venv-peers .venv-gpu .venv-device .venv-cluster .venv-deploy .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
 
 # Only what serving needs; the first `make test` adds the development tools.
 .venv/served: pyproject.toml
@@ -151,6 +170,10 @@ clean: ## Remove environments and build outputs
 .venv-cluster/stamp: pyproject.toml
 	@.ci/venv .venv-cluster --editable '.[cluster]' pytest pytest-timeout pyyaml
 	@touch $@
+
+.venv-deploy/stamp: deploy/requirements.txt
+	@if .ci/venv .venv-deploy --requirement deploy/requirements.txt; then touch $@; else \
+		echo "cannot install the tools of deploy/requirements.txt: their checks are skipped" >&2; fi
 
 .venv-gpu/stamp: pyproject.toml constraints-gpu.txt
 	@.ci/venv .venv-gpu --editable '.[dev,cuda]' --constraint constraints-gpu.txt

@@ -1,8 +1,9 @@
 """Resolve the packages of a release, and write them with the hashes of their files: `make constraints`.
 
 Each file lists every package that one kind of installation needs: `cpu.txt` and `cuda.txt` those of the servers,
-`build.txt` those that build the wheel. They are resolved for the oldest supported Python, whose packages newer ones also
-install. `cpu.txt` has onnxruntime's plain build, which is smaller than the CUDA build and has the same version.
+`build.txt` those that build the wheel. They are resolved for the Python that runs this, the oldest supported one, whose
+packages newer ones also install. `cpu.txt` has onnxruntime's plain build, which is smaller than the CUDA build and has
+the same version.
 """
 
 from __future__ import annotations

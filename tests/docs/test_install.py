@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.source import ROOT
+from tests.support.source import PACKAGES, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDERS = ("service", "gateway", "cluster", "cli", "export", "training", "protos", "docs", "bench", ".ci", ".github")
+FOLDERS = (
+    "service",
+    "gateway",
+    "cluster",
+    "cli",
+    "export",
+    "training",
+    "protos",
+    "docs",
+    "bench",
+    "deploy",
+    ".ci",
+    ".github",
+)
 TEXTS = sorted(
     path
     for path in [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
