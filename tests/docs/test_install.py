@@ -12,20 +12,7 @@ from tests.support.source import PACKAGES, ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDERS = (
-    "service",
-    "gateway",
-    "cluster",
-    "cli",
-    "export",
-    "training",
-    "protos",
-    "docs",
-    "bench",
-    "deploy",
-    ".ci",
-    ".github",
-)
+FOLDERS = (*PACKAGES, "protos", "docs", "bench", "deploy", ".ci", ".github")
 TEXTS = sorted(
     path
     for path in [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
