@@ -16,6 +16,7 @@ from .settings.jobs import JobSettings
 from .settings.limits import LimitSettings
 from .settings.moderation import ModerationSettings
 from .settings.results import ResultSettings
+from .settings.tls import TlsSettings
 from .settings.upstream import UpstreamSettings
 from .settings.usage import UsageSettings
 
@@ -27,6 +28,7 @@ class GatewayConfig(
     ModerationSettings,
     ResultSettings,
     JobSettings,
+    TlsSettings,
     UsageSettings,
     UpstreamSettings,
 ):
@@ -46,6 +48,7 @@ class GatewayConfig(
         self.check_limits()
         self.check_clients()
         self.check_results()
+        self.check_tls()
         self.check_usage()
         self.check_moderation()
         self.check_jobs()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from tintype.v1.certificates import FileWatch
 from tintype.v1.signals import on_stop_signal
 from tintype.v1.threads import Threads
 from tintype.v1.tracing import TracingUnavailable, open_tracer
@@ -26,6 +27,7 @@ from .app import create_app
 from .errors import StartError
 from .http.connections import connection_class, connection_limit
 from .http.process import raise_open_file_limit, return_large_blocks
+from .http.tls import server_tls, with_tls
 from .http.trusted_proxies import trust_proxies
 from .http.uvicorn_protocol import Server, shutdown_seconds
 from .jobs.setup import open_jobs
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     from .config import GatewayConfig
     from .context import Gateway
+    from .http.tls import ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,7 @@ async def serve(
     `reloading` brings new configurations. Raises StartError.
     """
     config.check_access()
+    tls = server_tls(config)
     with contextlib.closing(listen(config.rest)) as listener, _tracing(config) as tracer:
         async with (
             open_store(config) as store,
@@ -94,15 +98,15 @@ async def serve(
             app = create_app(config, client, store, readiness, usage, jobs, tracer)
 
             def started() -> None:
-                url = _url(listener)
+                url = _url(listener, "https" if tls else "http")
                 log.info("serving REST on %s", url)
                 if ready:
                     ready(url)
 
-            server = Server(_server_config(config, app), listener, started, config.grace, client.cancel_requests)
+            server = Server(_server_config(config, app, tls), listener, started, config.grace, client.cancel_requests)
             signals = _signals(server, app.gateway, reloading) if stop is None else contextlib.nullcontext()
             with signals:
-                async with _following(server, app.gateway, reloading):
+                async with _following(server, app.gateway, reloading), _watching(tls):
                     await _serve_until_stopped(server, stop, readiness)
 
 
@@ -137,11 +141,11 @@ def backlog(limit: int) -> int:
     return min(BACKLOG, max(64, limit // 5))
 
 
-def _server_config(config: GatewayConfig, app: ASGIApp) -> uvicorn.Config:
+def _server_config(config: GatewayConfig, app: ASGIApp, tls: ServerTls | None = None) -> uvicorn.Config:
     limit = connection_limit(config)
     return uvicorn.Config(
         trust_proxies(app, config.trusted_proxies),
-        http=connection_class(config, limit),
+        http=with_tls(connection_class(config, limit), tls),
         backlog=backlog(limit),
         timeout_keep_alive=config.keep_alive,  # type: ignore[arg-type] # passed to call_later, which takes floats
         ws="none",
@@ -191,6 +195,17 @@ async def _following(
             task.cancel()
 
 
+@contextlib.asynccontextmanager
+async def _watching(tls: ServerTls | None) -> AsyncIterator[None]:
+    """Use renewed certificates for new connections inside the block."""
+    task = asyncio.create_task(FileWatch(tls.paths, tls.load).run()) if tls else None
+    try:
+        yield
+    finally:
+        if task:
+            task.cancel()
+
+
 @contextlib.contextmanager
 def _signals(server: Server, gateway: Gateway, reloading: Reloading[GatewayConfig] | None) -> Iterator[None]:
     """Stop the server on a signal: on SIGINT (Ctrl-C) immediately, on others after the lame-duck time."""
@@ -209,9 +224,9 @@ def _signals(server: Server, gateway: Gateway, reloading: Reloading[GatewayConfi
         yield
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -69,6 +69,8 @@ def make_plan(arguments: Namespace) -> UpPlan:
     service, gateway = _checked_configs(sources)
     configure("up", service)
     _check_tls(service, gateway)
+    if gateway.rest_tls_client_ca and (arguments.first_image or arguments.check):
+        raise UserError("--rest-tls-client-ca: the first image can't be requested without a client's certificate")
     # Keys may be created later, so the gateway always has its own key for the service. Children get it through a pipe.
     own_keys = OwnKeys(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
     service, gateway = own_keys.added(service, gateway)
@@ -183,5 +185,6 @@ def reachable(address: str) -> str:
 
 
 def reachable_url(url: str) -> str:
-    """Return the URL at which this machine reaches a server that listens on `http://HOST:PORT`."""
-    return "http://" + reachable(url.removeprefix("http://"))
+    """Return the URL at which this machine reaches a server that listens on `http://HOST:PORT`, or https."""
+    scheme, _, address = url.partition("://")
+    return f"{scheme}://{reachable(address)}"

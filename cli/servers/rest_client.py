@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003  # dataclasses read annotations
+from typing import Any
 
 import httpx
 
@@ -27,24 +30,44 @@ class GeneratedImage:
     seconds: float
 
 
-def _client(url: str) -> httpx.AsyncClient:
-    # The gateway runs on this machine, so proxies of the environment do not apply. An image may take any time.
-    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=None)  # noqa: S113
+@dataclass(frozen=True, slots=True)
+class RestGateway:
+    """A gateway on this machine: its URL, a key if it requires one, and its certificate if it serves HTTPS."""
+
+    url: str
+    key: str = ""
+    cert: Path | None = None
+
+    def client(self) -> httpx.AsyncClient:
+        """Return a client. The gateway runs on this machine, so proxies of the environment do not apply."""
+        headers = dict([authorization(self.key)]) if self.key else {}
+        options: dict[str, Any] = {"base_url": self.url, "headers": headers, "trust_env": False, "verify": self._tls()}
+        return httpx.AsyncClient(**options, timeout=None)  # noqa: S113  # an image may take any time
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        """Return what the server is verified with: exactly its own certificate, for whatever name that is."""
+        if self.cert is None:
+            return True
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(self.cert)
+        return context
 
 
-async def wait_until_ready(url: str, service: str) -> None:
-    """Wait until the gateway at `url` reports that its service at `service`, which is ready, can make images.
+async def wait_until_ready(gateway: RestGateway, service: str) -> None:
+    """Wait until a gateway reports that its service at `service`, which is ready, can make images.
 
     Raises:
         UserError: the gateway was not ready within READY_TIMEOUT.
     """
     reason = ""
     try:
-        async with asyncio.timeout(READY_TIMEOUT), _client(url) as client:
+        async with asyncio.timeout(READY_TIMEOUT), gateway.client() as client:
             while reason := await _unready_reason(client):  # noqa: ASYNC110  # the gateway sends no event
                 await asyncio.sleep(POLL_INTERVAL)
     except TimeoutError:
-        problem = f"the gateway at {url} cannot reach the service at {service}, which is ready: {reason}"
+        problem = f"the gateway at {gateway.url} cannot reach the service at {service}, which is ready: {reason}"
         raise UserError(problem) from None
 
 
@@ -60,26 +83,22 @@ async def _unready_reason(client: httpx.AsyncClient) -> str:
     return "" if answer.is_success else str(answer.json().get("why", "it gave no reason"))
 
 
-async def default_model(url: str, key: str = "") -> str:
+async def default_model(gateway: RestGateway) -> str:
     """Return the name of the default model, which the gateway lists first; "?" if it does not say."""
-    async with _client(url) as client:
+    async with gateway.client() as client:
         with suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
-            answer = await client.get("/v1/models", headers=_headers(key))
+            answer = await client.get("/v1/models")
             return str(answer.json()["data"][0]["id"])
     return "?"
 
 
-def _headers(key: str) -> dict[str, str]:
-    return dict([authorization(key)]) if key else {}
-
-
-async def generate(url: str, prompt: str, key: str = "", *, seed: int) -> GeneratedImage:
+async def generate(gateway: RestGateway, prompt: str, *, seed: int) -> GeneratedImage:
     """Make one PNG with the default model. Raises UserError with the gateway's message."""
-    began = time.monotonic()
-    async with _client(url) as client:
+    began, url = time.monotonic(), gateway.url
+    async with gateway.client() as client:
         body = {"prompt": prompt, "n": 1, "seed": seed, "response_format": "b64_json"}
         try:
-            answer = await client.post("/v1/images/generations", json=body, headers=_headers(key))
+            answer = await client.post("/v1/images/generations", json=body)
         except httpx.HTTPError as error:
             raise UserError(f"no image from {url}: {error or type(error).__name__}") from error
     if answer.is_error:

@@ -26,6 +26,7 @@ from .supervisor import RESTART_DELAYS, ServerExited, Supervisor, stop_signals
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tintype.gateway.config import GatewayConfig
     from tintype.service.config import ServiceConfig
@@ -131,32 +132,36 @@ async def _use(plan: UpPlan, service: Supervisor, gateway: Supervisor) -> int:
     """
     began = time.monotonic()
     address, url = await service.address, reachable_url(await gateway.address)
-    await rest_client.wait_until_ready(url, address)
-    model = await rest_client.default_model(url, plan.gateway.api_key)
+    rest = rest_client.RestGateway(url, plan.gateway.api_key, plan.gateway.rest_tls_cert)
+    model = "?"
+    if not plan.gateway.rest_tls_client_ca:  # otherwise only clients with a certificate can ask
+        await rest_client.wait_until_ready(rest, address)
+        model = await rest_client.default_model(rest)
     places = {"model": f"{model} ({plan.origin or 'included'})", "playground": f"{url}/", "REST": url, "gRPC": address}
     places |= {"results": str(plan.gateway.data)}
     lines = [f"  {name:11} {place}" for name, place in places.items()]
     _print("\n".join([f"\ntintype is ready after {time.monotonic() - began:.1f} s", *lines]))
-    report = await _first_image(url, plan) if plan.prompt else ""
+    report = await _first_image(rest, plan) if plan.prompt else ""
     if plan.check:
         _print(report)
         return 0
-    _print(report + format_examples(url, needs_key=plan.gateway.needs_key))
+    _print(report + format_examples(url, needs_key=plan.gateway.needs_key, cert=plan.gateway.rest_tls_cert))
     return await asyncio.Future()
 
 
-async def _first_image(url: str, plan: UpPlan) -> str:
+async def _first_image(rest: rest_client.RestGateway, plan: UpPlan) -> str:
     """Make the first image, save it if it has a file, and return a report."""
-    image = await rest_client.generate(url, plan.prompt, plan.gateway.api_key, seed=SEED)
+    image = await rest_client.generate(rest, plan.prompt, seed=SEED)
     if plan.output:
         save(image.data, plan.output)
     details = f"{len(image.data):,} bytes, seed {image.seed}, {image.seconds:.1f} s"
     return f"\nFirst image, {plan.prompt!r}: {plan.output or 'not kept'} ({details})\n"
 
 
-def format_examples(url: str, *, needs_key: bool) -> str:
-    """Return example requests to paste."""
+def format_examples(url: str, *, needs_key: bool, cert: Path | None = None) -> str:
+    """Return example requests to paste; `cert` is the certificate of a gateway that serves HTTPS."""
     header = "\n    -H 'authorization: Bearer KEY' \\" if needs_key else ""
+    header = f"\n    --cacert {cert} \\{header}" if cert else header
     return EXAMPLES.format(url=url, header=header, key="KEY" if needs_key else "none")
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -47,16 +47,22 @@ _HEADERS = [
 ]
 
 
+class Counted(Protocol):
+    """A connection, or the TLS handshake of one."""
+
+    transport: Any
+
+
 class Connections:
-    """The connections of one gateway, at most `limit` at once."""
+    """The connections of one gateway, at most `limit` at once, handshakes included."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._all: set[Connection] = set()
-        self._idle: dict[Connection, None] = {}  # without a request, longest idle first
+        self._all: set[Counted] = set()
+        self._idle: dict[Counted, None] = {}  # without a request, longest idle first
         self._last_warning = -_WARNING_INTERVAL
 
-    def add(self, connection: Connection) -> bool:
+    def add(self, connection: Counted) -> bool:
         """Add a new connection; return False if there are too many and no other one is idle."""
         self._all.add(connection)
         self._idle[connection] = None
@@ -70,16 +76,16 @@ class Connections:
         oldest.transport.abort()
         return True
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: Counted) -> None:
         """Remove a connection."""
         self._all.discard(connection)
         self._idle.pop(connection, None)
 
-    def mark_busy(self, connection: Connection) -> None:
+    def mark_busy(self, connection: Counted) -> None:
         """Note that a request has arrived."""
         self._idle.pop(connection, None)
 
-    def mark_idle(self, connection: Connection) -> None:
+    def mark_idle(self, connection: Counted) -> None:
         """Note that all requests are answered."""
         if connection in self._all:
             self._idle[connection] = None
@@ -133,8 +139,8 @@ class Connection(TimedConnection):
 
         It stays open if the last request is complete and its response is not.
         """
-        if not self.is_answering or self.is_body_incomplete:
-            return False
+        if not self.is_answering or self.is_body_incomplete or not self.transport.can_write_eof():
+            return False  # with TLS asyncio closes both halves
         self.close_after_response()
         self.stop_head_timer()
         if self.early_byte_timer is None:

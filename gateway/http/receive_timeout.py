@@ -70,7 +70,8 @@ class TimedTransport:
         if lingers:
             self.lingering = True
             self._connection.resume_reading()
-            self._inner.write_eof()
+            if self._inner.can_write_eof():  # TLS can't close one half
+                self._inner.write_eof()
         else:
             self._inner.close()
 

@@ -56,6 +56,12 @@ class HttpConnection(HttpToolsProtocol):
         self.parser: Any = _Parser(self)
 
     @property
+    def open_connections(self) -> set[Any]:
+        """All connections of the server, which calls `shutdown` of each when it shuts down."""
+        connections: set[Any] = self.connections
+        return connections
+
+    @property
     def is_answering(self) -> bool:
         """Whether the response to the newest request is incomplete."""
         return self.cycle is not None and not self.cycle.response_complete

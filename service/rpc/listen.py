@@ -6,13 +6,12 @@ Each problem is one line.
 from __future__ import annotations
 
 import socket
-import ssl
 from typing import TYPE_CHECKING
 
-import grpc
+from .certificates import CertificateError, ServerCertificates
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import grpc
 
     from ..config import ServiceConfig
 
@@ -68,26 +67,7 @@ def _credentials(config: ServiceConfig) -> grpc.ServerCredentials | None:
         if config.tls_cert or config.tls_key or config.tls_client_ca:
             raise ServeError("TLS requires both --tls-cert and --tls-key")
         return None
-    pair = _read(config.tls_key, "--tls-key"), _read(config.tls_cert, "--tls-cert")
-    _check_pair(config.tls_cert, config.tls_key)
-    return grpc.ssl_server_credentials(
-        [pair],
-        root_certificates=None if config.tls_client_ca is None else _read(config.tls_client_ca, "--tls-client-ca"),
-        require_client_auth=config.tls_client_ca is not None,
-    )
-
-
-def _check_pair(cert: Path, key: Path) -> None:
-    """Raise ServeError if certificate and key don't match: gRPC would report only a failed bind."""
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
-    except ssl.SSLError as error:
-        problem = f"are not a matching pair: {error.reason or error}"
-        raise ServeError(f"--tls-cert {cert} and --tls-key {key} {problem}") from error
-
-
-def _read(path: Path, name: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ServeError(f"{name} {path} can't be read: {error.strerror}") from error
+        return ServerCertificates(config.tls_cert, config.tls_key, config.tls_client_ca).credentials()
+    except CertificateError as error:
+        raise ServeError(str(error)) from error
