@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -107,9 +107,7 @@ async def test_plain_http(service: Service, tmp_path: Path, folder: Path) -> Non
         assert (answer.status_code, answer.json()["error"]["message"]) == (400, tls._MESSAGE)
 
 
-async def test_slow_handshakes(
-    service: Service, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_slow_handshakes(service: Service, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that does not finish its handshake is disconnected."""
     monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.2)
     async with https_gateway(service, tmp_path, **settings(folder)) as url:
@@ -124,8 +122,8 @@ async def test_handshakes_count_as_connections(service: Service, tmp_path: Path,
         port = int(url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         others = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-        with pytest.raises(ConnectionError):
-            assert await asyncio.wait_for(reader.readexactly(1), 30) is None
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 30) == b""
         async with client(url, folder / "ca.pem") as own:
             assert (await own.get("/livez")).status_code == 200
         for _, each in [(reader, writer), *others]:
