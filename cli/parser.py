@@ -77,5 +77,6 @@ class VersionAction(Action):
 
     def __call__(self, parser: ArgumentParser, *_: Any) -> None:
         """Print the version and exit."""
-        print(f"tintype {import_module('importlib.metadata').version('tintype')}")
+        version = import_module("tintype.gateway.version").Version.installed()
+        print(f"tintype {version.version}{f' ({version.commit})' if version.commit else ''}")
         parser.exit()

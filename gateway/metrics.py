@@ -62,6 +62,11 @@ class Metrics:
         self.ended_jobs = Counter(f"{PREFIX}_jobs_ended", "Jobs that ended in this gateway.", ["state"], registry=new)
         ProcessCollector(registry=new)
 
+    @property
+    def requests_in_flight(self) -> int:
+        """Number of requests that are being answered."""
+        return int(sum(sample.value for metric in self.in_flight.collect() for sample in metric.samples))
+
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -12,6 +12,7 @@ from .access.admission import authenticate
 from .context import AnyRequest  # noqa: TC001 - Litestar reads it
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
+from .health import health_routes
 from .http.body_limits import hold_bytes
 from .metrics import PROMETHEUS
 from .openapi.document import document
@@ -66,15 +67,6 @@ GET_FILE = Operation(
     errors=(404, 500, 503),
     open=True,
 )
-_STATE = {JSON: Media({"type": "object", "properties": {"status": TEXT, "why": TEXT}, "required": ["status"]})}
-LIVENESS = Operation(
-    summary="Check that the gateway is running", responses={200: ResponseDoc("It is running", _STATE)}, open=True
-)
-READINESS = Operation(
-    summary="Check whether images can be generated now",
-    responses={200: ResponseDoc("Ready", _STATE), 503: ResponseDoc("Not ready, with the reason", _STATE)},
-    open=True,
-)
 METRICS = Operation(
     summary="Get metrics for Prometheus",
     responses={200: ResponseDoc("The metrics", {"text/plain": Media(TEXT)})},
@@ -89,7 +81,12 @@ API_DESCRIPTION = Operation(
 
 def routes(gateway: Gateway, metrics: Metrics) -> list[HTTPRouteHandler]:
     """Return the routes of models, result files, probes and metrics."""
-    return [*_model_routes(gateway), _file_route(gateway), *_probe_routes(gateway), _metrics_route(gateway, metrics)]
+    return [
+        *_model_routes(gateway),
+        _file_route(gateway),
+        *health_routes(gateway, metrics),
+        _metrics_route(gateway, metrics),
+    ]
 
 
 def with_pages(
@@ -102,7 +99,8 @@ def with_pages(
         "jobs": "/v1/jobs",
         "description": "/openapi.json",
         "documentation": "/docs",
-        "health": ["/livez", "/readyz"],
+        "health": ["/livez", "/readyz", "/health"],
+        "version": "/version",
     }
 
     @route("/openapi.json", http_method=READ_METHODS, opt=handler_options(API_DESCRIPTION))
@@ -164,19 +162,6 @@ def _file_route(gateway: Gateway) -> HTTPRouteHandler:
         return _file_response(content, headers, request.method)
 
     return file
-
-
-def _probe_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
-    @route("/livez", http_method=READ_METHODS, opt=handler_options(LIVENESS))
-    async def livez() -> Response[bytes]:
-        return _json({"status": "alive"})
-
-    @route("/readyz", http_method=READ_METHODS, opt=handler_options(READINESS))
-    async def readyz() -> Response[bytes]:
-        reason = await gateway.readiness.problem() or gateway.store.problem()
-        return _json({"status": "not ready", "why": reason}, 503) if reason else _json({"status": "ready"})
-
-    return [livez, readyz]
 
 
 def _metrics_route(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:

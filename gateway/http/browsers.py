@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 CONTAINER_HOSTS = ("host.docker.internal", "host.containers.internal")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Paths that other pages may load: nothing there is private.
-OPEN_PATHS = ("/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz")
+OPEN_PATHS = ("/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz", "/health")
 OPEN_PREFIXES = ("/files/", "/playground/")
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 

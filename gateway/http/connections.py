@@ -1,7 +1,7 @@
 """Limit on the number of connections, and responses on half-closed ones.
 
 - The limit is lower than the number of files that the process may open. Above it, the connection that has been idle
-  the longest is closed. If none is idle, a new connection gets 503, except for `/livez` and `/readyz`.
+  the longest is closed. If none is idle, a new connection gets 503, except for health probes.
 - A client may close its half of the connection after its request and still gets the response (RFC 9293, section 3.6).
   A client that has disconnected completely looks the same. Only a write shows the difference: the client's system
   rejects it. So the first bytes of the response, which are always the same, are written early, one by one. Within a
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_LIMIT = 4096  # connections, if the system allows as many
 PROBE_RESERVE = 16  # connections above the limit, reserved for health probes
-PROBES = ("/livez", "/readyz")
+PROBES = ("/livez", "/readyz", "/health")
 STATUS_LINE_START = b"HTTP/1.1 "  # the first bytes of every response
 MAX_ZEROS = 6  # most zeros before one chunk length: clients read 16 digits
 FIRST_INTERVAL = 0.1  # seconds between the first two bytes that are written early

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tintype.gateway.access")
 
 # Monitoring requests these every few seconds; their successes are logged at level debug.
-MONITORED_PATHS = ("/livez", "/readyz", "/metrics")
+MONITORED_PATHS = ("/livez", "/readyz", "/health", "/metrics")
 
 # Browsers must not treat a response as a page or a script, or embed it in one.
 SECURITY_HEADERS = (

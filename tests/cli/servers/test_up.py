@@ -14,6 +14,7 @@ from tintype.cli.commands import build_parser
 from tintype.cli.errors import UserError
 from tintype.cli.servers import rest_client
 from tintype.cli.servers.plan import UpPlan, make_plan
+from tintype.cli.servers.rest_client import RestGateway
 from tintype.cli.servers.up import format_examples
 from tintype.v1.keyfile import create
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+GATEWAY = RestGateway("http://g", "key")
 HERE = ("--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
 
 
@@ -62,11 +64,12 @@ async def test_unreachable_service_is_an_error_after_a_while(monkeypatch: pytest
     """A gateway that cannot reach its service, for example because of its certificate, is an error after a while."""
     monkeypatch.setattr(rest_client, "READY_TIMEOUT", 0.3)
     answers = httpx.MockTransport(lambda _: httpx.Response(503, json={"why": "it has another name"}))
-    monkeypatch.setattr(rest_client, "_client", lambda url: httpx.AsyncClient(base_url=url, transport=answers))
+    client = httpx.AsyncClient(base_url=GATEWAY.url, transport=answers)
+    monkeypatch.setattr(RestGateway, "client", lambda _: client)
     with pytest.raises(
         UserError, match=r"at http://g cannot reach the service at s:1, which is ready: it has another name"
     ):
-        await rest_client.wait_until_ready("http://g", "s:1")
+        await rest_client.wait_until_ready(GATEWAY, "s:1")
 
 
 @pytest.mark.anyio
@@ -86,8 +89,8 @@ async def test_closed_connections_are_retried(
         return httpx.Response(200)
 
     client = httpx.AsyncClient(base_url="http://g", transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(rest_client, "_client", lambda _: client)
-    await rest_client.wait_until_ready("http://g", "s:1")
+    monkeypatch.setattr(RestGateway, "client", lambda _: client)
+    await rest_client.wait_until_ready(GATEWAY, "s:1")
     assert len(asked) == 3
 
 
@@ -123,5 +126,5 @@ async def test_name_of_the_default_model(
 ) -> None:
     """The name is the first one that the gateway lists; an odd answer does not end the command."""
     client = httpx.AsyncClient(base_url="http://g", transport=httpx.MockTransport(lambda _: answer))
-    monkeypatch.setattr(rest_client, "_client", lambda _: client)
-    assert await rest_client.default_model("http://g", "key") == expected
+    monkeypatch.setattr(RestGateway, "client", lambda _: client)
+    assert await rest_client.default_model(GATEWAY) == expected

@@ -147,7 +147,7 @@ async def test_renewal(service: Service, tmp_path: Path, folder: Path, monkeypat
     (tmp_path / "new").mkdir()
     new, used = make_certificates(tmp_path / "new"), tmp_path / "used"
     shutil.copytree(folder, used)
-    async with https_gateway(service, tmp_path / "data", **settings(used)) as url:
+    async with https_gateway(service, tmp_path / "data", **settings(used)) as url:  # noqa: SIM117
         async with client(url, folder / "ca.pem") as open_one:
             await open_one.get("/livez")
             shutil.copy(new / "cert.pem", used)
@@ -156,7 +156,7 @@ async def test_renewal(service: Service, tmp_path: Path, folder: Path, monkeypat
                 assert (await own.get("/livez")).status_code == 200
             shutil.copy(new / "key.pem", used)
             async with asyncio.timeout(30):
-                while not await _answers(url, new / "ca.pem"):
+                while not await _answers(url, new / "ca.pem"):  # noqa: ASYNC110  # the gateway sends no event
                     await asyncio.sleep(0.05)
             assert not await _answers(url, folder / "ca.pem")
             assert (await open_one.get("/livez")).status_code == 200
@@ -178,8 +178,8 @@ def test_settings(folder: Path, tmp_path: Path) -> None:
         GatewayConfig(rest_tls_cert=folder / "cert.pem")
     with pytest.raises(StartError, match="are not a matching pair: KEY_VALUES_MISMATCH"):
         ServerTls(GatewayConfig(rest_tls_cert=folder / "cert.pem", rest_tls_key=folder / "other.key"))
-    with pytest.raises(StartError, match="--rest-tls-cert .*gone.pem .*No such file"):
+    with pytest.raises(StartError, match=r"--rest-tls-cert .*gone\.pem .*No such file"):
         ServerTls(GatewayConfig(rest_tls_cert=tmp_path / "gone.pem", rest_tls_key=folder / "key.pem"))
-    with pytest.raises(StartError, match="--rest-tls-client-ca .*gone.pem can't be read"):
-        ca = tmp_path / "gone.pem"
+    ca = tmp_path / "gone.pem"
+    with pytest.raises(StartError, match=r"--rest-tls-client-ca .*gone\.pem can't be read"):
         ServerTls(GatewayConfig(**settings(folder), rest_tls_client_ca=ca))
