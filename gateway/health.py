@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from litestar import Response, route
+from msgspec import Meta
 
 from tintype.v1 import image_service_pb2 as pb
 
@@ -43,13 +44,13 @@ READINESS = Operation(
 class Health(msgspec.Struct, omit_defaults=True):
     """Health of the gateway. All but `status` and `why` is for callers with a key, if keys are required."""
 
-    status: str
-    why: str = ""
-    version: str = ""
-    uptime_seconds: float = 0.0
-    requests_in_flight: int | None = None
-    models: int | None = None
-    models_loaded: int | None = None
+    status: Annotated[str, Meta(description="ok or unavailable")]
+    why: Annotated[str, Meta(description="Why images can't be generated now")] = ""
+    version: Annotated[str, Meta(description="Version of tintype")] = ""
+    uptime_seconds: Annotated[float, Meta(description="Seconds since the gateway started")] = 0.0
+    requests_in_flight: Annotated[int, Meta(description="Requests that are being answered")] | None = None
+    models: Annotated[int, Meta(description="Models that the caller may use")] | None = None
+    models_loaded: Annotated[int, Meta(description="How many of them are in memory")] | None = None
 
 
 _HEALTH = {JSON: Media(Health)}

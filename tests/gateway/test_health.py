@@ -59,7 +59,9 @@ async def test_version(gateway: httpx.AsyncClient) -> None:
     found = (await gateway.get("/version")).json()
     assert found["version"] == metadata.version("tintype")
     assert found["api"] == "tintype.v1"
-    assert found["onnxruntime"] == metadata.version("onnxruntime")
+    assert found["onnxruntime"] in {
+        each.version for each in metadata.distributions() if each.name.startswith("onnxruntime")
+    }
     assert tintype("--version").stdout.startswith(f"tintype {found['version']}")
 
 
