@@ -9,6 +9,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from .errors import NoSuchJob
+from .records import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from .running_job import RunningJob
     from .store import JobStore
 
-POLL = 1.0  # seconds after which a waiting request reads a job again, which another process may run
+POLL = 1.0  # seconds after which a waiting request reads a job again that another process runs
+LONG_POLL = 4.0  # the same for a job that does not run, and would run here; its end is reported
 
 
 class Jobs:
@@ -56,8 +58,8 @@ class Jobs:
                 left = deadline - monotonic()
                 if job.is_final or left <= 0 or self.stopping():
                     return job
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), min(POLL, left))
+                is_elsewhere = job.state is State.RUNNING and job.id not in self.running
+                await self._changed_or_stopping(changed, min(POLL if is_elsewhere else LONG_POLL, left))
                 changed.clear()
 
     async def cancel(self, job_id: str) -> Job:
@@ -72,6 +74,13 @@ class Jobs:
         """Wake the requests that wait for a job."""
         for changed in self._watchers.get(job_id, ()):
             changed.set()
+
+    async def _changed_or_stopping(self, changed: asyncio.Event, seconds: float) -> None:
+        """Wait for a change or the gateway's end, at most some seconds."""
+        deadline = monotonic() + seconds
+        while not (changed.is_set() or self.stopping()) and (left := deadline - monotonic()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), min(POLL, left))
 
     @contextmanager
     def _watching(self, job_id: str) -> Iterator[asyncio.Event]:
