@@ -57,9 +57,18 @@ class Collector:
 
 
 def _collected(server: str, span: Any) -> CollectedSpan:
-    ids = (each.hex() for each in (span.trace_id, span.span_id, span.parent_span_id))
-    times = span.start_time_unix_nano, span.end_time_unix_nano
-    return CollectedSpan(server, span.name, span.kind, *ids, *times, _values(span.attributes), span.status.code == 2)
+    return CollectedSpan(
+        server=server,
+        name=span.name,
+        kind=span.kind,
+        trace_id=span.trace_id.hex(),
+        id=span.span_id.hex(),
+        parent=span.parent_span_id.hex(),
+        began=span.start_time_unix_nano,
+        ended=span.end_time_unix_nano,
+        attributes=_values(span.attributes),
+        failed=span.status.code == 2,
+    )
 
 
 def _values(attributes: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def values(text: str) -> dict[str, float]:
 
 async def work(stub: Any) -> None:
     """Make two images, cancel a request, ask for an unknown model, and unload the model."""
-    small = {"prompt": PRIVATE, "width": 64, "height": 64}
+    small: dict[str, Any] = {"prompt": PRIVATE, "width": 64, "height": 64}
     await stub.GenerateImages(pb.GenerateImagesRequest(**small, count=2, steps=4, seed=1))
     call = stub.StreamImages(pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(**small, steps=100)))
     async for event in call:
