@@ -51,6 +51,7 @@ def test_one_trace_for_a_request(tmp_path: Path) -> None:
     assert request.attributes["http.response.status_code"] == 200
     assert request.attributes["tintype.request.id"] == served.attributes["tintype.request.id"] == "req_1"
     assert (call.name, call.kind, call.attributes["rpc.response.status_code"]) == (CALL, CLIENT, "OK")
+    assert call.attributes["server.address"].startswith("127.0.0.1:")
     assert (served.name, served.kind, served.server) == (CALL, SERVER, "tintype-service")
     for span in (call, served):
         assert span.attributes["gen_ai.operation.name"] == "generate_content"

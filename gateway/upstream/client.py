@@ -24,6 +24,7 @@ import grpc
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.reasons import Reason
 from tintype.v1.replicas.delivery import Delivery
+from tintype.v1.tracing import current_span
 
 from ..errors import ServiceError
 from .attempts import Attempts, Interrupted, cancellation, interruption
@@ -156,6 +157,7 @@ class ServiceClient:
         timeout: float,  # noqa: ASYNC109
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
         """Send a request to one replica and yield its events. Raises Interrupted, ServiceError, GatewayStopping."""
+        current_span().set({"server.address": replica.address})
         metadata = call_metadata(replica.route, request_id)
         call = replica.images.StreamImages(request, timeout=max(0.0, timeout), metadata=metadata)
         model = request.generation.model or replica.default

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.gateway.metrics import gateway_metrics
 from tests.support.source import ROOT
 from tests.support.tools import promtool
-from tintype.gateway.metrics import Metrics
 from tintype.service.metrics.export import text
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def exported() -> set[str]:
     """Return the names of all lines that gateway and service may have."""
     families = [
         family
-        for page in (Metrics().text(), text([], {}))
+        for page in (gateway_metrics(), text([], {}))
         for family in text_string_to_metric_families(page.decode())
         if family.name.startswith("tintype_")
     ]

@@ -9,8 +9,8 @@ import re
 
 import yaml
 
+from tests.support.gateway.metrics import gateway_metrics
 from tests.support.source import ROOT
-from tintype.gateway.metrics import Metrics
 from tintype.service.metrics.definitions import DEVICE_METRICS, SERVER_METRICS, Metric
 
 PAGE = ROOT / "docs" / "monitoring.md"
@@ -62,7 +62,7 @@ def test_tables() -> None:
 
 def test_metrics_of_the_gateway_are_documented() -> None:
     """The page lists the gateway's metrics."""
-    text = Metrics().text().decode()
+    text = gateway_metrics().decode()
     families = re.findall(r"^# TYPE (tintype_\w+) (?:counter|gauge|histogram)$", text, re.MULTILINE)
     listed = re.findall(r"^\| `(tintype_gateway_\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(name for name in families if not name.endswith("_created"))
