@@ -66,14 +66,17 @@ class Database:
         except CallTimeout as error:
             raise StartError(f"cannot use the database {self.path}: its disk does not answer") from error
 
-    async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def run(
+        self, work: Callable[[sqlite3.Connection], Result], committed: Callable[[], None] = lambda: None
+    ) -> Result:
         """Run `work` on the database's thread, in one transaction that it may write in; return its result.
 
-        The transaction is rolled back if `work` raises. Raises StoreFull, DatabaseUnavailable, and the errors of
-        `work`.
+        The transaction is rolled back if `work` raises. One that takes too long, or whose caller is cancelled, may
+        still be committed later: `committed` is called on the thread once it is. Raises StoreFull, DatabaseUnavailable,
+        and the errors of `work`.
         """
         try:
-            return await self._threads.call(self._transact, work)
+            return await self._threads.call(self._transact, work, committed)
         except CallTimeout as error:
             log.warning("cannot use the database %s: its disk does not answer", self.path)
             raise DatabaseUnavailable from error
@@ -93,10 +96,12 @@ class Database:
         """Return why the database can't be used now, as far as known; empty if it can."""
         return f"the disk of {self.path.name} does not answer" if self._threads.stuck else ""
 
-    def _transact(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    def _transact(self, work: Callable[[sqlite3.Connection], Result], committed: Callable[[], None]) -> Result:
         if self._connection is None:
             raise sqlite3.ProgrammingError("the database is closed")
-        return transact(self._connection, work)
+        result = transact(self._connection, work)
+        committed()
+        return result
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
@@ -166,6 +171,7 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA journal_size_limit = 16777216")
+    connection.execute("PRAGMA secure_delete = ON").fetchall()  # deleted prompts and images leave no bytes in the file
 
 
 def _set_wal(connection: sqlite3.Connection) -> None:

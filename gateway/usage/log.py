@@ -1,7 +1,7 @@
 """Usage of one gateway: counted in memory, and added to the database every few seconds.
 
-No request waits for the database. If it does not work, the counts stay in memory until it does. After a crash the
-counts of the last FLUSH_INTERVAL seconds are missing.
+No request waits for the database. If it does not work, the counts stay in memory until it does; a write that ends
+after its time limit counts once. After a crash the counts of the last FLUSH_INTERVAL seconds are missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .records import FILE, MIGRATIONS, Counts, UsageKey, add_counts, delete_befo
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
 
     from ..config import GatewayConfig
     from ..database import Result
@@ -35,12 +35,30 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
+class _Batch:
+    """Counts that are written in one transaction, once; the database's thread sets `is_written`."""
+
+    def __init__(self, counts: dict[UsageKey, Counts]) -> None:
+        self.counts, self.is_written = counts, False
+
+    def write(self, oldest: str, connection: sqlite3.Connection) -> None:
+        """Add the counts, unless an earlier write did so after its caller had given up."""
+        if not self.is_written:
+            add_counts(connection, self.counts)
+            delete_before(connection, oldest)
+
+    def set_written(self) -> None:
+        """Note that the transaction is on the disk."""
+        self.is_written = True
+
+
 class UsageLog:
     """The usage of one gateway; `days` is how long the database keeps it. `now` returns the time in UTC."""
 
     def __init__(self, database: Database, days: int, now: Callable[[], datetime] = now_utc) -> None:
         self._database, self._days, self._now = database, days, now
         self._pending: dict[UsageKey, Counts] = {}
+        self._batch: _Batch | None = None  # being written, or to be written again
         self._cleaned = ""  # the day on which old counts were deleted
 
     @property
@@ -55,17 +73,22 @@ class UsageLog:
 
     async def flush(self) -> None:
         """Add the counts to the database, and delete those that are too old. Raises StoreFull, DatabaseUnavailable."""
-        today, oldest = self._now().date().isoformat(), self.oldest_day
-        pending, self._pending = self._pending, {}
-        if not pending and today == self._cleaned:
-            return
-        try:
-            await self._database.run(partial(_write, pending, oldest))
-        except BaseException:
-            for key, counts in pending.items():
-                self._pending.setdefault(key, Counts()).add(counts)
-            raise
-        self._cleaned = today
+        if self._batch:
+            await self._write()
+        today = self._now().date().isoformat()
+        if self._pending or today != self._cleaned:
+            await self._write()
+            self._cleaned = today
+
+    async def _write(self) -> None:
+        """Write the batch whose end is unknown, otherwise all counts as a new one."""
+        batch = self._batch
+        if batch is None or batch.is_written:
+            batch = self._batch = _Batch(self._pending)
+            self._pending = {}
+        await self._database.run(partial(batch.write, self.oldest_day), batch.set_written)
+        if self._batch is batch:
+            self._batch = None
 
     async def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Return the result of `work` on the database, up to date. Raises StoreFull, DatabaseUnavailable."""
@@ -109,8 +132,3 @@ async def _try_to_flush(usage: UsageLog) -> None:
         await usage.flush()
     except GatewayError as error:
         log.warning("cannot write usage, and keep it in memory: %s", error)
-
-
-def _write(counts: Mapping[UsageKey, Counts], oldest: str, connection: sqlite3.Connection) -> None:
-    add_counts(connection, counts)
-    delete_before(connection, oldest)

@@ -53,6 +53,16 @@ async def test_records_survive_a_restart(tmp_path: Path) -> None:
         assert [row["text"] for row in await database.execute("SELECT text FROM notes")] == ["hello"]
 
 
+async def test_deleted_records_leave_no_bytes(tmp_path: Path) -> None:
+    """Neither a small record nor a large one can be read in the file once it is deleted."""
+    path = tmp_path / "notes.db"
+    async with open_database(path, [FIRST]) as database:
+        for text in ("a secret", "a secret" * 10_000):
+            await database.execute("INSERT INTO notes VALUES (?)", [text])
+        await database.execute("DELETE FROM notes")
+    assert b"secret" not in path.read_bytes()
+
+
 async def test_migrations_are_applied_once_and_in_order(tmp_path: Path) -> None:
     """A newer version adds its migrations to an older file; an older version refuses a newer file."""
     path = tmp_path / "notes.db"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -118,6 +119,39 @@ async def test_a_failed_write_keeps_the_counts(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(DatabaseUnavailable):
             await usage.flush()
     usage.add("alice", "sdxl", WORK)
+    await usage.flush()
+    await usage.flush()
+    await database.close()
+    assert [counts.images for counts in rows(tmp_path / FILE).values()] == [4]
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_write_that_ends_late_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool
+) -> None:
+    """A write whose caller has given up, because the disk stalls or the gateway stops, is not done twice."""
+    begun, release = threading.Event(), threading.Event()
+
+    def stall(*arguments: Any) -> None:
+        add_counts(*arguments)
+        begun.set()
+        release.wait(60)
+
+    database = Database(tmp_path / FILE, MIGRATIONS, seconds=60 if is_cancelled else 0.2)
+    await database.open()
+    usage = UsageLog(database, 400, Days())
+    usage.add("alice", "sdxl", WORK)
+    monkeypatch.setattr(log, "add_counts", stall)
+    writing = asyncio.create_task(usage.flush())
+    await asyncio.to_thread(begun.wait, 60)
+    if is_cancelled:
+        writing.cancel()
+    with pytest.raises((DatabaseUnavailable, asyncio.CancelledError)):
+        await writing
+    usage.add("alice", "sdxl", WORK)
+    release.set()
+    while database.problem():
+        await let_others_run()
     await usage.flush()
     await usage.flush()
     await database.close()
