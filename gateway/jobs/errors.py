@@ -6,6 +6,8 @@
     ├── NoSuchJob               404     unknown, expired, or another caller's
     ├── TooManyJobs             429     too many jobs are open
     ├── JobCancelled            409     a cancelled job has no result
+    ├── AdminOnly
+    │   └── OwnJobsOnly         403     the key may list only its own jobs
     ├── JobAbandoned            500     the job ended its process more than once
     └── NoKey
         └── KeyRemoved          401     the key of the job does not exist any more
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from tintype.v1.reasons import Reason
 
-from ..access.rejections import WrongKey
+from ..access.rejections import AdminOnly, WrongKey
 from ..errors import GatewayError
 
 
@@ -48,6 +50,13 @@ class JobCancelled(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("The job was cancelled, so it has no result.")
+
+
+class OwnJobsOnly(AdminOnly):
+    """The caller may list only its own jobs."""
+
+    def __init__(self) -> None:
+        GatewayError.__init__(self, "Only an admin key may list the jobs of all keys: leave out 'all'.", param="all")
 
 
 class JobAbandoned(GatewayError):

@@ -11,7 +11,6 @@ from litestar import Response, get, post, route
 from litestar.response import Stream
 
 from ..access.admission import authenticate
-from ..access.rejections import AdminOnly
 from ..context import AnyRequest  # noqa: TC001 - Litestar reads it
 from ..errors import InvalidValue
 from ..http.disconnect import cancel_on_disconnect
@@ -20,7 +19,7 @@ from ..requests.handler import handle
 from ..requests.handler import operation as image_operation
 from ..requests.streaming import HEADERS, PING
 from ..settings.clients import SHARED_PATH_DIALECTS
-from .errors import NoSuchJob
+from .errors import NoSuchJob, OwnJobsOnly
 from .prefer import WAIT, preferences, wait_seconds
 from .queue import POLL
 from .render import JobList, JobObject, job_response, render_job, render_with_result, result_response
@@ -204,10 +203,13 @@ async def _page(context: CallerContext, request: AnyRequest) -> JobList:
     limit = _limit(request.query_params.get("limit", str(PAGE)))
     everyone = request.query_params.get("all", "") == "true"
     if everyone and not (context.key and context.caller.admin):
-        raise AdminOnly
+        raise OwnJobsOnly
     caller = None if everyone else context.caller.name
     store = context.gateway.require_jobs().store
-    found = await store.page(caller, context.key, request.query_params.get("after", ""), limit + 1)
+    after = request.query_params.get("after", "")
+    if after and await store.get(after) is None:
+        raise InvalidValue("after", f"must be the id of a job, not {after[:40]!r}; the job may have expired")
+    found = await store.page(caller, context.key, after, limit + 1)
     return JobList(data=[render_job(job) for job in found[:limit]], has_more=len(found) > limit)
 
 

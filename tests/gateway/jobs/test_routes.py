@@ -148,7 +148,7 @@ class TestOwners:
                 lists[name] = len((await client.get(f"/v1/jobs{query}", headers=bearer(key))).json()["data"])
             assert lists == {"alice": 1, "bob": 0, "boss": 0, "all": 1}
             answer = await client.get("/v1/jobs?all=true", headers=bearer(bob))
-            assert answer.status_code == 403
+            check_error(answer, 403, "invalid_request_error", None, "all")
 
     async def test_lists_are_paged(self, service: Service, tmp_path: Path) -> None:
         """Newest first; the next page begins after the last job of the one before."""
@@ -161,6 +161,11 @@ class TestOwners:
             for limit in ("0", "101", "x", "1" * 5000):
                 answer = await client.get("/v1/jobs", params={"limit": limit})
                 check_error(answer, 400, "invalid_request_error", "invalid_value", "limit")
+
+    async def test_a_page_after_an_unknown_job_is_an_error(self, gateway: httpx.AsyncClient) -> None:
+        """A client that pages through its jobs does not begin again when the last one has expired."""
+        answer = await gateway.get("/v1/jobs", params={"after": "job_1"})
+        check_error(answer, 400, "invalid_request_error", "invalid_value", "after")
 
 
 async def test_location_has_the_public_url(service: Service, tmp_path: Path) -> None:
