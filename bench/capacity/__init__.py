@@ -1,0 +1,1 @@
+"""Simulation of many nodes behind gateways, for `bench/simulate.py`."""
