@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0  # seconds for one connection, the collection of the metrics included
+CLOSE_TIME = 1.0  # seconds that connections get to close at the end
 MAX_HEAD = 16 * 1024  # bytes of a request
 MAX_CONNECTIONS = 16
 PATH = "/metrics"
@@ -46,14 +47,15 @@ async def serve_metrics(address: str, keys: Keys, text: Callable[[], Awaitable[b
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror  # below 0: no such name
         problem = f"cannot listen on {address}: {why}; choose another address with --metrics"
         raise ServeError(problem) from error
-    async with server:
-        url = _url(host, server.sockets[0].getsockname()[1])
-        log.info("serving metrics on %s", url)
-        try:
-            yield url
-        finally:
-            server.close()
-            endpoint.close()
+    url = _url(host, server.sockets[0].getsockname()[1])
+    log.info("serving metrics on %s", url)
+    try:
+        yield url
+    finally:
+        server.close()
+        endpoint.close()
+        with suppress(TimeoutError):  # from Python 3.12 on it waits for connections, also for those not yet served
+            await asyncio.wait_for(server.wait_closed(), CLOSE_TIME)
 
 
 class _Endpoint:
