@@ -48,9 +48,9 @@ class Health(msgspec.Struct, omit_defaults=True):
     why: Annotated[str, Meta(description="Why images can't be generated now")] = ""
     version: Annotated[str, Meta(description="Version of tintype")] = ""
     uptime_seconds: Annotated[float, Meta(description="Seconds since the gateway started")] = 0.0
-    requests_in_flight: Annotated[int, Meta(description="Requests that are being answered")] | None = None
-    models: Annotated[int, Meta(description="Models that the caller may use")] | None = None
-    models_loaded: Annotated[int, Meta(description="How many of them are in memory")] | None = None
+    requests_in_flight: Annotated[int | None, Meta(description="Requests that are being answered")] = None
+    models: Annotated[int | None, Meta(description="Models that the caller may use")] = None
+    models_loaded: Annotated[int | None, Meta(description="How many of them are in memory")] = None
 
 
 _HEALTH = {JSON: Media(Health)}
