@@ -86,13 +86,13 @@ async def serve(
     `reloading` brings new configurations. Raises StartError.
     """
     config.check_access()
-    tls = server_tls(config)
+    tls, route = server_tls(config), Route.from_config(config)
     with contextlib.closing(listen(config.rest)) as listener, _tracing(config) as tracer:
         async with (
             open_store(config) as store,
             open_usage(config) as usage,
             open_jobs(config) as jobs,
-            ServiceClient(Route.from_config(config), timeout=config.timeout) as client,
+            ServiceClient(route, timeout=config.timeout) as client,
         ):
             readiness = Readiness(client, ModelNames(config.model_aliases, config.strict_models))
             app = create_app(config, client, store, readiness, usage, jobs, tracer)
@@ -106,7 +106,7 @@ async def serve(
             server = Server(_server_config(config, app, tls), listener, started, config.grace, client.cancel_requests)
             signals = _signals(server, app.gateway, reloading) if stop is None else contextlib.nullcontext()
             with signals:
-                async with _following(server, app.gateway, reloading), _watching(tls):
+                async with _following(server, app.gateway, reloading), _watching(tls, route, client):
                     await _serve_until_stopped(server, stop, readiness)
 
 
@@ -196,13 +196,22 @@ async def _following(
 
 
 @contextlib.asynccontextmanager
-async def _watching(tls: ServerTls | None) -> AsyncIterator[None]:
-    """Use renewed certificates for new connections inside the block."""
-    task = asyncio.create_task(FileWatch(tls.paths, tls.load).run()) if tls else None
+async def _watching(tls: ServerTls | None, route: Route, client: ServiceClient) -> AsyncIterator[None]:
+    """Use renewed certificates for new connections, from clients and to the service, inside the block."""
+    loop = asyncio.get_running_loop()
+
+    def load_upstream() -> None:
+        route.check_certificates()
+        loop.call_soon_threadsafe(client.renew_certificates)
+
+    watches = [FileWatch((route.tls_ca, route.cert, route.cert_key), load_upstream)]
+    if tls:
+        watches.append(FileWatch(tls.paths, tls.load))
+    tasks = [asyncio.create_task(watch.run()) for watch in watches]
     try:
         yield
     finally:
-        if task:
+        for task in tasks:
             task.cancel()
 
 

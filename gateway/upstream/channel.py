@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tintype.v1.certificates import pair_problem
 from tintype.v1.keys import authorization
 from tintype.v1.tracing import current_span
 from tintype.v1.transport import REQUEST_ID
@@ -86,6 +87,12 @@ class Route:
             _pem(self.cert_key, "--service-cert-key"),
             _pem(self.cert, "--service-cert"),
         )
+
+    def check_certificates(self) -> None:
+        """Raise StartError if the certificates can't be used. Reads the files."""
+        self.credentials()
+        if self.cert and self.cert_key and (problem := pair_problem(self.cert, self.cert_key)):
+            raise StartError(f"--service-cert {self.cert} and --service-cert-key {self.cert_key} {problem}")
 
     def channel(self, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
         """Open a channel. Raises StartError if a certificate can't be read."""

@@ -87,6 +87,10 @@ class ServiceClient:
         """Close the channels; running calls are cancelled."""
         await self._replicas.close()
 
+    def renew_certificates(self) -> None:
+        """Use the certificates as they are now for new calls; running ones go on."""
+        self._replicas.renew()
+
     def cancel_requests(self) -> None:
         """Cancel the running requests for images; each raises GatewayStopping."""
         self._replicas.stop_requests()

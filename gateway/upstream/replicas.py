@@ -133,6 +133,14 @@ class Replicas:
         for replica in {*self.all, *self._watches}:
             await replica.close()
 
+    def renew(self) -> None:
+        """Open new channels, with the certificates as they are now; the previous ones end after their last calls."""
+        for address, old in list(self._by_address.items()):
+            self._by_address[address] = replica = Replica(old.route)
+            replica.healthy, replica.models, replica.default = old.healthy, old.models, old.default
+            self._watch(replica)
+            self._start(self._drain(old))
+
     def stop_requests(self) -> None:
         """Stop all requests for images, also on replicas that are drained."""
         self.stopping = True

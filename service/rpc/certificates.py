@@ -43,7 +43,8 @@ class ServerCertificates:
             sent[0] = current
             return current
 
-        return grpc.dynamic_ssl_server_credentials(given, fetch, require_client_authentication=required)
+        # For None gRPC keeps the certificates that it has.
+        return grpc.dynamic_ssl_server_credentials(given, fetch, require_client_authentication=required)  # type: ignore[arg-type]
 
     def _checked(self) -> grpc.ServerCertificateConfiguration:
         """Return the current certificates; look at the files if the last look was some time ago."""
