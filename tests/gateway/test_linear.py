@@ -44,10 +44,12 @@ from tintype.gateway.sdapi.state import Checkpoints
 from tintype.gateway.uploads.fetch import FetchError, parse_url
 from tintype.gateway.uploads.reading import decode_base64, decode_data_url
 from tintype.service.errors import InvalidRequest
+from tintype.service.metrics.endpoint import _parse as parse_metrics_request
 from tintype.service.numerics.choices import UnknownName, canonical_name
 from tintype.service.rpc.from_proto import job_from_pb
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keys import request_key
+from tintype.v1.tracing import TraceContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,6 +258,8 @@ READERS: dict[str, Read] = {
     "credentials": lambda text: request_key({"authorization": f"Basic {text}", "api-key": text}),
     "host": forwarded_host,
     "prefer": lambda text: parse_prefer([text, text]),
+    "trace": lambda text: TraceContext.from_headers({"traceparent": text, "tracestate": text}),
+    "metrics": lambda text: parse_metrics_request(f"GET {text} HTTP/1.1\r\n{text}: {text}\r\n{text}".encode()),
     "log": log_line,
     "ignored": lambda text: ignored_header([text] * 40),
     "wrong key": lambda text: rejections.ModelNotAllowed(text, ["a"]),
