@@ -60,7 +60,7 @@ def test_checks_run_everything() -> None:
 
 
 def test_a_tag_alone_releases() -> None:
-    """A release starts by a tag only, runs `.ci/run`, and only its last job may publish."""
+    """A release starts by a tag only, runs `.ci/run`, and only one job publishes to the index."""
     workflow = load(".github/workflows/release.yml")
     assert on(workflow) == {"push": {"tags": ["v*"]}}
     assert ".ci/run" in [step.get("run") for step in workflow["jobs"]["build"]["steps"]]

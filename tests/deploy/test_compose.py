@@ -72,8 +72,8 @@ def test_settings_of_the_gpu_file_exist() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_containers_get_time_to_finish(name: str) -> None:
     """A server is killed only after its own time to finish has passed."""
-    fields = ServiceConfig.__dataclass_fields__
-    assert float(OURS[name]["stop_grace_period"].rstrip("s")) > fields["lame_duck"].default + fields["grace"].default
+    defaults = ServiceConfig()
+    assert float(OURS[name]["stop_grace_period"].rstrip("s")) > defaults.lame_duck + defaults.grace
 
 
 def test_prometheus_scrapes_what_is_exposed() -> None:
@@ -92,7 +92,7 @@ def test_prometheus_accepts_its_file(tmp_path: Path) -> None:
     """Promtool finds no mistake in the configuration, with the alert rules beside it as in the container."""
     shutil.copy(FOLDER / "prometheus.yml", tmp_path)
     shutil.copy(DEPLOY / "prometheus" / "alerts.yml", tmp_path)
-    command = [tool("promtool", "prometheus"), "check", "config", "--syntax-only", "prometheus.yml"]
+    command = [str(tool("promtool", "prometheus")), "check", "config", "--syntax-only", "prometheus.yml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

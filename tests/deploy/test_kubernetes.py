@@ -144,7 +144,7 @@ def test_manifests_fit_the_schemas(tmp_path: Path, program: Callable[[str], str]
     """Kubernetes' schemas allow the overlay for GPUs, which contains the base, without unknown fields."""
     file = tmp_path / "built.yaml"
     file.write_text(build(FOLDER / "gpu", program("kubectl")))
-    command = [program("kubernetes-validate"), "--strict", file]
+    command = [program("kubernetes-validate"), "--strict", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

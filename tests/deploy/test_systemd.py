@@ -78,8 +78,8 @@ def test_units_share_their_hardening() -> None:
 
 def test_units_wait_for_running_requests(unit: Path) -> None:
     """A server is killed only after its own time to finish, --lame-duck and --grace, has passed."""
-    each = ServiceConfig.__dataclass_fields__["lame_duck"].default + ServiceConfig.__dataclass_fields__["grace"].default
-    assert float(dict(lines(unit))["TimeoutStopSec"]) > SERVERS[unit.stem] * each
+    defaults = ServiceConfig()
+    assert float(dict(lines(unit))["TimeoutStopSec"]) > SERVERS[unit.stem] * (defaults.lame_duck + defaults.grace)
 
 
 def test_units_start_commands_that_exist(unit: Path) -> None:
