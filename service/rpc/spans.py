@@ -46,7 +46,8 @@ def trace_call(tracer: Tracer, metadata: Iterable[tuple[str, str | bytes]] | Non
 def end_call(span: Span, call: Call) -> None:
     """Set the outcome of a call. A cancelled one has not failed: its client has left."""
     if span.recording:
-        span.set({"rpc.response.status_code": call.outcome, "tintype.request.id": call.id})
+        span.set({"rpc.response.status_code": call.outcome})
+        span.set({"tintype.request.id": call.id, "tintype.device": call.device})
         if call.outcome in FAULTS:
             span.fail(call.outcome)
 
