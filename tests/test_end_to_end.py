@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +24,7 @@ import pytest
 from PIL import Image
 
 from tests.support.up import Up, up
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
@@ -275,6 +278,62 @@ def test_terminated(tmp_path: Path) -> None:
         wait_until_gone(children, addresses)
     assert "not ready; the port closes in 0.2 s" in (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_reloaded(tmp_path: Path) -> None:
+    """SIGHUP to `up` brings new settings and models to both servers; an invalid file changes nothing.
+
+    Requests during that are answered. A server that is restarted later has the new settings.
+    """
+    settings, shelf = tmp_path / "tintype.toml", tmp_path / "shelf"
+    shelf.mkdir()
+    settings.write_text('models_folder = "shelf"\n')
+    with up(tmp_path) as one:
+        one.read_until("Ctrl-C stops both.")
+        log, images = tmp_path / "log", f"{one.url}/v1/images/generations"
+
+        def reload(text: str, said: str) -> None:
+            settings.write_text(text)
+            count = log.read_text().count(said)
+            one.process.send_signal(signal.SIGHUP)
+            end = time.monotonic() + SOON
+            while log.read_text().count(said) == count:
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.05)
+
+        def rate() -> str | None:
+            answer = httpx.post(images, json={"prompt": PROMPT, "steps": 1}, trust_env=False, timeout=SOON * 3)
+            assert answer.status_code == 200, answer.text
+            return answer.headers.get("x-ratelimit-limit-requests")
+
+        assert rate() is None
+        copy_model(shelf / "new", name="new")
+        new = 'models_folder = "shelf"\ngrace = 7\n[gateway]\nrate_limit = 50\n'
+        reload(new, "gateway: the settings were read again")
+        assert rate() == "50"
+        models = httpx.get(f"{one.url}/v1/models", trust_env=False, timeout=SOON).json()["data"]
+        assert [model["id"] for model in models] == ["new"]
+        reload("rate_limit = [", "up: the settings are not reloaded: tintype.toml is not valid TOML")
+        assert rate() == "50"
+        os.kill(one.children()[1], signal.SIGKILL)
+        wait_until_ready(one.url)
+        assert rate() == "50"
+
+
+def copy_model(folder: Path, name: str) -> None:
+    """Copy the built-in model under another name."""
+    shutil.copytree(BUILTIN, folder)
+    manifest = folder / "tintype.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"name": name}))
+
+
+def wait_until_ready(url: str) -> None:
+    """Wait until the gateway is ready again after a crash."""
+    end = time.monotonic() + SOON * 2
+    time.sleep(0.5)
+    while not is_ready(url):
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 def test_check(tmp_path: Path) -> None:

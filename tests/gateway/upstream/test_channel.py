@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
 import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,10 +14,19 @@ import grpc
 import pytest
 
 from tests.support.certificates import make_certificates
-from tests.support.gateway.fakes import FakeService, Refusal, Service, config, running_gateway, running_service
+from tests.support.gateway.fakes import (
+    PATH,
+    FakeService,
+    Refusal,
+    Service,
+    config,
+    running_gateway,
+    running_service,
+)
 from tintype.gateway.errors import ServiceError, StartError
 from tintype.gateway.upstream.channel import HANDSHAKE_FAILED, Route
 from tintype.gateway.upstream.client import ServiceClient
+from tintype.v1 import certificates
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -140,3 +152,27 @@ async def test_a_refused_gateway_key_gives_503(
     with pytest.raises(ServiceError):
         async with ServiceClient(Route(service.address)) as direct:
             await direct.generate(pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(prompt="x")))
+
+
+async def test_renewed_certificates(
+    pems: Path, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway uses new files for its connection to the service; running calls are not interrupted."""
+    monkeypatch.setattr(certificates, "WATCH_INTERVAL", 0.02)
+    used = tmp_path / "used"
+    shutil.copytree(pems, used)
+    shutil.copy(pems / "other.pem", used / "ca.pem")
+    async with tls_service(pems, mutual=True) as port:
+        files = {"tls_ca": used / "ca.pem", "service_cert": used / "cert.pem", "service_cert_key": used / "key.pem"}
+        settings = config(service, tmp_path / "data", grpc=f"localhost:{port}", **files)
+        async with running_gateway(settings) as client:
+            assert (await client.get("/readyz")).status_code == 503
+            shutil.copy(pems / "ca.pem", used)
+            async with asyncio.timeout(30):
+                while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            running = asyncio.create_task(client.post(PATH, json={"prompt": "x"}))
+            os.utime(used / "ca.pem", (1, 1))
+            await asyncio.sleep(0.2)
+            assert (await running).status_code == 200
+            assert (await client.post(PATH, json={"prompt": "x"})).status_code == 200
