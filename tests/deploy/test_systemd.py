@@ -58,10 +58,16 @@ def test_units_are_valid(unit: Path, tmp_path: Path, program: Callable[[str], st
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs systemd")
-def test_units_are_hardened(unit: Path, program: Callable[[str], str]) -> None:
-    """Systemd calls the exposure of each unit OK."""
-    options = ["security", "--offline=true", f"--threshold={round(EXPOSURE * 10)}", "--no-pager"]
-    done = subprocess.run([program("systemd-analyze"), *options, unit], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("added", "exposure"), [("", EXPOSURE), ("gpu.conf", 1.9)], ids=["cpu", "gpu"])
+def test_units_are_hardened(
+    unit: Path, added: str, exposure: float, tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    """Systemd calls the exposure of each unit OK, also with the drop-in for GPUs."""
+    drop_in = (FOLDER / added).read_text("utf-8") if added else ""
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text("utf-8") + drop_in)
+    options = ["security", "--offline=true", f"--threshold={round(exposure * 10)}", "--no-pager"]
+    done = subprocess.run([program("systemd-analyze"), *options, copy], capture_output=True, text=True, check=False)
     if "unrecognized option" in done.stderr:
         pytest.skip("this systemd-analyze reads no unit files")
     assert done.returncode == 0, done.stdout[-300:] + done.stderr
