@@ -39,7 +39,7 @@ def authenticate(gateway: Gateway, request: Request[Any, Any, Any]) -> CallerCon
     record.key = key.name if key else ""
     names = gateway.names.limited_to(caller.models)
     rates, models = gateway.image_rates, gateway.models
-    metered = MeteredClient(gateway.client, gateway.usage, record) if gateway.usage else gateway.client
+    metered = MeteredClient(gateway.client, models, gateway.usage, record) if gateway.usage else gateway.client
     watch = job.progress.update if job else None
     client = CallerClient(metered, models, gateway.config, rates, caller, names.default, record, watch)
     return CallerContext(gateway, caller, record.key, client, names)

@@ -5,9 +5,10 @@ Every API, streams and jobs included, reaches the service through it. Responses 
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
+from ..errors import ServiceError
 from .records import Counts
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..access_record import AccessRecord
     from ..upstream.client import ImageClient
+    from ..upstream.model_cache import ModelCache
     from .log import UsageLog
 
 
@@ -28,8 +30,8 @@ class MeteredClient:
     that were finished.
     """
 
-    def __init__(self, client: ImageClient, usage: UsageLog, record: AccessRecord) -> None:
-        self._client, self._usage, self._record = client, usage, record
+    def __init__(self, client: ImageClient, models: ModelCache, usage: UsageLog, record: AccessRecord) -> None:
+        self._client, self._models, self._usage, self._record = client, models, usage, record
         self._is_counted = False
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
@@ -44,11 +46,12 @@ class MeteredClient:
         self, request: pb.StreamImagesRequest, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
         """Yield events, the last one `completed`; closing the generator cancels the request. Raises ServiceError."""
-        made, done = Counts(), None
+        made, done, model = Counts(), None, request.generation.model
         try:
             async with aclosing(self._client.stream(request, request_id)) as events:
                 async for event in events:
                     if event.HasField("image"):
+                        model = model or await self._default_model()
                         made.add(Counts(images=1, pixels=_pixels(event.image)))
                         made.device_microseconds += _device_microseconds(event.image.timings)
                     elif event.HasField("completed"):
@@ -58,7 +61,7 @@ class MeteredClient:
             if done:
                 made.steps = done.usage.steps
                 made.device_microseconds = _device_microseconds(done.timings)
-            self._add(done.model if done else request.generation.model, made)
+            self._add(done.model if done else model, made)
 
     async def models(self) -> list[pb.Model]:
         """Return the models, the default model first. Raises ServiceError."""
@@ -71,6 +74,12 @@ class MeteredClient:
     async def health_problem(self) -> str:
         """Return why images can't be generated now; empty if they can."""
         return await self._client.health_problem()
+
+    async def _default_model(self) -> str:
+        """Return the name of the default model, which a stream names only at its end; empty if it is not known."""
+        with suppress(ServiceError):
+            return (await self._models.get("")).name
+        return ""
 
     def _add(self, model: str, counts: Counts) -> None:
         if not (counts.images or counts.device_microseconds):

@@ -113,7 +113,10 @@ async def test_failures_make_nothing(service: Service, fake: FakeService, tmp_pa
 
 
 async def test_a_cancelled_stream_counts_what_was_made(service: Service, fake: FakeService, tmp_path: Path) -> None:
-    """Images that a stream has delivered count with their time, even if the client leaves before the others."""
+    """Images that a stream has delivered count with their time, even if the client leaves before the others.
+
+    They count for the default model if the request names none.
+    """
 
     async def one_of_two(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
         yield QUEUED
@@ -123,7 +126,7 @@ async def test_a_cancelled_stream_counts_what_was_made(service: Service, fake: F
 
     fake.behave = one_of_two
     async with running_gateway(config(service, tmp_path)) as client:
-        body = {"prompt": "a", "n": 2, "stream": True, "model": "tiny"}
+        body = {"prompt": "a", "n": 2, "stream": True}
         async with client.stream("POST", PATH, json=body) as response:
             async for line in response.aiter_lines():
                 if line.startswith("event:"):
@@ -131,7 +134,8 @@ async def test_a_cancelled_stream_counts_what_was_made(service: Service, fake: F
         await asyncio.wait_for(fake.cancelled.wait(), 10)
         while not (items := await usage_of(client)):
             pass
-    assert [(each["requests"], each["images"], each["device_seconds"]) for each in items] == [(1, 1, 3.25)]
+    found = [(each["model"], each["requests"], each["images"], each["device_seconds"]) for each in items]
+    assert found == [("tiny", 1, 1, 3.25)]
 
 
 async def test_keys_see_their_own_usage(service: Service, fake: FakeService, tmp_path: Path) -> None:
