@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ..access.rejections import ContentRefused, ModerationUnavailable
+from ..errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,7 +74,11 @@ class ModerationService:
 
     @classmethod
     def from_config(cls, config: GatewayConfig, count: Callable[[str, str], None]) -> Self:
-        """Return the service that a configuration names."""
+        """Return the service that a configuration names. Raises StartError."""
+        try:
+            httpx.URL(config.moderation)
+        except httpx.InvalidURL as error:
+            raise StartError(f"--moderation must be a URL; got {config.moderation!r}: {error}") from error
         return cls(
             config.moderation,
             key=config.moderation_key,

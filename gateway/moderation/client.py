@@ -35,7 +35,7 @@ def moderate(
 ) -> tuple[ImageClient, list[AbstractAsyncContextManager[object]]]:
     """Return `client`, moderated if the configuration says so, and what to leave when the gateway stops.
 
-    `count` is called with the subject and the outcome of each check.
+    `count` is called with the subject and the outcome of each check. Raises StartError.
     """
     if not config.moderation:
         return client, []

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.gateway.moderation import ACCEPTED, FakeModeration, flag, running_moderation
 from tintype.gateway.access.rejections import ContentRefused, ModerationUnavailable
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.errors import StartError
 from tintype.gateway.moderation.check import MAX_ANSWER, CheckFailed, ModerationService, Verdict, parse_answer
 
 pytestmark = pytest.mark.anyio
@@ -124,3 +126,10 @@ async def test_environment_does_not_redirect_checks(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     async with running_moderation() as fake:
         assert await ask(fake) == [("prompt", "accepted")]
+
+
+def test_invalid_host_stops_the_start() -> None:
+    """A URL that no request can be sent to is an error at the start, not one of each request."""
+    config = GatewayConfig(moderation="http://\u00fc..example/v1/moderations")
+    with pytest.raises(StartError, match="--moderation must be a URL"):
+        ModerationService.from_config(config, lambda *_: None)
