@@ -46,8 +46,8 @@ def test_openapi_examples_succeed(gateway_url: str, open_image: Callable[[bytes]
         image_count = 0
         for method, path, body in requests:
             answer = client.request(method, path, json=body)
-            assert answer.status_code == 200, (path, body, answer.text[:500])
-            for file in image_files(answer.json() or {}):
+            assert answer.status_code == (202 if path.endswith("/jobs") else 200), (path, body, answer.text[:500])
+            for file in image_files(answer.json() or {}) if answer.status_code == 200 else ():
                 open_image(file)
                 image_count += 1
     assert len(requests) >= 17
