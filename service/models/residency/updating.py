@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+COPIED = "it is being copied"
 SCAN_INTERVAL = 5.0  # seconds between two scans of the folder that requests cause
 
 
@@ -144,7 +145,7 @@ class ModelUpdates:
         each = self._catalogue.read(path, stamp)
         problem = str(each.error or "")
         if not problem and waits and not each.is_unchanged and not stamp.is_settled:
-            problem = "it is being copied"
+            problem = COPIED
         if not problem:
             return each, ""
         return (self._catalogue.as_served(each.slot) if each.slot and each.slot.manifest else None), problem
@@ -152,7 +153,7 @@ class ModelUpdates:
     def _note(self, path: Path, problem: str) -> None:
         """Log a problem once."""
         if problem and self._noted.get(path) != problem:
-            log.warning("%s", problem)
+            log.log(logging.INFO if problem.endswith(COPIED) else logging.WARNING, "%s", problem)
         self._noted[path] = problem
 
     def _log_changes(self, before: dict[str, Slot], after: dict[str, Slot]) -> None:
