@@ -65,6 +65,7 @@ class Replica:
         logs.configure("service", service)
         self._parts = ExitStack()
         self._repository, self._device, api = self._parts.enter_context(assemble(service))
+        self._hang_after = service.hang_after
         self._servicer: Any = ImageServicer(api)  # CallContext has only what it uses of a context
         self._keys = Keys(service.key_file, optional=service.keys is None, api_key=service.api_key)
         self._announced = _announcer(self._hold, models_per_replica)
@@ -79,7 +80,12 @@ class Replica:
             self._parts.close()
 
     def check_health(self) -> None:
-        """Raise if the device does not respond any more; Serve then replaces this replica."""
+        """Raise if the device hangs; Serve then replaces this replica.
+
+        Failed models are no reason: a new process would not load them either.
+        """
+        if self._hangs():
+            raise RuntimeError("the device hangs: a call does not end")
 
     # ImageService.
 
@@ -141,7 +147,10 @@ class Replica:
         raise NotImplementedError
 
     def _health(self) -> Any:
-        return SERVING if can_serve(self._repository) else NOT_SERVING
+        return SERVING if can_serve(self._repository) and not self._hangs() else NOT_SERVING
+
+    def _hangs(self) -> bool:
+        return self._hang_after > 0 and self._device.hangs(self._hang_after)
 
     # Calls.
 

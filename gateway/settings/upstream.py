@@ -22,6 +22,13 @@ class UpstreamSettings(Common):
             "commas, or dns:///NAME:PORT for all addresses of a name"
         },
     )
+    ray_serve: bool = field(
+        default=False,
+        metadata={
+            "help": "the addresses are proxies of Ray Serve (`tintype cluster`): ask them for health, not the "
+            "replicas, and name the model of a request for their routing"
+        },
+    )
     service_key: str = field(
         default="", metadata={"help": "admin key for the gRPC service; prefer the environment variable"}
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..config import GatewayConfig
 
+MODEL_ID = "multiplexed_model_id"  # Ray Serve's name of the metadata
 HANDSHAKE_FAILED = "the TLS handshake with the image service failed"
 NOT_SERVING = "the image service is loading its model, draining, or has no model that works"
 REFUSED = "nothing listens at the address of the image service"
@@ -47,7 +48,7 @@ class Route:
 
     `target` is one address, or several as `targets` describes them; a channel needs one. With `tls_ca`, `cert` or
     `cert_key` (PEM files) the channel uses TLS. `key` is sent with each call. `authority` is the name of the server in
-    requests and in its certificate, if that is not `target`.
+    requests and in its certificate, if that is not `target`. With `ray_serve` the target is a proxy of Ray Serve.
     Raises StartError for a key that can't be sent as metadata.
     """
 
@@ -57,6 +58,7 @@ class Route:
     cert_key: Path | None = None
     key: str = ""
     authority: str = ""
+    ray_serve: bool = False
 
     def __post_init__(self) -> None:
         if not (self.key.isascii() and self.key.isprintable()):
@@ -65,7 +67,8 @@ class Route:
     @classmethod
     def from_config(cls, config: GatewayConfig) -> Route:
         """Return the route that the configuration describes."""
-        return cls(config.grpc, config.tls_ca, config.service_cert, config.service_cert_key, config.service_key)
+        certificates = config.tls_ca, config.service_cert, config.service_cert_key
+        return cls(config.grpc, *certificates, config.service_key, ray_serve=config.ray_serve)
 
     def at(self, address: str, authority: str = "") -> Route:
         """Return the route to one of several addresses, with the same credentials."""
@@ -121,11 +124,15 @@ class Route:
         return _REASONS_WITH_TLS | {"Socket closed": closed, "Connection reset": closed}
 
 
-def call_metadata(route: Route, request_id: str = "") -> tuple[tuple[str, str], ...]:
-    """Return the metadata of a call to the service, which continues the trace; every call has it from here."""
+def call_metadata(route: Route, request_id: str = "", model: str = "") -> tuple[tuple[str, str], ...]:
+    """Return the metadata of a call to the service, which continues the trace; every call has it from here.
+
+    Ray Serve sends a call with the name of a `model` to the replica that has it.
+    """
     request = ((REQUEST_ID, request_id),) if request_id else ()
+    routing = ((MODEL_ID, model),) if route.ray_serve and model else ()
     key = (authorization(route.key),) if route.key else ()
-    return (*request, *current_span().headers(), *key)
+    return (*request, *routing, *current_span().headers(), *key)
 
 
 def _pem(path: Path | None, flag: str) -> bytes | None:

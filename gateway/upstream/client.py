@@ -162,7 +162,7 @@ class ServiceClient:
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
         """Send a request to one replica and yield its events. Raises Interrupted, ServiceError, GatewayStopping."""
         current_span().set({"server.address": replica.address})
-        metadata = call_metadata(replica.route, request_id)
+        metadata = call_metadata(replica.route, request_id, request.generation.model)
         call = replica.images.StreamImages(request, timeout=max(0.0, timeout), metadata=metadata)
         model = request.generation.model or replica.default
         with replica.running(call, model, is_generation=True) as running:

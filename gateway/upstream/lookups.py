@@ -99,8 +99,10 @@ class Lookups:
         timeout: float | None,  # noqa: ASYNC109
     ) -> Any:
         """Call a method of one replica. Raises Interrupted."""
-        call = getattr(replica.images, method)(request, timeout=timeout, metadata=call_metadata(replica.route))
-        with replica.running(call, getattr(request, "model", "")) as running:
+        model = getattr(request, "model", "")
+        metadata = call_metadata(replica.route, model=model)
+        call = getattr(replica.images, method)(request, timeout=timeout, metadata=metadata)
+        with replica.running(call, model) as running:
             try:
                 return await call
             except grpc.aio.AioRpcError as error:

@@ -38,6 +38,7 @@ FAILOVER = 30.0  # seconds of silence, after which its calls are given up; a loa
 STALL = 60.0  # seconds without health and without an event, after which a call is given up
 LIST_INTERVAL = 5.0  # seconds between two looks at the models of a replica
 UNCHECKED = "the image service does not answer"
+PROXY_HEALTH = "/ray.serve.RayServeAPIService/Healthz"
 
 OPTIONS = (
     *MESSAGE_OPTIONS,
@@ -90,6 +91,7 @@ class Replica:
         self._channel = route.channel(OPTIONS)
         self.images: Any = pb_grpc.ImageServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+        self._proxy_health: Any = self._channel.unary_unary(PROXY_HEALTH)
 
     @property
     def in_flight(self) -> int:
@@ -138,7 +140,8 @@ class Replica:
         is_silent = False
         try:
             problem = await self._probe(timeout)
-            if not problem and with_models and (not self.healthy or monotonic() - self._listed >= LIST_INTERVAL):
+            is_listed = with_models and not self.route.ray_serve  # the models of Ray's replicas are Ray's concern
+            if not problem and is_listed and (not self.healthy or monotonic() - self._listed >= LIST_INTERVAL):
                 await self.list_models(timeout)
         except grpc.aio.AioRpcError as error:
             log.debug("replica %s: %s: %s", self.address, error.code().name, error.details())
@@ -186,8 +189,12 @@ class Replica:
     async def _probe(self, timeout: float) -> str:  # noqa: ASYNC109
         """Return why it is not healthy, by its own account. Raises AioRpcError.
 
-        A server without health checks, as some proxies are, is asked for its default model.
+        A server without health checks, as some proxies are, is asked for its default model. A proxy of Ray Serve is
+        asked for its own health: a check by a replica would start one, and keep it.
         """
+        if self.route.ray_serve:
+            await self._proxy_health(b"", timeout=timeout)
+            return ""
         try:
             health = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=timeout)
         except grpc.aio.AioRpcError as error:

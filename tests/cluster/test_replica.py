@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -74,6 +75,23 @@ def test_health(monkeypatch: pytest.MonkeyPatch) -> None:
     with replica(monkeypatch, FakeServe()) as made:
         made.check_health()
         asyncio.run(scenario(made))
+
+
+def test_hung_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that hangs is reported to Serve, which then replaces the replica; models that failed are not."""
+
+    async def health(made: Any) -> Any:
+        return (await made.Check(health_pb2.HealthCheckRequest(), FakeContext())).status
+
+    with replica(monkeypatch, FakeServe(), hang_after=60.0) as made:
+        monkeypatch.setattr(made._device, "hangs", lambda after: after == 60.0)
+        assert asyncio.run(health(made)) == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(RuntimeError, match="the device hangs"):
+            made.check_health()
+        monkeypatch.setattr(made._device, "hangs", lambda _: False)
+        monkeypatch.setattr(made, "_repository", SimpleNamespace(specs=list))  # no model can be served
+        made.check_health()
+        assert asyncio.run(health(made)) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:

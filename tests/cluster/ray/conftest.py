@@ -62,7 +62,7 @@ def stub(nodes: Nodes) -> Iterator[Callable[[int], pb_grpc.ImageServiceStub]]:
 
 def start_gateway(folder: Path, rest: str, target: str) -> subprocess.Popen[bytes]:
     """Start a gateway in a separate process."""
-    flags = ["--rest", rest, "--grpc", target, "--data", str(folder), "--grace", "5", "--lame-duck", "0"]
+    flags = ["--ray-serve", "--rest", rest, "--grpc", target, "--data", str(folder), "--grace", "5", "--lame-duck", "0"]
     with (folder / "log").open("wb") as log:
         command = [sys.executable, "-P", "-m", "tintype.cli", "gateway", *flags]
         return subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ))

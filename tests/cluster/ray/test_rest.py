@@ -41,8 +41,8 @@ def test_stream_with_previews(gateway: str) -> None:
     text = post(gateway, stream=True, partial_images=2, steps=8).text
     events = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
     assert events == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
-    last = json.loads(text.rpartition("data: {")[2].join(["{", ""]).strip())
-    assert base64.b64decode(last["b64_json"]).startswith(b"\x89PNG")
+    last = next(line for line in text.splitlines() if line.startswith('data: {"type":"image_generation.completed"'))
+    assert base64.b64decode(json.loads(last.removeprefix("data: "))["b64_json"]).startswith(b"\x89PNG")
 
 
 def test_models(gateway: str) -> None:
