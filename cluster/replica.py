@@ -15,6 +15,7 @@ from ray import serve
 
 from tintype.service.assembly import assemble
 from tintype.service.errors import PermissionDenied, TintypeError, Unauthenticated
+from tintype.service.lifecycle import tracing
 from tintype.service.rpc.access import Caller, admit, set_caller
 from tintype.service.rpc.health import NOT_SERVING, SERVING
 from tintype.service.rpc.model_health import can_serve
@@ -66,7 +67,8 @@ class Replica:
         self._parts = ExitStack()
         self._repository, self._device, api = self._parts.enter_context(assemble(service))
         self._hang_after = service.hang_after
-        self._servicer: Any = ImageServicer(api)  # CallContext has only what it uses of a context
+        tracer = self._parts.enter_context(tracing(service))
+        self._servicer: Any = ImageServicer(api, tracer=tracer)  # CallContext has only what it uses of a context
         self._keys = Keys(service.key_file, optional=service.keys is None, api_key=service.api_key)
         self._announced = _announcer(self._hold, models_per_replica)
         self._repository.load()
