@@ -42,7 +42,7 @@ def served(nodes: Nodes, since: dict[str, str]) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for name, text in nodes.replica_logs().items():
         new = text[len(since.get(name, "")) :]
-        counts[name].update(re.findall(r"GenerateImages id=\S+ key=- model='(\w+)'", new))
+        counts[name].update(re.findall(r"GenerateImages .*model='(\w+)'", new))
     return counts
 
 

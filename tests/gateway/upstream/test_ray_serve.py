@@ -44,7 +44,7 @@ class Proxy:
 async def running_proxy() -> AsyncIterator[Proxy]:
     proxy, server = Proxy(), grpc.aio.server(options=OPTIONS)
     service, _, method = replica.PROXY_HEALTH.lstrip("/").partition("/")
-    handlers = {method: grpc.unary_unary_rpc_method_handler(proxy.healthz)}
+    handlers: dict[str, Any] = {method: grpc.unary_unary_rpc_method_handler(proxy.healthz)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     pb_grpc.add_ImageServiceServicer_to_server(proxy.fake, server)
     proxy.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
