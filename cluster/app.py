@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 DRAIN_MARGIN = 5.0  # seconds after `grace` until a replica that still runs requests is killed
+LOOK_BACK = 15.0  # seconds of load that autoscaling averages; Serve measures it every 10 s
 HEALTH_PERIOD, HEALTH_TIMEOUT = 5.0, 10.0  # seconds between two checks of a replica, and for each
 
 
@@ -65,6 +66,6 @@ def _scaling(cluster: ClusterConfig) -> dict[str, Any]:
             "target_ongoing_requests": cluster.target,
             "upscale_delay_s": cluster.scale_up_after,
             "downscale_delay_s": cluster.scale_down_after,
-            "look_back_period_s": max(2.0, min(30.0, cluster.scale_up_after)),
+            "look_back_period_s": LOOK_BACK,
         }
     }

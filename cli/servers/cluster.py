@@ -70,7 +70,7 @@ def format_status(status: Any) -> str:
         lines.append(f"message   {' '.join(status.message.split())}")
     if status.addresses:
         addresses = ",".join(status.addresses)
-        lines += [f"gRPC      {addresses}", "", f"tintype gateway --grpc {addresses}"]
+        lines += [f"gRPC      {addresses}", "", f"tintype gateway --ray-serve --grpc {addresses}"]
     return "\n".join(lines)
 
 

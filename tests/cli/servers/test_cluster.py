@@ -65,7 +65,7 @@ def test_status() -> None:
         "replicas  2 running, 1 starting",
         "gRPC      10.0.0.1:9000,10.0.0.2:9000",
         "",
-        "tintype gateway --grpc 10.0.0.1:9000,10.0.0.2:9000",
+        "tintype gateway --ray-serve --grpc 10.0.0.1:9000,10.0.0.2:9000",
     ]
     failed = SimpleNamespace(state="DEPLOY_FAILED", message="no\nGPU", replicas={}, addresses=())
     assert format_status(failed).splitlines() == ["state     deploy_failed", "replicas  none", "message   no GPU"]
