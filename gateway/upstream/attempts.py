@@ -117,7 +117,8 @@ class Attempts:
         self._avoided: set[Replica] = set()
         self._refused: set[Replica] = set()
         self._error: ServiceError | None = None
-        self._count = self._losses = self._deaths = 0
+        self._count = self._losses = 0
+        self._checks: list[asyncio.Task[str]] = []  # of replicas that were lost; problems
 
     async def choose(self) -> Replica:
         """Return the replica for the next attempt. Raises ServiceError, GatewayStopping."""
@@ -126,6 +127,7 @@ class Attempts:
         try:
             return await self._replicas.choose(self._model, self._avoided, self._refused)
         except NoReplica as error:
+            log.warning("id=%s: no replica can take the call: %s", self._id, error)
             raise self._error or no_replica(str(error)) from None
 
     async def prepare_next(self, replica: Replica, interrupted: Interrupted) -> None:
@@ -148,10 +150,10 @@ class Attempts:
 
     async def _add_loss(self, replica: Replica, error: ServiceError) -> None:
         self._losses += 1
-        self._deaths += bool(await replica.check(DEATH_TIMEOUT, with_models=False))
+        self._checks.append(self._replicas.start_check(replica, DEATH_TIMEOUT))
         if self._losses >= MAX_LOSSES:
             log.warning("id=%s: replica %s is lost, too; the request is not repeated again", self._id, replica.address)
-            raise self._killed if self._killed and self._deaths >= MAX_LOSSES else error
+            raise self._killed if self._killed and all(await asyncio.gather(*self._checks)) else error
         log.warning("id=%s: replica %s is lost; the request is repeated", self._id, replica.address)
         replica.repeats += 1
 

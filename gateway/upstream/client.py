@@ -141,14 +141,6 @@ class ServiceClient:
         """Return one model; the default model for an empty name. Raises ServiceError."""
         return await self._lookups.model(name)
 
-    async def load(self, name: str) -> pb.Model:
-        """Load a model on all replicas that list it; return when it is loaded. Raises ServiceError."""
-        return await self._lookups.load(name)
-
-    async def unload(self, name: str) -> pb.Model:
-        """Unload a model on all replicas that list it. Raises ServiceError."""
-        return await self._lookups.unload(name)
-
     async def health_problem(self) -> str:
         """Return why the service can't generate images now, without addresses; empty if it can."""
         return await self._replicas.find_problem(HEALTH_TIMEOUT)

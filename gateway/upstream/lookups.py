@@ -1,4 +1,4 @@
-"""Calls about models: to one replica that can answer, or to all that have a model."""
+"""Calls about models: to one replica that can answer, or to all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tintype.v1 import image_service_pb2 as pb
-from tintype.v1.replicas.union import merge, merge_lists
+from tintype.v1.replicas.union import merge_lists
 
 from .attempts import Attempts, Interrupted, cancellation, interruption
 from .channel import call_metadata
@@ -47,14 +47,6 @@ class Lookups:
         response: pb.GetModelResponse = await self._one("GetModel", pb.GetModelRequest(model=name), name)
         return response.model
 
-    async def load(self, name: str) -> pb.Model:
-        """Load a model on all replicas that list it; return when it is loaded. Raises ServiceError."""
-        return await self._all_that_list(name, "LoadModel", pb.LoadModelRequest(model=name))
-
-    async def unload(self, name: str) -> pb.Model:
-        """Unload a model on all replicas that list it. Raises ServiceError."""
-        return await self._all_that_list(name, "UnloadModel", pb.UnloadModelRequest(model=name))
-
     async def _one(self, method: str, request: Message, model: str = "") -> Any:
         """Call a method of one replica, of another if the first is lost. Raises ServiceError."""
         attempts = Attempts(self._replicas, model)
@@ -65,12 +57,6 @@ class Lookups:
             except Interrupted as interrupted:
                 await attempts.prepare_next(replica, interrupted)
 
-    async def _all_that_list(self, name: str, method: str, request: Message) -> pb.Model:
-        healthy = await self._healthy()
-        responses = await self._each([each for each in healthy if each.lists(name)] or healthy, method, request, None)
-        models = {address: response.model for address, response in responses.items()}
-        return merge(models) if len(models) > 1 else next(iter(models.values()))
-
     async def _healthy(self) -> list[Replica]:
         """Return the healthy replicas, at least one. Raises ServiceError."""
         return self._replicas.healthy or [await Attempts(self._replicas, "").choose()]
@@ -80,7 +66,7 @@ class Lookups:
         replicas: Sequence[Replica],
         method: str,
         request: Message,
-        timeout: float | None,  # noqa: ASYNC109
+        timeout: float,  # noqa: ASYNC109
     ) -> dict[str, Any]:
         """Return the responses of several replicas by address, without those that failed. Raises if all failed."""
         calls = [self._call(replica, method, request, timeout) for replica in replicas]
@@ -96,7 +82,7 @@ class Lookups:
         replica: Replica,
         method: str,
         request: Message,
-        timeout: float | None,  # noqa: ASYNC109
+        timeout: float,  # noqa: ASYNC109
     ) -> Any:
         """Call a method of one replica. Raises Interrupted."""
         model = getattr(request, "model", "")

@@ -47,6 +47,7 @@ OPTIONS = (
     # that limit.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # of all pings; its default of a minute precedes keepalive's own timeout
     ("grpc.http2.max_pings_without_data", 0),
     # The minimum also limits the time of a connection attempt; the default of the maximum is 2 minutes.
     ("grpc.initial_reconnect_backoff_ms", 500),

@@ -14,7 +14,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import placement
 from .replica import CHECK_INTERVAL, SILENCE, UNCHECKED, Replica
@@ -45,6 +45,9 @@ class ReplicaState:
     repeats: int
 
 
+T = TypeVar("T")
+
+
 class NoReplica(Exception):
     """No replica can take the request; the message says why, without addresses."""
 
@@ -61,7 +64,7 @@ class Replicas:
         self._targets = parse_targets(route.target)
         self._wanted = {target: [] if target.host else [target.address] for target in self._targets}
         self._by_address: dict[str, Replica] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._watches: dict[Replica, asyncio.Task[None]] = {}  # also of replicas that are drained
         self._refresh: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -198,7 +201,11 @@ class Replicas:
     async def _list_all(self) -> None:
         await asyncio.gather(*(each.list_models(SILENCE) for each in self.healthy), return_exceptions=True)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start_check(self, replica: Replica, timeout: float) -> asyncio.Task[str]:
+        """Check a replica, up to `timeout` seconds; the result is its problem."""
+        return self._start(replica.check(timeout, with_models=False))
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -92,7 +92,6 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
 def no_replica(problem: str) -> ServiceError:
     """Return the error of a request that no replica can take; `problem` says why."""
     message = NOT_SERVING_MESSAGE if problem == NOT_SERVING else DEFAULT_MESSAGES[503]
-    log.warning("no replica can take a request: %s", problem)
     return ServiceError(message, status=503, reason=Reason.UNAVAILABLE, retry_after=RETRY_AFTER)
 
 

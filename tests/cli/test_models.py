@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.support.command import tintype
+from tests.support.gateway.fake_replica import fake_replicas
 from tintype.cli.models import format_models
 from tintype.v1 import image_service_pb2 as pb
 
@@ -27,3 +31,16 @@ def test_several_devices() -> None:
     heading, *rows = cells(first, second)
     assert heading[-1] == "DEVICES"
     assert [row[row.index("cuda") + 3] for row in rows] == ["0,1", "-"]
+
+
+@pytest.mark.slow
+def test_several_replicas() -> None:
+    """Loading reaches every replica that can be reached; the table names those that have the model."""
+    with fake_replicas(2) as replicas:
+        addresses = [replica.address for replica in replicas]
+        done = tintype("models", "load", "tiny", "--grpc", ",".join([*addresses, "127.0.0.1:9"]))
+    assert done.returncode == 0, done.stderr
+    heading, row = (line.split() for line in done.stdout.splitlines())
+    assert heading[-1] == "DEVICES"
+    assert ",".join(addresses) in row
+    assert "cannot connect to the image service at 127.0.0.1:9" in done.stderr

@@ -79,14 +79,19 @@ async def test_models_are_listed_and_found(sdk: openai.AsyncOpenAI) -> None:
             "invalid_request_error",
         ),
         (Refusal(Code.UNAUTHENTICATED), openai.InternalServerError, None, "server_error"),
-        (Refusal(Code.PERMISSION_DENIED), openai.PermissionDeniedError, None, "invalid_request_error"),
+        (
+            Refusal(Code.PERMISSION_DENIED, "x", "ADMIN_ONLY"),
+            openai.PermissionDeniedError,
+            None,
+            "invalid_request_error",
+        ),
         (
             Refusal(Code.NOT_FOUND, "x", "MODEL_NOT_FOUND"),
             openai.NotFoundError,
             "model_not_found",
             "invalid_request_error",
         ),
-        (Refusal(Code.ABORTED), openai.ConflictError, None, "invalid_request_error"),
+        (Refusal(Code.ABORTED), openai.InternalServerError, None, "server_error"),
         (Refusal(Code.RESOURCE_EXHAUSTED, "x", "QUEUE_FULL"), openai.RateLimitError, "rate_limit_exceeded", "requests"),
         (Refusal(Code.INTERNAL, "x", "GENERATION_FAILED"), openai.InternalServerError, None, "server_error"),
         (

@@ -69,6 +69,16 @@ class TestGateway:
         async with gateway(service, server, place) as client:
             assert (await client.get(path)).content == PNG + b"\0"
 
+    async def test_gateways_share_results(self, service: Service, fake: FakeService, server: str, place: str) -> None:
+        """Of two gateways with one bucket, each serves the other's links, and takes them as start images."""
+        return_lakes(fake)
+        async with gateway(service, server, place) as first, gateway(service, server, place) as second:
+            for one, other in ((first, second), (second, first)):
+                path = httpx.URL(await link_of(one)).path
+                assert (await other.get(path)).content == LAKE
+                await link_of(other, image=f"{other.base_url}".rstrip("/") + path)
+        assert [request.image for request in fake.requests[1::2]] == [LAKE, LAKE]
+
     async def test_result_links_are_start_images(
         self, service: Service, fake: FakeService, server: str, place: str
     ) -> None:

@@ -195,13 +195,13 @@ class TestHealth:
     async def test_an_unhealthy_replica_gets_no_requests(self) -> None:
         """A replica that reports NOT_SERVING gets no requests until it is healthy again."""
         async with running(2) as (services, client):
-            await client.load("tiny")
             await services[0].health.set(NAME, health_pb2.HealthCheckResponse.NOT_SERVING)
             await healthy(client, 1)
             for _ in range(4):
                 await client.generate(request())
             assert numbers(services) == [0, 4]
             assert not await client.health_problem()
+            services[0].fake.loaded.add("tiny")
             await services[0].health.set(NAME, health_pb2.HealthCheckResponse.SERVING)
             await healthy(client, 2)
             await client.generate(request())
@@ -297,21 +297,6 @@ class TestModels:
             services[2].fake.models.append("new")
             assert (await client.model("new")).name == "new"
             assert len((await client.generate(request(model="new"))).images) == 1
-
-    async def test_models_are_loaded_on_all_that_list_them(self) -> None:
-        """Loading and unloading reach every replica that lists the model."""
-        async with running_service() as first, running_service() as second, running_service() as third:
-            third.fake.models = ["other"]
-            target = ",".join(service.address for service in (first, second, third))
-            async with ServiceClient(Route(target)) as client:
-                await healthy(client, 3)
-                assert (await client.load("tiny")).state == pb.MODEL_STATE_LOADED
-                assert (await client.unload("tiny")).state == pb.MODEL_STATE_UNLOADED
-            assert [service.fake.admin_calls for service in (first, second, third)] == [
-                ["load tiny", "unload tiny"],
-                ["load tiny", "unload tiny"],
-                [],
-            ]
 
 
 class TestNames:
