@@ -55,12 +55,15 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def resolve_model(text: str, *, part: str = "", quiet: bool = False, offline: bool = False) -> Path:
+def resolve_model(
+    text: str, *, part: str = "", safety: bool = False, quiet: bool = False, offline: bool = False
+) -> Path:
     """Return the folder or file of a model of the hub, which is downloaded unless the cache has it.
 
     Args:
         text: OWNER/NAME[@REVISION], or OWNER/NAME/FILE.safetensors.
         part: What is needed of it: `vae` or `text_encoders`; empty for all.
+        safety: Whether its safety checker is needed too.
         quiet: Whether to show no plan and no progress.
         offline: Whether to use the cache alone.
 
@@ -71,7 +74,7 @@ def resolve_model(text: str, *, part: str = "", quiet: bool = False, offline: bo
     try:
         settings = HubSettings.from_environment(os.environ)
         settings = replace(settings, offline=settings.offline or offline)
-        return interrupt.run(_pull(HubId.parse(text), settings, Wish(part=part), quiet=quiet)).path
+        return interrupt.run(_pull(HubId.parse(text), settings, Wish(part=part, safety=safety), quiet=quiet)).path
     except (NotOnHub, HubRefused, HubUnavailable) as error:
         raise UserError(f"{error}; there is no file or folder {text!r} either") from error
     except (HubError, ValueError) as error:

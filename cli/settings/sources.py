@@ -29,6 +29,7 @@ Config = TypeVar("Config", bound=Settings)
 DEFAULT = "default"
 # Settings that name models, and what they need of a model on the hub; empty for all.
 PARTS = {"models": "", "vae": "vae", "text_encoders": "text_encoders"}
+SAFETY = ("safety_checks", "safety_checker")  # settings by which models on the hub come with their safety checkers
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +75,26 @@ class Sources:
         """Return the values of some settings, models as paths. Raises UserError."""
         section, settings = section_of(config), settings_of(config)
         found = {name: self._find(section, settings[name]).value for name in names}
-        return found | {name: self._as_paths(found[name], PARTS[name]) for name in found if name in PARTS}
+        models = [name for name in found if name in PARTS]
+        safety = bool(models) and any(self._find(section, settings[name]).value for name in SAFETY if name in settings)
+        return found | {name: self._as_paths(found[name], PARTS[name], safety=safety) for name in models}
 
-    def _as_paths(self, value: object, part: str) -> object:
+    def _as_paths(self, value: object, part: str, *, safety: bool) -> object:
         """Replace hub ids by the paths of their snapshots, of which `part` is downloaded if necessary.
+
+        With `safety` whole models are downloaded with their safety checkers.
 
         Raises:
             UserError: it cannot be downloaded, or a path that does not exist is probably meant as a hub id.
         """
         if isinstance(value, tuple):
-            return tuple(self._as_paths(item, part) for item in value)
+            return tuple(self._as_paths(item, part, safety=safety) for item in value)
         if isinstance(value, Path) and not os.path.lexists(value):
             import_module("tintype.cli.available").check_missing(value)
         if not isinstance(value, HubModel):
             return value
         quiet = bool(self.flags.get("quiet"))
-        return import_module("tintype.cli.pull").resolve_model(value.text, part=part, quiet=quiet)
+        return import_module("tintype.cli.pull").resolve_model(value.text, part=part, safety=safety, quiet=quiet)
 
     def find_all(self, config: type[Settings]) -> dict[str, Found]:
         """Return the value of every setting of a server with its source. Downloads nothing; raises nothing."""

@@ -48,7 +48,7 @@ class Mark:
 def packet(mark: Mark, limit: int | None = None) -> bytes:
     """Return the XMP packet of a mark; the prompt is cut until it fits into `limit` bytes."""
     encoded = _packet(mark)
-    while limit and len(encoded) > limit:
+    while limit and mark.prompt and len(encoded) > limit:
         mark = replace(mark, prompt=mark.prompt[: len(mark.prompt) // 2])
         encoded = _packet(mark)
     return encoded

@@ -2,6 +2,7 @@
 
 - A pipeline (`model_index.json`): for each component that it names, its configuration and its weights in one
   precision; without the safety checker and the feature extractor. A component without .safetensors has ONNX graphs.
+  A safety checker that is an ONNX graph is chosen if it is wanted.
 - Without it: the one .safetensors file in the root, or the file that is named.
 - Pickles (.bin, .ckpt, .pt) are never chosen: reading one can run any code.
 """
@@ -24,6 +25,8 @@ INDEX, OWN_INDEX = "model_index.json", "tintype.json"
 PRECISIONS = {"fp16": ("fp16", "bf16", ""), "bf16": ("bf16", "fp16", ""), "fp32": ("", "fp32", "bf16", "fp16")}
 DEFAULT_PRECISION = "fp16"
 UNSERVED = {"safety_checker", "feature_extractor", "image_encoder", "watermarker"}
+SAFETY_CHECKER = "safety_checker"
+PREPROCESSORS = tuple(f"{folder}/preprocessor_config.json" for folder in (SAFETY_CHECKER, "feature_extractor"))
 WITHOUT_WEIGHTS = ("tokenizer", "scheduler", "image_processor")
 VAE_GRAPHS = ("vae_encoder", "vae_decoder")
 # Names without a pipeline that are components of an ONNX model.
@@ -59,11 +62,13 @@ class Wish:
     - `precision`: a key of PRECISIONS; empty for the default, and then weights that are `present` come first.
     - `part`: a key of PARTS; empty for the whole model.
     - `file`: a .safetensors file of the repository; empty for its only one, or its pipeline.
+    - `safety`: whether the safety checker of a whole model is wanted, if it is an ONNX graph.
     """
 
     precision: str = ""
     part: str = ""
     file: str = ""
+    safety: bool = False
     present: Collection[str] = ()
 
 
@@ -102,6 +107,8 @@ def choose(sizes: Mapping[str, int], index: Mapping[str, Any] | None, wish: Wish
         chosen, target = _bare_component(folders, wish)
     else:
         chosen, target = _without_index(folders)
+    if wish.safety and not (wish.part or target):
+        chosen = [*chosen, *_safety_checker(folders)]
     documents = (n for n in folders.get("", ()) if DOCUMENTS.fullmatch(n) and sizes[n] <= LARGEST_DOCUMENT)
     return Choice(tuple(sorted({*chosen, *documents})), target)
 
@@ -135,6 +142,13 @@ def _component(folders: Folders, name: str, wish: Wish) -> list[str]:
     if name.startswith(WITHOUT_WEIGHTS) and files & CONFIGURATIONS:
         return _paths(name, files & CONFIGURATIONS)
     raise NotServable(f"{INDEX} names {name}, but {_weightless(name, files)}")
+
+
+def _safety_checker(folders: Folders) -> list[str]:
+    """Return the files of the safety checker; none if it is not an ONNX graph."""
+    graphs = _graphs(folders, (SAFETY_CHECKER,))
+    files = {path for folder, names in folders.items() for path in _paths(folder, names)} if graphs else set()
+    return graphs + [path for path in PREPROCESSORS if path in files]
 
 
 def _weightless(name: str, files: Collection[str]) -> str:

@@ -165,9 +165,9 @@ def test_models_on_the_hub_become_paths(tmp_path: Path, monkeypatch: pytest.Monk
     """Each model on the hub becomes the path of its download; of a VAE and of text encoders only these are needed."""
     wanted: list[tuple[str, str]] = []
 
-    def resolve(text: str, *, part: str = "", quiet: bool = False) -> Path:
+    def resolve(text: str, *, part: str = "", safety: bool = False, quiet: bool = False) -> Path:
         wanted.append((text, part))
-        assert not quiet
+        assert (quiet, safety) == (False, False)
         return tmp_path / text.replace("/", "-")
 
     monkeypatch.setattr("tintype.cli.pull.resolve_model", resolve)
@@ -178,6 +178,22 @@ def test_models_on_the_hub_become_paths(tmp_path: Path, monkeypatch: pytest.Monk
     assert config.models == (tmp_path / "o-n@v1", tmp_path / "a" / "local", tmp_path / "b-c-d.safetensors")
     assert config.vae == tmp_path / "o-vae"
     assert sorted(wanted) == [("b/c/d.safetensors", ""), ("o/n@v1", ""), ("o/vae", "vae")]
+
+
+@pytest.mark.parametrize("setting", ["safety_checks = true", "safety_checker = 'nsfw'"])
+def test_models_come_with_their_safety_checkers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    """If images are checked, models on the hub are downloaded with what checks them."""
+    wanted: list[bool] = []
+
+    def resolve(*_: object, safety: bool, **__: object) -> Path:
+        wanted.append(safety)
+        return tmp_path
+
+    monkeypatch.setattr("tintype.cli.pull.resolve_model", resolve)
+    (tmp_path / "nsfw").mkdir()
+    monkeypatch.chdir(tmp_path)
+    sources(tmp_path, f"models = ['o/n']\n[service]\n{setting}\n").config(ServiceConfig)
+    assert wanted == [True]
 
 
 @pytest.mark.parametrize(

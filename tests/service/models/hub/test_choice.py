@@ -105,6 +105,19 @@ def test_legacy_graphs() -> None:
     assert picked(names) == set(names[:3])
 
 
+def test_safety_checkers() -> None:
+    """A checker that is an ONNX graph comes with its preprocessor if it is wanted; other checkers never do."""
+    needed = ["unet/model.onnx", "model_index.json"]
+    checker = [f"safety_checker/{name}" for name in ("model.onnx", "config.json")]
+    checker += ["feature_extractor/preprocessor_config.json"]
+    index = "unet safety_checker feature_extractor"
+    assert picked(needed + checker, index, safety=True) == {*needed, *checker}
+    assert picked(needed + checker, index) == set(needed)
+    assert picked(needed[:1] + checker, safety=True) == {*needed[:1], *checker}
+    torch = [*needed, "safety_checker/model.safetensors", *checker[1:]]
+    assert picked(torch, index, safety=True) == set(needed)
+
+
 def test_our_own_folders() -> None:
     """A folder of `tintype export` comes with tintype.json, its adapters and its embeddings."""
     names = ["model_index.json", "tintype.json", "unet/model.onnx", "loras/a.safetensors", "embeddings/b.safetensors"]
