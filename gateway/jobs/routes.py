@@ -192,11 +192,9 @@ async def _find_and_wait(gateway: Gateway, request: AnyRequest) -> tuple[Job, di
     job = await _find(context, request)
     preferred = preferences(request).get(WAIT, "")
     seconds = wait_seconds(request.query_params.get("wait", preferred))
-    if not seconds or job.is_final:
-        return job, {}
-    jobs = gateway.require_jobs()
-    job = await cancel_on_disconnect(request.receive, jobs.wait(job.id, seconds))
-    return job, {"preference-applied": f"{WAIT}={seconds:g}"} if preferred else {}
+    if seconds and not job.is_final:
+        job = await cancel_on_disconnect(request.receive, gateway.require_jobs().wait(job.id, seconds))
+    return job, {"preference-applied": f"{WAIT}={seconds:g}"} if seconds and preferred else {}
 
 
 async def _page(context: CallerContext, request: AnyRequest) -> JobList:

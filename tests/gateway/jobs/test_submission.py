@@ -38,6 +38,13 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+async def metric(client: httpx.AsyncClient, line: str) -> None:
+    """Wait until the metrics have a line."""
+    async with asyncio.timeout(60):
+        while line not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.05)
+
+
 REQUESTS: dict[str, dict[str, Any]] = {
     "/v1/images/generations": {"json": {"prompt": "x", "n": 2, "model": "dall-e-3", "seed": 7, "strange": 1}},
     "/openai/v1/images/generations": {"json": {"prompt": "x", "response_format": "b64_json", "seed": 7}},
@@ -297,12 +304,11 @@ async def test_full_queue_is_429(service: Service, fake: FakeService, tmp_path: 
             check_error(answer, 429, "requests", "rate_limit_exceeded", None)
             assert answer.headers["retry-after"] == "10"
         await with_status(client, jobs[0]["id"], "running")
-        metrics = (await client.get("/metrics")).text
-        assert 'tintype_gateway_jobs{state="queued"} 1.0' in metrics
+        await metric(client, 'tintype_gateway_jobs{state="queued"} 1.0')
         gate.open.set()
         for job in jobs:
             await ended(client, job["id"])
-        assert 'tintype_gateway_jobs_ended_total{state="succeeded"} 2.0' in (await client.get("/metrics")).text
+        await metric(client, 'tintype_gateway_jobs_ended_total{state="succeeded"} 2.0')
 
 
 async def test_openai_sdk(sdk: openai.AsyncOpenAI) -> None:
