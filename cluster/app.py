@@ -41,7 +41,7 @@ def application(service: ServiceConfig, cluster: ClusterConfig) -> Application:
     deployment = serve.deployment(
         Replica,
         name=NAME,
-        max_ongoing_requests=cluster.accepted(len(service.models)),
+        max_ongoing_requests=cluster.accepted(service),
         graceful_shutdown_timeout_s=service.grace + DRAIN_MARGIN,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=HEALTH_PERIOD,

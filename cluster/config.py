@@ -132,9 +132,9 @@ class ClusterConfig(Settings):
         on_one_node = -(-self.numbers.most // max(1, nodes))
         return max(1.0, cores // on_one_node)
 
-    def accepted(self, models: int) -> int:
-        """Return how many requests a replica accepts that serves so many models."""
-        return self.ongoing or (FEW if models > 1 else MANY)
+    def accepted(self, service: ServiceConfig) -> int:
+        """Return how many requests a replica accepts. A folder of models counts as several."""
+        return self.ongoing or (FEW if service.models_folder or len(service.models) > 1 else MANY)
 
 
 def check_service(service: ServiceConfig) -> None:
@@ -145,7 +145,6 @@ def check_service(service: ServiceConfig) -> None:
         raise ValueError(f"{flag('metrics')} has no effect in a cluster: use the metrics that Ray exports")
     if service.devices:
         raise ValueError(f"{flag('devices')} has no effect in a cluster: each replica has one device; use --replicas")
-    service.check()
 
 
 def to_json(config: Settings) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def up(service: ServiceConfig, cluster: ClusterConfig) -> Status:
 
     try:
         check_service(service)
+        service.check()
     except ValueError as error:
         raise ClusterError(str(error)) from error
     _check_access(service, cluster)

@@ -58,8 +58,10 @@ def test_cores_of_a_replica(settings: dict[str, object], cores: int, nodes: int,
 
 def test_accepted_requests() -> None:
     """One model fills the engine's own queue; several spread over the replicas, and a setting precedes both."""
-    assert ClusterConfig().accepted(1) > ClusterConfig().accepted(2)
-    assert ClusterConfig(ongoing=3).accepted(1) == ClusterConfig(ongoing=3).accepted(2) == 3
+    one, two = ServiceConfig(), ServiceConfig(models=(Path("a"), Path("b")))
+    folder = ServiceConfig(models_folder=Path("c"))
+    assert ClusterConfig().accepted(one) > ClusterConfig().accepted(two) == ClusterConfig().accepted(folder)
+    assert ClusterConfig(ongoing=3).accepted(one) == ClusterConfig(ongoing=3).accepted(two) == 3
 
 
 def test_settings_of_the_service(tmp_path: Path) -> None:
@@ -69,8 +71,8 @@ def test_settings_of_the_service(tmp_path: Path) -> None:
         check_service(ServiceConfig(devices="all"))
     with pytest.raises(ValueError, match="--tls-cert has no effect in a cluster"):
         check_service(ServiceConfig(tls_cert=tmp_path / "a.pem"))
-    with pytest.raises(ValueError, match="--threads must be at least 0"):
-        check_service(ServiceConfig(threads=-1))
+    with pytest.raises(ValueError, match="--metrics has no effect in a cluster"):
+        check_service(ServiceConfig(metrics="127.0.0.1:9464"))
 
 
 def test_json() -> None:

@@ -11,7 +11,20 @@ import yaml
 from tintype.cli import main
 from tintype.cli.servers.cluster import format_status
 
-MANIFEST = ["cluster", "manifest", "--model", "/models/sdxl", "--replicas", "0..8", "--gpus", "1", "--memory", "6GiB"]
+MANIFEST = [
+    "cluster",
+    "manifest",
+    "--models-folder",
+    "/srv/models",
+    "--model",
+    "/models/sdxl",
+    "--replicas",
+    "0..8",
+    "--gpus",
+    "1",
+    "--memory",
+    "6GiB",
+]
 
 
 def test_manifest(capsys: pytest.CaptureFixture[str]) -> None:
