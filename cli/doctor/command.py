@@ -6,6 +6,7 @@ The exit code is 0 only if every model that was asked about, or that the setting
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from tintype.service.models.hub.cache import CachedRepository
 from tintype.service.models.hub.identifiers import HubId
 from tintype.service.models.hub.settings import HubSettings
 from tintype.service.models.residency.catalogue import BUILTIN
+from tintype.service.models.residency.model_files import models_in
 
 from ..errors import UserError
 from ..settings.file import resolve_paths
@@ -27,7 +29,9 @@ from .models import cached_models, describe_model, not_cached
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ..settings.sources import Found
 
 LONGEST = 200  # characters of a problem in the last line; the report has all of it
 
@@ -66,14 +70,19 @@ def _sections(sources: Sources, models: Sequence[str]) -> Iterator[Section]:
     absent = [Finding("missing", str(model), problem=not_cached(model)) for model in missing]
     yield Section("settings", "settings in force", [*places.settings(sources), *absent])
     yield Section("hub", "models in the hub's cache", cached_models(hub_cache()))
-    for model in [resolve_paths(parse_model(text), Path()) for text in models] or _configured(found["models"].value):
+    for model in [resolve_paths(parse_model(text), Path()) for text in models] or _configured(found):
         title = "built in" if model == BUILTIN else model
         yield describe_model(title, options, snapshot(model), str(in_use[-1].value or "cpu"))
 
 
-def _configured(value: object) -> Sequence[object]:
-    """Return the models that the settings name, or the built-in one."""
-    return value if isinstance(value, tuple) and value else (BUILTIN,)
+def _configured(found: Mapping[str, Found]) -> Sequence[object]:
+    """Return the models that the settings name, those of the folder of models, or the built-in one."""
+    named, folder = found["models"].value, found["models_folder"].value
+    models = [*named] if isinstance(named, tuple) else []
+    if isinstance(folder, Path):
+        with suppress(OSError):  # the servers refuse it
+            models += models_in(folder)
+    return models or (BUILTIN,)
 
 
 def hub_cache() -> Path:

@@ -113,6 +113,15 @@ def test_configured_models_and_sources_of_settings(capsys: pytest.CaptureFixture
     assert found["settings"]["api_key"] == {"value": "set", "source": "tintype.toml:2"}
 
 
+def test_models_of_a_folder(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    """The models of the folder are described after those of the settings."""
+    (home / "tintype.toml").write_text("models = ['here']\nmodels_folder = 'shelf'\n")
+    for name in ("here", "shelf/b", "shelf/a"):
+        shutil.copytree(BUILTIN, home / name)
+    code, found, _ = doctor(capsys)
+    assert (code, list(found["models"])) == (0, ["here", "shelf/a", "shelf/b"])
+
+
 def test_too_little_memory_is_noted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that are larger than the available memory get advice, and are not a problem."""
     monkeypatch.setattr("tintype.cli.doctor.models.available_memory", lambda: 28 * 2**20)
