@@ -237,7 +237,7 @@ def test_each_call_is_logged_without_its_prompt(
     trailing = asyncio.run(scenario())
     lines = [record.getMessage() for record in caplog.records if "StreamImages" in record.getMessage()]
     assert len(lines) == 1
-    assert "StreamImages id=abc-1 key=- model='first' count=2 status=OK queue=0.250 run=" in lines[0]
+    assert "StreamImages id=abc-1 trace=- key=- model='first' count=2 status=OK queue=0.250 run=" in lines[0]
     assert "secret" not in caplog.text
     assert trailing["x-request-id"] == "abc-1"
 
