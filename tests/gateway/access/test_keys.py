@@ -12,6 +12,7 @@ from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config,
 from tests.support.gateway.openai_errors import check_error
 from tintype.gateway.access.keys import ClientKeys
 from tintype.gateway.access.rejections import NoKey, WrongKey
+from tintype.gateway.jobs.errors import KeyRemoved
 from tintype.v1.keyfile import KeysError, create, revoke
 
 if TYPE_CHECKING:
@@ -33,6 +34,23 @@ def name(keys: ClientKeys, **headers: str) -> str | None:
     """Return the name of the key in these headers."""
     key = keys.authenticate({key.replace("_", "-"): value for key, value in headers.items()})
     return key.name if key else None
+
+
+class TestJobs:
+    def test_a_job_has_the_key_of_its_name(self, file: Path) -> None:
+        """It has the rights of its key; once the key is removed, or keys are required, it fails."""
+        keys = ClientKeys(file, optional=True)
+        assert keys.of_job("") is None
+        create(file, "me", priority=3)
+        found = keys.of_job("me")
+        assert found
+        assert found.priority == 3
+        with pytest.raises(NoKey):
+            keys.of_job("")  # submitted before keys were required
+        create(file, "you")
+        revoke(file, "me")
+        with pytest.raises(KeyRemoved):
+            keys.of_job("me")
 
 
 class TestFile:
