@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from litestar.response import Stream
 
 from ..access.admission import authenticate
 from ..context import AnyRequest  # noqa: TC001 - Litestar reads it
-from ..errors import InvalidValue
+from ..errors import GatewayError, InvalidValue
 from ..http.disconnect import cancel_on_disconnect
 from ..openapi.operation import EVENTS, JSON, TEXT, Media, Operation, ResponseDoc, handler_options
 from ..requests.handler import handle
@@ -22,7 +23,7 @@ from ..settings.clients import SHARED_PATH_DIALECTS
 from .errors import NoSuchJob, OwnJobsOnly
 from .prefer import WAIT, preferences, wait_seconds
 from .queue import POLL
-from .render import JobList, JobObject, job_response, render_job, render_with_result, result_response
+from .render import JobError, JobList, JobObject, job_response, render_job, render_with_result, result_response
 from .submission import ASYNC_RESPONSE
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ GET_EVENTS = Operation(
     summary="Follow a job",
     tag=TAG,
     parameters=_ID,
-    responses={200: ResponseDoc("An event `job` with the job after each change, until it ends", {EVENTS: Media({})})},
+    text="An event `job` with the job after each change, until it ends; an event `error` if it expires before.",
+    responses={200: ResponseDoc("The events", {EVENTS: Media({})})},
     errors=_ERRORS,
 )
 
@@ -218,7 +220,20 @@ def _limit(text: str) -> int:
 
 
 async def _events(jobs: Jobs, job: Job) -> AsyncGenerator[bytes]:
-    """Yield an event with the job after each change, and comments while there are none; the last one has the result."""
+    """Yield an event with the job after each change, and comments while there are none; the last one has the result.
+
+    If the job expires, or the database fails, the last event is `error`.
+    """
+    try:
+        async with aclosing(_changes(jobs, job)) as events:
+            async for event in events:
+                yield event
+    except GatewayError as error:
+        shown = JobError(status=error.status, reason=error.reason, message=error.message, param=error.param)
+        yield b"event: error\ndata: " + msgspec.json.encode({"error": shown}) + b"\n\n"
+
+
+async def _changes(jobs: Jobs, job: Job) -> AsyncGenerator[bytes]:
     last, sent_at = b"", 0.0
     while True:
         body = msgspec.json.encode(await render_with_result(jobs, job))

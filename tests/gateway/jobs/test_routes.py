@@ -89,6 +89,21 @@ class TestPolling:
         assert events[-1]["status"] == "succeeded"
         assert events[-1]["result"]["data"]
 
+    async def test_events_of_a_job_that_expires_end_with_an_error(
+        self, service: Service, fake: FakeService, tmp_path: Path
+    ) -> None:
+        """A job that expires while it is queued ends its stream in order, not by a broken connection."""
+        fake.behave = Gate()
+        async with running_gateway(config(service, tmp_path, jobs_running=1, job_ttl=2.0)) as client:
+            await submit(client)
+            await requests_of(fake, 1)
+            job = await submit(client)
+            answer = await client.get(f"/v1/jobs/{job['id']}/events")
+        *_, last = answer.text.strip().split("\n\n")
+        name, _, data = last.partition("\ndata: ")
+        error = json.loads(data)["error"]
+        assert (name, error["status"], error["reason"]) == ("event: error", 404, "NO_SUCH_JOB")
+
 
 class TestCancelling:
     @pytest.mark.parametrize("method", ["DELETE", "POST"])
