@@ -29,7 +29,7 @@ class Candidate(Protocol):
         """The number of requests for images that run there."""
 
     @property
-    def last_use(self) -> int:
+    def last_use(self) -> float:
         """The number of its last request."""
 
     def lists(self, model: str) -> bool:
@@ -58,5 +58,5 @@ def choose(model: str, replicas: Sequence[C]) -> C:
     return min(idle or warm or listing, key=_load)
 
 
-def _load(replica: Candidate) -> tuple[int, int]:
+def _load(replica: Candidate) -> tuple[int, float]:
     return replica.in_flight, replica.last_use

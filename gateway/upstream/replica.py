@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -84,7 +85,8 @@ class Replica:
         self.problem = UNCHECKED
         self.models: dict[str, pb.ModelState] | None = None
         self.default = ""
-        self.last_use = 0
+        # Below every use, and random: gateways that start together would take the replicas in one order.
+        self.last_use = random.random()  # noqa: S311 - not for security
         self.repeats = 0
         self.calls: set[RunningCall] = set()
         self.woken = asyncio.Event()

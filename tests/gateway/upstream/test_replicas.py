@@ -360,3 +360,14 @@ async def test_metrics_of_each_replica(tmp_path: Path) -> None:
     assert f'tintype_gateway_replica_healthy{{replica="{second.address}"}} 0.0' in text
     assert f'tintype_gateway_replica_requests_in_flight{{replica="{first.address}"}} 0.0' in text
     assert f'tintype_gateway_replica_repeats_total{{replica="{first.address}"}} 0.0' in text
+
+
+async def test_gateways_take_replicas_in_different_orders() -> None:
+    """Idle replicas are taken in a random order at first, so that gateways that start together don't meet at each."""
+    route = Route(",".join(f"127.0.0.1:{port}" for port in range(1, 21)))
+    gateways = [replicas.Replicas(route) for _ in range(2)]
+    orders = [[each.address for each in sorted(gateway.all, key=lambda one: one.last_use)] for gateway in gateways]
+    assert orders[0] != orders[1]
+    assert all(each.last_use < 1 for gateway in gateways for each in gateway.all)  # less than after any use
+    for gateway in gateways:
+        await gateway.close()
