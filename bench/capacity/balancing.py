@@ -30,7 +30,7 @@ class NodeView:
 
     index: int
     in_flight: int = 0
-    last_use: int = 0
+    last_use: float = 0
     resident: frozenset[str] = frozenset()
     loading: frozenset[str] = frozenset()
     expected: set[str] = field(default_factory=set)

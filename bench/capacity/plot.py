@@ -65,7 +65,7 @@ def write_plot(runner: Runner, path: Path) -> None:
     ]
     costs = {
         label: {nodes: runner.run(nodes=nodes, rule=LANDED, **changes).node_seconds_per_image for nodes in NODES}
-        for label, changes in (("one gateway", {"gateways": 1}), (f"one per {NODES_PER_GATEWAY}", {}))
+        for label, changes in (("one gateway", {"gateways": 1}), (f"1 per {NODES_PER_GATEWAY} nodes", {}))
     }
     right = [Curve(label, colour, values) for colour, (label, values) in zip("da", costs.items(), strict=True)]
     path.write_text(draw(left, right), "utf-8")
@@ -73,7 +73,7 @@ def write_plot(runner: Runner, path: Path) -> None:
 
 def draw(left: Sequence[Curve], right: Sequence[Curve]) -> str:
     """Return the figure: waiting on the left, and cost on the right, by number of nodes."""
-    seconds = Axis(0.1, 100, BOTTOM, TOP, (0.1, 1, 10, 100))
+    seconds = Axis(0.1, 10, BOTTOM, TOP, (0.1, 1, 10))
     cost = Axis(0.1, 10, BOTTOM, TOP, (0.1, 1, 10))
     return "\n".join(
         (

@@ -222,9 +222,10 @@ class Cluster:
 
     def _view(self, number: int) -> View:
         profile = self.setup.profile
+        draw = random.Random(f"{self.setup.seed} {number}")  # noqa: S311 - a simulation
         return View(
-            random.Random(f"{self.setup.seed} {number}"),  # noqa: S311 - a simulation
-            [NodeView(index) for index in range(self.setup.nodes)],
+            draw,
+            [NodeView(index, last_use=draw.random()) for index in range(self.setup.nodes)],
             profile.load,
             profile.image(self.setup.mean_steps),
             lambda node: len(self.nodes[node]),
@@ -284,10 +285,14 @@ class Cluster:
         )
 
     def _seconds_per_answer(self) -> float:
-        """Return the mean time between two answers, without the warm-up and the last ones, after which load is less."""
+        """Return the mean time between two answers, without the warm-up and the last ones, after which load is less.
+
+        It is at least what the gateways' processors allow: gateways that fall behind catch up only after a run.
+        """
         times = [request.done for request in self._answered if not request.refused]
         first, last = int(len(times) * WARM_UP), int(len(times) * TAIL)
-        return (times[last] - times[first]) / max(last - first, 1) if times else float("inf")
+        found = (times[last] - times[first]) / max(last - first, 1) if times else float("inf")
+        return max(found, self.setup.profile.gateway / self.setup.gateways)
 
 
 class Snapshot(NamedTuple):

@@ -18,6 +18,7 @@ LANDED = "gateway"  # the gateway's own rule
 LEAST_IMAGES, MOST_IMAGES = 1500, 40_000  # in one run
 NODES = (1, 3, 10, 30, 100, 300, 1000)
 NODES_PER_GATEWAY = 50
+SPREAD_FROM = 1000  # nodes from which models are in memory by popularity at first: a run is too short to get there
 WORKLOAD: dict[str, Any] = {"models": 10, "capacity": 3, "load": 0.8}
 HEAD = ("wait p50", "p95", "p99", "utilisation", "gateway busy", "loads per image", "node s per image", "refused")
 
@@ -38,6 +39,7 @@ class Runner:
         """Return the figures of one setup."""
         values = WORKLOAD | changes
         nodes = values.get("nodes", 1)
+        values.setdefault("spread", nodes >= SPREAD_FROM)
         values.setdefault("gateways", -(-nodes // NODES_PER_GATEWAY))
         values.setdefault("images", min(max(LEAST_IMAGES, self.images * nodes), MOST_IMAGES))
         setup = Setup(profile=self.profile, **values)

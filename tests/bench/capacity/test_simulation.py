@@ -103,7 +103,7 @@ def test_a_gateway_is_a_queue_of_its_own() -> None:
     one, four = Cluster(setup), Cluster(replace(setup, gateways=4))
     result = one.run()
     assert result.gateway_utilisation > 0.95
-    assert result.node_seconds_per_image == pytest.approx(8 * 0.5, rel=0.25)
+    assert result.node_seconds_per_image == pytest.approx(8 * 0.5, rel=0.05)
     assert one.clock.now == pytest.approx(600 * 0.5, rel=0.05)
     assert four.run().gateway_utilisation == pytest.approx(0.8, rel=0.15)
     assert four.clock.now < 600 / (0.8 * 8) * 1.2
