@@ -229,6 +229,7 @@ class Cluster:
             profile.load,
             profile.image(self.setup.mean_steps),
             lambda node: len(self.nodes[node]),
+            turn=draw.randrange(self.setup.nodes),
         )
 
     def _look(self) -> None:
