@@ -23,11 +23,16 @@ LONG_POLL = 4.0  # the same for a job that does not run, and would run here; its
 
 
 class Jobs:
-    """The jobs of a gateway. `stopping` returns whether the gateway stops, so that requests must not wait."""
+    """The jobs of a gateway.
+
+    `stopping` returns whether the gateway stops, so that requests must not wait. `on_cancelled` is called with a job
+    that was cancelled before it ran.
+    """
 
     def __init__(self, store: JobStore) -> None:
         self.store = store
         self.stopping: Callable[[], bool] = lambda: False
+        self.on_cancelled: Callable[[Job], None] = lambda _: None
         self.running: dict[str, RunningJob] = {}  # in this process
         self.open: dict[str, int] = {}  # number of open jobs by state, as of the last look
         self.added = asyncio.Event()
@@ -64,7 +69,11 @@ class Jobs:
 
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job, and wait a moment for its end; a finished job stays as it is. Raises NoSuchJob."""
-        await self.store.cancel(job_id)
+        unstarted = await self.store.cancel_queued(job_id)
+        if unstarted:
+            self.on_cancelled(unstarted)
+        else:
+            await self.store.cancel(job_id)
         if job_id in self.running:
             self.running[job_id].cancel()
         self.notify(job_id)

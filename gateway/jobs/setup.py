@@ -9,7 +9,7 @@ from ..access.admission import caller_of
 from ..database import Database
 from ..errors import GatewayError, StartError
 from .queue import Jobs
-from .records import FILE, MIGRATIONS
+from .records import FILE, MIGRATIONS, State
 from .runner import JobRunner
 from .store import JobStore
 
@@ -54,6 +54,11 @@ def job_runner(gateway: Gateway, jobs: Jobs, errors: ErrorHandlers, metrics: Met
             return
         gateway.image_rates.give_back(caller.name, caller.images, job.images)
 
+    def count_cancelled(job: Job) -> None:
+        metrics.ended_jobs.labels(State.CANCELLED).inc()
+        refund(job)
+
+    jobs.on_cancelled = count_cancelled
     return JobRunner(
         jobs,
         gateway.config.jobs_running,

@@ -137,6 +137,10 @@ class JobStore:
         """Cancel a queued job, or ask the runner of a running job to end it; return the job."""
         return await self._database.run(lambda connection: self._cancel(connection, job_id))
 
+    async def cancel_queued(self, job_id: str) -> Job | None:
+        """Cancel a job if it is queued; return the job, None if it was not queued."""
+        return await self._database.run(lambda connection: self._cancel_queued(connection, job_id))
+
     async def finish(self, job: Job, runner: str, result: Result | None) -> bool:
         """End a job with its result, or as cancelled; return whether `runner` still held it. Raises StoreFull."""
         return await self._database.run(lambda connection: self._finish(connection, job, runner, result))
@@ -189,9 +193,13 @@ class JobStore:
 
     def _cancel(self, connection: sqlite3.Connection, job_id: str) -> Job | None:
         connection.execute("UPDATE jobs SET cancelling = 1 WHERE id = ? AND state = 'running'", [job_id])
-        row = connection.execute("SELECT * FROM jobs WHERE id = ? AND state = 'queued'", [job_id]).fetchone()
-        if row is not None:
-            self._end(connection, row["seq"], State.CANCELLED, NOTHING, self._ttl)
+        return self._cancel_queued(connection, job_id) or self._get(connection, job_id)
+
+    def _cancel_queued(self, connection: sqlite3.Connection, job_id: str) -> Job | None:
+        row = connection.execute("SELECT seq FROM jobs WHERE id = ? AND state = 'queued'", [job_id]).fetchone()
+        if row is None:
+            return None
+        self._end(connection, row["seq"], State.CANCELLED, NOTHING, self._ttl)
         return self._get(connection, job_id)
 
     def _finish(self, connection: sqlite3.Connection, job: Job, runner: str, result: Result | None) -> bool:

@@ -265,6 +265,23 @@ class TestKeys:
                 assert answer.status_code == 202
                 assert (await ended(client, answer.json()["id"], bearer(key)))["status"] == "failed"
 
+    async def test_images_of_a_job_that_never_ran_are_given_back(
+        self, service: Service, fake: FakeService, tmp_path: Path
+    ) -> None:
+        """A queued job that is cancelled, even twice, gives its images back once."""
+        key = create(tmp_path / "keys", "me", images=3)
+        fake.behave = Gate()
+        async with running_gateway(config(service, tmp_path, jobs_running=1)) as client:
+            client.headers.update(bearer(key))
+            await client.post(PATH, json={"prompt": "x"}, headers=ASYNC)
+            await requests_of(fake, 1)
+            for _ in range(2):
+                answer = await client.post(PATH, json={"prompt": "x", "n": 2}, headers=ASYNC)
+                assert (answer.status_code, answer.headers["x-ratelimit-remaining-images"]) == (202, "0")
+                path = answer.headers["location"]
+                await asyncio.gather(*(client.delete(path) for _ in range(2)))
+            assert 'tintype_gateway_jobs_ended_total{state="cancelled"} 2.0' in (await client.get("/metrics")).text
+
     async def test_a_removed_key_fails_its_jobs(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
         """A job whose key is removed before it runs fails with 401; the service is not called."""
         keys = tmp_path / "keys"
