@@ -58,7 +58,9 @@ class Replicas:
         results = await asyncio.gather(
             *(call(_connection(*parts)) for parts in self._connections.values()), return_exceptions=True
         )
-        found, problems, missing = {}, [], []
+        found: dict[str, Any] = {}
+        problems: list[str] = []
+        missing: list[str] = []
         for (route, _), result in zip(self._connections.values(), results, strict=True):
             if isinstance(result, grpc.aio.AioRpcError):
                 lacks_model = result.code() is grpc.StatusCode.NOT_FOUND

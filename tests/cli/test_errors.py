@@ -33,7 +33,10 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
     ("arguments", "expected"),
     [
         ("modles", "invalid command 'modles'; did you mean 'models'?"),
-        ("sing", "invalid command 'sing'; choose from: up, serve, gateway, generate, doctor, pull, models, keys, "),
+        (
+            "sing",
+            "invalid command 'sing'; choose from: up, serve, gateway, cluster, generate, doctor, pull, models, keys, ",
+        ),
         ("serve --memroy 3", "unrecognized argument '--memroy' (did you mean --memory?); see `tintype serve --help`"),
         ("serve --rest x", "unrecognized argument '--rest' (a flag of `tintype gateway`); see `tintype serve --help`"),
         ("gateway --model=x", "unrecognized argument '--model=x' (a flag of `tintype serve`)"),

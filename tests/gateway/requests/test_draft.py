@@ -11,7 +11,13 @@ from tintype.v1 import image_service_pb2 as pb
 
 GATEWAY = Path(requests.__file__).parents[1]
 # The builders of messages: here, and for the batches of the web UI's API. Dialects build theirs by constructors.
-BUILDERS = {"requests/draft.py", "sdapi/from_webui.py", "sdapi/handler.py", "upstream/client.py"}
+BUILDERS = {
+    "moderation/client.py",
+    "requests/draft.py",
+    "sdapi/from_webui.py",
+    "sdapi/handler.py",
+    "upstream/client.py",
+}
 MUTATORS = {"CopyFrom", "MergeFrom", "ClearField"}
 
 

@@ -249,7 +249,7 @@ async def disconnect_once_started(
         await task
 
 
-class FakeHealth(health.aio.HealthServicer):  # type: ignore[misc]  # untyped
+class FakeHealth(health.aio.HealthServicer):
     """The health of a fake service, which answers no checks while `hangs` is set."""
 
     hangs = False
