@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tintype.service.models.hub import Hub, HubId, HubSettings, Plan, Transfer, Wish
 
@@ -30,11 +30,11 @@ class Pull:
     def settings(self) -> HubSettings:
         return HubSettings(cache=self.cache, endpoint=self.hub.url, token=self.token, offline=self.offline)
 
-    def run(self, text: str = "owner/name", **wish: str) -> Path:
+    def run(self, text: str = "owner/name", **wish: Any) -> Path:
         """Pull, and return the path to serve. Raises HubError."""
         return asyncio.run(self.pull(text, **wish))
 
-    async def pull(self, text: str = "owner/name", **wish: str) -> Path:
+    async def pull(self, text: str = "owner/name", **wish: Any) -> Path:
         async with Hub(self.settings, notice=self.notices.append, sleep=self._sleep) as hub:
             self.plan: Plan = await hub.plan(HubId.parse(text), Wish(**wish))
             return await hub.download(self.plan, self.transfer)
