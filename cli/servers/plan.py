@@ -78,7 +78,8 @@ def make_plan(arguments: Namespace) -> UpPlan:
         raise UserError(f"--grpc and --rest are both {gateway.rest}; they need different ports")
     with ExitStack() as ports:
         grpc, rest = claim_port(service.grpc, "--grpc", ports), claim_port(gateway.rest, "--rest", ports)
-        prompt, output = _check_prompt(arguments), _prepare_output(arguments)
+        prompt = _check_prompt(arguments)
+        output = _prepare_output(arguments, prompt)
         models: dict[str, Any] = sources.values(ServiceConfig, MODELS)
         return UpPlan(
             service=replace(service, grpc=grpc, **models),
@@ -146,9 +147,9 @@ def _check_prompt(arguments: Namespace) -> str:
     return text
 
 
-def _prepare_output(arguments: Namespace) -> Path | None:
-    """Return the file of the first image; a check keeps the image only if --output is given. Raises UserError."""
-    if arguments.check and not arguments.output:
+def _prepare_output(arguments: Namespace, prompt: str) -> Path | None:
+    """Return the file of the first image, if there is one; a check keeps it only with --output. Raises UserError."""
+    if not arguments.output and (arguments.check or not prompt):
         return None
     path = parse_path(arguments.output or "first-image.png")
     if mime_type(path) != "image/png":

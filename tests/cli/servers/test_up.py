@@ -51,6 +51,14 @@ def test_grace_applies_to_both_servers(tmp_path: Path) -> None:
     assert (plan.service.grace, plan.gateway.grace) == (4, 4)
 
 
+def test_working_folder_is_written_only_for_a_first_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a first image there is no file for it, so the working folder may be read-only."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ("up", *HERE, "--data", str(tmp_path / "data"))
+    assert plan_of(*arguments).output is None
+    assert str(plan_of(*arguments, "--first-image", "a lake").output) == "first-image.png"
+
+
 def test_examples_have_a_key_only_if_required() -> None:
     """The printed examples contain a placeholder for the key only if one is required."""
     assert "KEY" not in format_examples("http://x", needs_key=False)
