@@ -358,7 +358,7 @@ def test_threads_share_a_small_budget(seed: int, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(loading, "load", load)
     monkeypatch.setattr(load_grace, "FIRST_USE_SECONDS", 0.05)
     model, tickets, events = next(iter(Catalogue(FOLDERS))), list[Any](), list[Any]()
-    with CheckedRepository(FOLDERS, memory=model.weight) as repository:
+    with (repository := CheckedRepository(FOLDERS, memory=model.weight)):
         engine = Engine(repository, limits=Limits(patience=0.02, queue=1000))
         generators = [random.Random(4 * seed + n) for n in range(4)]  # noqa: S311 - no secret
         threads = [threading.Thread(target=call, args=(rng,)) for rng in generators]
