@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import importlib.util
 import re
@@ -21,6 +22,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tests.support.certificates import make_certificates
 from tests.support.deploy import DEPLOY
 from tests.support.source import ROOT
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.server import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,6 +196,28 @@ def test_health_of_a_gateway(
     with gateway(200, folder) as address:
         monkeypatch.setenv("TINTYPE_REST", address)
         assert run(check, monkeypatch, "ready") == 0
+
+
+async def health_over_tls(check: ModuleType, folder: Path, data: Path, **changes: Path) -> tuple[bool | None, ...]:
+    """Return what the check finds at `/livez` and `/readyz` of a real gateway that serves HTTPS."""
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    files = {"rest_tls_cert": folder / "cert.pem", "rest_tls_key": folder / "key.pem"}
+    settings = GatewayConfig(data=data, rest="127.0.0.1:0", grpc="127.0.0.1:1", **files, **changes)
+    serving = asyncio.create_task(serve(settings, ready=ready.set_result, stop=stop))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINTYPE_REST", (await ready).removeprefix("https://"))
+        found = [await asyncio.to_thread(check.ask_gateway, path) for path in ("/livez", "/readyz")]
+    stop.set()
+    await serving
+    return tuple(found)
+
+
+def test_health_of_a_real_gateway_with_certificates(check: ModuleType, tmp_path: Path) -> None:
+    """It is alive, also if it accepts only clients with a certificate; without its service it is not ready."""
+    folder = make_certificates(tmp_path)
+    assert asyncio.run(health_over_tls(check, folder, tmp_path / "one")) == (True, False)
+    closed = health_over_tls(check, folder, tmp_path / "two", rest_tls_client_ca=folder / "ca.pem")
+    assert asyncio.run(closed) == (True, False)
 
 
 def test_health_of_a_service(check: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
