@@ -1,7 +1,7 @@
 """A server as a child process of `tintype up`: `python -m tintype.cli.servers.child serve|gateway`.
 
 stdin    its configuration, one line of JSON, and later each new one; end of file means that the parent has ended
-stdout   its address, one line, once it is ready
+stdout   its address, one line, once it is ready; later the number of each new configuration that it has applied
 stderr   its log, and one line if it cannot start
 
 SIGHUP is ignored: a service manager may send it to all processes, but the parent reads the settings.
@@ -17,7 +17,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tintype.v1.signals import HANGUP, Reloading, lines_from
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tintype.v1.settings import Common
 
-    Config = TypeVar("Config", bound=Common)
+Config = TypeVar("Config", bound="Common")
 
 
 def dump_config(config: Common) -> bytes:
@@ -59,18 +59,40 @@ def main(command: str) -> int:
     if HANGUP:
         signal.signal(HANGUP, signal.SIG_IGN)
     lines = lines_from(sys.stdin.fileno())
-    newest = [next(lines, b"")]
     config = SERVERS[command].config
-    reloading = Reloading(lambda: load_config(config, newest[0]))
-    settings = load_config(config, newest[0])
-    Thread(target=_follow_parent, args=(lines, newest, reloading), name="tintype-lifeline", daemon=True).start()
+    settings = load_config(config, next(lines, b""))
+    given = _Given(config)
+    reloading = Reloading(given.read, given.announce)
+    Thread(target=_follow_parent, args=(lines, given, reloading), name="tintype-lifeline", daemon=True).start()
     return run_with_exit_code(partial(serve, command, settings, partial(print, flush=True), reloading))
 
 
-def _follow_parent(lines: Iterator[bytes], newest: list[bytes], reloading: Reloading[Common]) -> None:
+class _Given(Generic[Config]):
+    """The newest configuration of the parent. They are numbered from 1."""
+
+    def __init__(self, config: type[Config]) -> None:
+        self._config = config
+        self._newest = (0, b"")
+        self._read = 0
+
+    def add(self, line: bytes) -> None:
+        """Keep a new configuration."""
+        self._newest = (self._newest[0] + 1, line)
+
+    def read(self) -> Config:
+        """Return the newest configuration."""
+        self._read, line = self._newest
+        return load_config(self._config, line)
+
+    def announce(self) -> None:
+        """Report to the parent that the configuration is applied which was read last."""
+        print(self._read, flush=True)
+
+
+def _follow_parent(lines: Iterator[bytes], given: _Given[Any], reloading: Reloading[Common]) -> None:
     """Request a reload for each line of the parent, until it ends."""
     for line in lines:
-        newest[0] = line
+        given.add(line)
         reloading.request()
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -78,10 +78,15 @@ class ServerProcess:
         self.name = name
         self.process = process
         self._is_ready = False
+        self._sent: dict[int, Common] = {}  # by number, without those before the last one that was applied
+        self._count = 0
 
     def send(self, config: Common) -> None:
-        """Send a configuration to the server."""
-        self.config = config
+        """Send a configuration to the server; the first one is that of its start. `config` is the one in force."""
+        if not self._count:
+            self.config = config
+        self._sent[self._count] = config
+        self._count += 1
         assert self.process.stdin is not None, "a child's stdin is a pipe"  # noqa: S101
         self.process.stdin.write(dump_config(config))
 
@@ -93,6 +98,15 @@ class ServerProcess:
             raise await self.exited()
         self._is_ready = True
         return line.decode().strip()
+
+    async def follow(self, applied: Callable[[Common], object]) -> None:
+        """Call `applied` with each further configuration that the server has accepted, until its stdout ends."""
+        assert self.process.stdout is not None, "a child's stdout is a pipe"  # noqa: S101
+        async for line in self.process.stdout:
+            number = int(line)
+            self.config = self._sent[number]
+            self._sent = {each: config for each, config in self._sent.items() if each >= number}
+            applied(self.config)
 
     async def exited(self) -> ServerExited:
         """Wait for the end of the process, and return an error that describes it."""
@@ -136,8 +150,9 @@ async def server_process(command: str, name: str, config: Common, stop: StopRequ
 class Supervisor:
     """Keeps one server running while inside its `async with` block.
 
-    A server that crashes after it was ready is restarted, after each of `delays` in turn. `address` is set when the
-    server is first ready. `finished` is done, with the error, when the server will not be restarted.
+    A server that crashes after it was ready is restarted, after each of `delays` in turn, with the last configuration
+    that it accepted. `address` is set when the server is first ready. `finished` is done, with the error, when the
+    server will not be restarted.
     """
 
     def __init__(
@@ -150,7 +165,8 @@ class Supervisor:
         delays: Sequence[float] = RESTART_DELAYS,
     ) -> None:
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._command, self._name, self._config, self._stop = command, name, config, stop
+        self._command, self._name, self._stop = command, name, stop
+        self._accepted = self._wanted = config
         self._delays = delays
         self._server: ServerProcess | None = None
 
@@ -163,10 +179,13 @@ class Supervisor:
         await asyncio.gather(self.finished, return_exceptions=True)
 
     def update(self, config: Common) -> None:
-        """Send a new configuration to the server, which starts with it from now on."""
-        self._config = config
+        """Send a new configuration to the server, or to the next one if it has crashed."""
+        self._wanted = config
         if self._server:
             self._server.send(config)
+
+    def _accept(self, config: Common) -> None:
+        self._accepted = config
 
     async def _supervise(self) -> ServerExited:
         crashes = 0
@@ -182,7 +201,9 @@ class Supervisor:
 
     async def _run_once(self) -> tuple[ServerExited, bool]:
         """Run the server until it ends; return the error and whether the server was stable."""
-        async with server_process(self._command, self._name, self._config, self._stop) as server:
+        async with server_process(self._command, self._name, self._accepted, self._stop) as server:
+            if self._wanted is not self._accepted:
+                server.send(self._wanted)  # what it refuses now, it does not refuse to start with
             self._server = server
             try:
                 address = await server.ready()
@@ -191,5 +212,9 @@ class Supervisor:
             if not self.address.done():
                 self.address.set_result(address)
             clock = asyncio.get_running_loop().time
-            began = clock()
-            return await server.exited(), clock() - began >= STABLE_AFTER
+            began, following = clock(), asyncio.create_task(server.follow(self._accept))
+            try:
+                return await server.exited(), clock() - began >= STABLE_AFTER
+            finally:
+                following.cancel()
+                self._server = None

@@ -77,11 +77,11 @@ class Reloading(Generic[Config]):
     """Brings new configurations to a running server.
 
     `read` returns the new configuration, on a thread. `request`, from any thread, asks for that; requests before
-    `follow` runs are kept.
+    `follow` runs are kept. `applied` is called after each one that the server has accepted.
     """
 
-    def __init__(self, read: Callable[[], Config]) -> None:
-        self._read = read
+    def __init__(self, read: Callable[[], Config], applied: Callable[[], object] = lambda: None) -> None:
+        self._read, self._applied = read, applied
         self._thread = Threads("tintype-reload", 1)
         self._is_requested = False
         self._wake: Callable[[], object] = lambda: None
@@ -120,6 +120,7 @@ class Reloading(Generic[Config]):
             self._is_requested = False
             try:
                 await apply(await self._thread.call(self._read))
+                self._applied()
             except Exception as error:
                 is_expected = hasattr(error, "exit_code")
                 reason = " ".join(str(error).split()) or type(error).__name__

@@ -33,13 +33,17 @@ class ScriptedServers:
     def __init__(self, *acts: str) -> None:
         self.acts = list(acts)
         self.starts = 0
+        self.configs: list[Any] = []  # one for each start
 
     @asynccontextmanager
-    async def process(self, _: str, name: str, __: Any, stop: StopRequest) -> AsyncIterator[Any]:
+    async def process(self, _: str, name: str, config: Any, stop: StopRequest) -> AsyncIterator[Any]:
         self.starts += 1
+        self.configs.append(config)
         code = f"import os, sys, time, signal\n{self.acts.pop(0)}"
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=pipe, stdout=pipe)
         server = supervisor.ServerProcess(name, process)
+        server.send(config)
         try:
             yield server
         finally:
@@ -69,6 +73,27 @@ async def test_crashed_server_is_restarted(monkeypatch: pytest.MonkeyPatch, capl
     assert (exited.exit_code, exited.reported) == (3, False)
     assert "the service was ended by signal SIGKILL" in str(exited)
     assert [message[-8:] for message in caplog.messages] == ["(1 of 2)", "(2 of 2)"]
+
+
+ACCEPT = "sys.stdin.readline(), sys.stdin.readline()\nprint(1, flush=True)\n"  # the start, and the first change
+REFUSE = "sys.stdin.readline()\n"  # the next one
+
+
+async def test_a_refused_configuration_does_not_outlive_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server starts again with the last configuration that it accepted, and gets the refused one as a change."""
+    accepted, refused = ServiceConfig(grace=6), ServiceConfig(grace=7)
+    again = "lines = [sys.stdin.readline() for _ in range(2)]\nsys.exit(2 if '\"grace\": 7' in lines[1] else 1)"
+    script = ScriptedServers(f"{READY}{ACCEPT}{REFUSE}os.kill(os.getpid(), signal.SIGKILL)", READY + again)
+    monkeypatch.setattr(supervisor, "server_process", script.process)
+    async with Supervisor("serve", "service", CONFIG, StopRequest(), delays=[0.0]) as server:
+        await asyncio.wait_for(asyncio.shield(server.address), 60)
+        server.update(accepted)
+        while server._accepted is not accepted:  # noqa: ASYNC110 - the server reports it
+            await asyncio.sleep(0.01)
+        server.update(refused)
+        exited = await asyncio.wait_for(asyncio.shield(server.finished), 60)
+    assert script.configs == [CONFIG, accepted]
+    assert exited.reported
 
 
 async def test_stable_server_has_all_restarts_again(monkeypatch: pytest.MonkeyPatch) -> None:
