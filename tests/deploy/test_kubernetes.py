@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +178,17 @@ def test_the_gpu_overlay_takes_a_gpu() -> None:
 
 
 def test_the_scaler_asks_for_a_metric_that_exists() -> None:
-    """The query names a metric of the service."""
+    """The query is for requests that wait and that run: a busy replica without a queue is not removed."""
     (scaler,) = documents(FOLDER / "autoscaling" / "scaler.yaml")
     query = scaler["spec"]["triggers"][0]["metadata"]["query"]
-    assert any(PREFIX + name in query for name in METRICS)
+    found = set(re.findall(r"\w+(?=\{)", query))
+    assert found == {f"{PREFIX}queue_tasks", f"{PREFIX}running_tasks"}
+    assert found <= {metric.full_name for metric in METRICS.values()}
+
+
+def test_the_gateways_data_fits_its_volume() -> None:
+    """Results and jobs, at their limits, leave room for the databases' logs and usage."""
+    settings = SETTINGS.config(GatewayConfig)
+    (data,) = (each for each in pod("tintype-gateway")["volumes"] if each["name"] == "data")
+    limit = int(data["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 2**30
+    assert limit >= settings.store_bytes + settings.job_bytes + 2**30
