@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from .catalogue import Catalogue, FoundModel
     from .component_memory import ComponentMemory
+    from .model_files import ModelStamp
     from .slot import Slot
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class ModelUpdates:
         self._scan = threading.Lock()
         self._next_scan = 0.0  # time of `monotonic`
         self._noted: dict[Path, str] = {}  # why a model in the folder is not served
+        self._broken: dict[Path, tuple[ModelStamp, FoundModel]] = {}  # of those in the folder that were never served
         self._wanted: set[str] = set()  # slots of live tasks
 
     def replace(self, paths: Sequence[Path], folder: Path | None = None) -> None:
@@ -128,6 +130,7 @@ class ModelUpdates:
         except OSError as error:
             self._note(folder or Path(), f"the models folder {folder} cannot be read: {error.strerror or error}")
             return self._catalogue.served_in(folder)
+        self._broken = {path: self._broken[path] for path in paths if path in self._broken}
         for path in paths:
             each, problem = self._look(path, waits=waits)
             if each and each.name in names:
@@ -142,13 +145,22 @@ class ModelUpdates:
     def _look(self, path: Path, *, waits: bool) -> tuple[FoundModel | None, str]:
         """Return a model of the folder, or None if it can't be served; and what is wrong with it now."""
         stamp = stamp_of(path)
-        each = self._catalogue.read(path, stamp)
+        each = self._read(path, stamp, again=not waits)
         problem = str(each.error or "")
         if not problem and waits and not each.is_unchanged and not stamp.is_settled:
             problem = COPIED
         if not problem:
             return each, ""
         return (self._catalogue.as_served(each.slot) if each.slot and each.slot.manifest else None), problem
+
+    def _read(self, path: Path, stamp: ModelStamp, *, again: bool) -> FoundModel:
+        """Read a model of the folder; a broken one only if a file of it has changed, or `again`."""
+        before = self._broken.pop(path, None)
+        is_known = before and before[0].files == stamp.files and not again
+        found = before[1] if before and is_known else self._catalogue.read(path, stamp)
+        if found.error and not found.slot:
+            self._broken[path] = stamp, found
+        return found
 
     def _note(self, path: Path, problem: str) -> None:
         """Log a problem once."""

@@ -106,6 +106,28 @@ def test_incomplete_models_are_logged_once(shelf: Path, caplog: pytest.LogCaptur
         assert repository.names() == ["a", "b"]
 
 
+def test_broken_models_are_read_again_only_when_they_change(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at the folder costs nothing, and logs nothing, for a model that stays broken; SIGHUP reads it again."""
+    (shelf / "b" / "tintype.json").write_text("{")
+    read: list[str] = []
+    with Repository() as repository:
+        original = repository.updates._catalogue.read
+        monkeypatch.setattr(
+            repository.updates._catalogue,
+            "read",
+            lambda path, *rest: (read.append(path.name), original(path, *rest))[1],
+        )
+        repository.updates.replace([], shelf)
+        repository.updates.rescan()
+        repository.updates.rescan()
+        assert read.count("b") == 1
+        repository.updates.replace([], shelf)
+        assert read.count("b") == 2
+        (shelf / "b" / "tintype.json").unlink()
+        repository.updates.rescan()
+        assert repository.names() == ["a", "b"]
+
+
 def test_a_model_that_is_being_copied_waits(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model whose files have just changed is not served by a scan, but at once when the settings are read."""
     with Repository() as repository:
