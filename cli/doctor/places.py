@@ -10,7 +10,7 @@ from tintype.v1 import keyfile
 
 from ..errors import UserError
 from ..servers.plan import claim_port
-from ..settings.definitions import SECRETS, SECTIONS, settings_of
+from ..settings.definitions import SECTIONS, is_secret, settings_of
 from ..settings.printing import toml_value
 from ..settings.sources import DEFAULT, unknown_variables
 from ..settings.values import format_size
@@ -83,7 +83,7 @@ def _settings(sources: Sources, section: str) -> Iterator[tuple[str, Finding]]:
         if found.problem:
             yield name, Finding(name, None, problem=found.problem)
         elif found.source != DEFAULT:
-            text = "set" if name in SECRETS else toml_value(settings[name], found.value)
+            text = "set" if is_secret(name, found.value) else toml_value(settings[name], found.value)
             yield name, Finding(name, _described(found, text), f"{text}  ({found.source})")
 
 

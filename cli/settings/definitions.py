@@ -7,6 +7,7 @@ without `help` is not a setting.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,12 @@ SHARED = (
     *("log_level", "log_format"),
 )
 SECRETS = ("api_key", "service_key", "moderation_key")
+_CREDENTIALS = re.compile(r"\w+://[^/?#]*@")
+
+
+def is_secret(name: str, value: object) -> bool:
+    """Return whether the value of a setting must not be printed: a key, or a URL with a password."""
+    return bool(value) and (name in SECRETS or bool(isinstance(value, str) and _CREDENTIALS.match(value)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from .definitions import SECRETS, SECTIONS, settings_of
+from .definitions import SECTIONS, is_secret, settings_of
 from .values import SIZE, format_size, parse_size
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _line(setting: Setting, found: Found) -> tuple[str, str]:
     """Return a setting's line of TOML, commented out if it has no value or a secret one, and its source."""
     if found.problem:
         return f"# {setting.name}", found.problem
-    if setting.name in SECRETS and found.value:
+    if is_secret(setting.name, found.value):
         return f"# {setting.name} is set", found.source
     text = toml_value(setting, found.value)
     return (f"{setting.name} = {text}" if text else f"# {setting.name}"), found.source

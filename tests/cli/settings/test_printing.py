@@ -61,12 +61,14 @@ def test_each_setting_names_its_source(tmp_path: Path) -> None:
 
 
 def test_secrets_are_not_printed() -> None:
-    """Of a key only that it is set, and where."""
-    sources = Sources(environ={"TINTYPE_API_KEY": "sesame", "TINTYPE_SERVICE_KEY": "sesame", "TINTYPE_DATA": "/d"})
+    """Of a key, and of a URL with a password, only that it is set, and where."""
+    keys = {"TINTYPE_API_KEY": "sesame", "TINTYPE_SERVICE_KEY": "sesame", "TINTYPE_OTEL": "https://me:sesame@host"}
+    sources = Sources(environ={**keys, "TINTYPE_DATA": "/d"})
     text = format_config(sources, ["gateway"])
     assert "sesame" not in text
     assert "# api_key is set" in text
     assert "# service_key is set" in text
+    assert "# otel is set" in text
 
 
 def test_hub_ids_are_printed_and_not_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
