@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from .errors import ServiceError
+from .upstream.client import ClientLayer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -118,11 +119,11 @@ class RequestMetrics:
         self._metrics.seconds.labels(route).observe(seconds)
 
 
-class CountedClient:
+class CountedClient(ClientLayer):
     """An ImageClient that counts the images and errors of `client`."""
 
     def __init__(self, client: ImageClient, metrics: Metrics) -> None:
-        self._client = client
+        super().__init__(client)
         self._metrics = metrics
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
@@ -154,10 +155,6 @@ class CountedClient:
         """Return one model; the default model for an empty name. Raises ServiceError."""
         with self._metrics.count_errors():
             return await self._client.model(name)
-
-    async def health_problem(self) -> str:
-        """Return why images can't be generated now; empty if they can."""
-        return await self._client.health_problem()
 
 
 class ReplicaMetrics(Collector):

@@ -18,6 +18,7 @@ from tintype.v1.transport import SERVICE
 from .errors import ServiceError
 from .http.response_headers import MONITORED_PATHS, logged_path
 from .metrics import DISCONNECTED
+from .upstream.client import ClientLayer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -88,11 +89,11 @@ def _headers(scope: Any) -> dict[str, str]:
     return found
 
 
-class TracedClient:
+class TracedClient(ClientLayer):
     """An ImageClient with a span of each request for images of `client`; with `prompts`, it has the prompt."""
 
     def __init__(self, client: ImageClient, tracer: Tracer, *, prompts: bool = False) -> None:
-        self._client = client
+        super().__init__(client)
         self._tracer = tracer
         self._prompts = prompts
 
@@ -113,18 +114,6 @@ class TracedClient:
                     if event.HasField("completed"):
                         _record(span, event.completed)
                     yield event
-
-    async def models(self) -> list[pb.Model]:
-        """Return the models, the default model first. Raises ServiceError."""
-        return await self._client.models()
-
-    async def model(self, name: str) -> pb.Model:
-        """Return one model; the default model for an empty name. Raises ServiceError."""
-        return await self._client.model(name)
-
-    async def health_problem(self) -> str:
-        """Return why images can't be generated now; empty if they can."""
-        return await self._client.health_problem()
 
     @contextmanager
     def _span(self, request: pb.StreamImagesRequest) -> Iterator[Span]:

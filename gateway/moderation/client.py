@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tintype.v1.image_header import mime_type
 
+from ..upstream.client import ClientLayer
 from .check import ModerationService
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ def moderate(
     return ModeratedClient(client, service, images=config.moderate_images), [aclosing(service)]
 
 
-class ModeratedClient:
+class ModeratedClient(ClientLayer):
     """An ImageClient that moderates the requests to `client`, and with `images` also images."""
 
     def __init__(self, client: ImageClient, service: ModerationService, *, images: bool) -> None:
-        self._client, self._service, self._images = client, service, images
+        super().__init__(client)
+        self._service, self._images = service, images
         self._accepted: OrderedDict[bytes, None] = OrderedDict()
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
@@ -68,18 +70,6 @@ class ModeratedClient:
                 if event.HasField("image"):
                     await self._check_result(event.image, request_id)
                 yield event
-
-    async def models(self) -> list[pb.Model]:
-        """Return the models, the default model first. Raises ServiceError."""
-        return await self._client.models()
-
-    async def model(self, name: str) -> pb.Model:
-        """Return one model; the default model for an empty name. Raises ServiceError."""
-        return await self._client.model(name)
-
-    async def health_problem(self) -> str:
-        """Return why images can't be generated now; empty if they can."""
-        return await self._client.health_problem()
 
     async def _check_request(self, request: pb.StreamImagesRequest, request_id: str) -> None:
         """Check the prompt, and the images of a request; remove its previews if images are checked."""

@@ -64,6 +64,25 @@ class ImageClient(Protocol):
         """Return why images can't be generated now; empty if they can."""
 
 
+class ClientLayer:
+    """The lookups of an ImageClient around `client`; a subclass adds `generate` and `stream`."""
+
+    def __init__(self, client: ImageClient) -> None:
+        self._client = client
+
+    async def models(self) -> list[pb.Model]:
+        """Return the models, the default model first. Raises ServiceError."""
+        return await self._client.models()
+
+    async def model(self, name: str) -> pb.Model:
+        """Return one model; the default model for an empty name. Raises ServiceError."""
+        return await self._client.model(name)
+
+    async def health_problem(self) -> str:
+        """Return why images can't be generated now; empty if they can."""
+        return await self._client.health_problem()
+
+
 class ServiceClient:
     """A client of all replicas of a service; a context manager.
 

@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from ..errors import ServiceError
+from ..upstream.client import ClientLayer
 from .records import Counts
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .log import UsageLog
 
 
-class MeteredClient:
+class MeteredClient(ClientLayer):
     """An ImageClient that counts the work of `client` for the key in `record`.
 
     A request is counted once, when it has made its first images, even if it needs several calls of the service. Images
@@ -31,7 +32,8 @@ class MeteredClient:
     """
 
     def __init__(self, client: ImageClient, models: ModelCache, usage: UsageLog, record: AccessRecord) -> None:
-        self._client, self._models, self._usage, self._record = client, models, usage, record
+        super().__init__(client)
+        self._models, self._usage, self._record = models, usage, record
         self._is_counted = False
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
@@ -62,18 +64,6 @@ class MeteredClient:
                 made.steps = done.usage.steps
                 made.device_microseconds = _device_microseconds(done.timings)
             self._add(done.model if done else model, made)
-
-    async def models(self) -> list[pb.Model]:
-        """Return the models, the default model first. Raises ServiceError."""
-        return await self._client.models()
-
-    async def model(self, name: str) -> pb.Model:
-        """Return one model; the default model for an empty name. Raises ServiceError."""
-        return await self._client.model(name)
-
-    async def health_problem(self) -> str:
-        """Return why images can't be generated now; empty if they can."""
-        return await self._client.health_problem()
 
     async def _default_model(self) -> str:
         """Return the name of the default model, which a stream names only at its end; empty if it is not known."""
