@@ -1,7 +1,7 @@
 """The address at which Prometheus fetches the metrics: GET /metrics over HTTP/1, one response for each connection.
 
-A key is required as for the calls of the service. A request has a few seconds and kilobytes; a connection beyond
-MAX_CONNECTIONS is closed.
+A key is required as for the calls of the service. A request and its response have a few seconds; beyond
+MAX_CONNECTIONS the oldest connection is closed, so that slow clients don't keep Prometheus out.
 """
 
 from __future__ import annotations
@@ -64,22 +64,26 @@ class _Endpoint:
     def __init__(self, keys: Keys, text: Callable[[], Awaitable[bytes]]) -> None:
         self._keys = keys
         self._text = text
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], None] = {}  # the oldest first
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection, and close it."""
         task = asyncio.current_task()
         assert task is not None, "a server's callback runs in a task"  # noqa: S101
-        self._running.add(task)
+        if len(self._running) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._running))
+            del self._running[oldest]
+            oldest.cancel()
+        self._running[task] = None
         try:
-            if len(self._running) <= MAX_CONNECTIONS:
-                with suppress(OSError, asyncio.CancelledError, TimeoutError):
-                    async with asyncio.timeout(TIMEOUT):
-                        writer.write(await self._response(reader))
-                        await writer.drain()
+            with suppress(OSError, asyncio.CancelledError, TimeoutError):
+                async with asyncio.timeout(TIMEOUT):
+                    writer.write(await self._response(reader))
+                    writer.close()
+                    await writer.wait_closed()
         finally:
-            self._running.discard(task)
-            writer.close()
+            self._running.pop(task, None)
+            writer.transport.abort()  # a client that does not read its response keeps no memory
 
     def close(self) -> None:
         """End the running connections."""

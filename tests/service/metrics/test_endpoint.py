@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -81,16 +81,36 @@ async def test_a_failure_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 async def test_slow_clients_are_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that sends no request is disconnected, and while many wait, further ones are at once."""
+    """A client that sends no request is disconnected; while many wait, the oldest makes room for the next."""
     async with serving(tmp_path) as (client, url):
         waiting = [await asyncio.open_connection("127.0.0.1", httpx.URL(url).port) for _ in range(MAX_CONNECTIONS)]
-        with pytest.raises(httpx.TransportError):
-            await client.get(url)
+        assert (await client.get(url)).status_code == 200
+        assert await waiting[0][0].read() == b""
+        assert not waiting[-1][0].at_eof()
         for _, writer in waiting:
             writer.close()
         monkeypatch.setattr(endpoint, "TIMEOUT", 0.05)
         assert await raw(url, b"GET /metrics") == b""
         assert (await client.get(url)).status_code == 200
+
+
+async def test_clients_that_read_nothing_are_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that is not read is given up, with its memory."""
+
+    async def large() -> bytes:
+        return bytes(2**25)
+
+    monkeypatch.setattr(endpoint, "TIMEOUT", 0.2)
+    async with serve_metrics("127.0.0.1:0", Keys(tmp_path / "keys", optional=True), large) as url:
+        with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0)) as client:
+            client.setblocking(False)  # noqa: FBT003
+            client.send(b"GET /metrics HTTP/1.1\r\n\r\n")
+            await asyncio.sleep(0.5)
+            received = 0
+            with suppress(ConnectionError):
+                while piece := await asyncio.get_running_loop().sock_recv(client, 2**20):
+                    received += len(piece)
+            assert received < 2**25
 
 
 async def test_ends_with_open_connections(tmp_path: Path) -> None:
