@@ -148,7 +148,7 @@ class TestOpenAI:
                 "rate_limit_exceeded",
                 3,
             ),
-            (Refusal(Code.PERMISSION_DENIED), "PermissionDeniedError", 403, None, 1),
+            (Refusal(Code.PERMISSION_DENIED, reason="ADMIN_ONLY"), "PermissionDeniedError", 403, None, 1),
         ],
         ids=lambda value: value.code.name if isinstance(value, Refusal) else None,
     )
