@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ..errors import InvalidValue
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -32,3 +34,10 @@ def preferences(request: AnyRequest) -> dict[str, str]:
 def wait_seconds(value: str) -> float:
     """Return the seconds of a `wait` preference, at most MAX_WAIT; 0 if it is not a number."""
     return min(float(value), MAX_WAIT) if _SECONDS.fullmatch(value) else 0.0
+
+
+def wait_parameter(value: str) -> float:
+    """Return the seconds of the query parameter `wait`, at most MAX_WAIT. Raises InvalidValue."""
+    if not _SECONDS.fullmatch(value):
+        raise InvalidValue("wait", f"must be a whole number of seconds, 0 or more, not {value[:20]!r}")
+    return wait_seconds(value)

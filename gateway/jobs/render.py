@@ -55,7 +55,7 @@ class JobObject(msgspec.Struct, kw_only=True):
     path: Annotated[str, Meta(description="Path of the request that it runs")]
     model: Annotated[str, Meta(description="Model in the request, empty for the default model")]
     images: Annotated[int, Meta(description="Number of images")]
-    seed: Annotated[int, Meta(description="Seed of the first image, if the request has none")]
+    seed: Annotated[int, Meta(description="Seed of the first image")]
     result: (
         Annotated[dict[str, Any], Meta(description=f"Body of the result, if it has at most {INLINE} bytes")] | UnsetType
     ) = UNSET

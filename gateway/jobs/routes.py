@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Response, get, post, route
+from litestar import HttpMethod, Response, post, route
 from litestar.response import Stream
 
 from ..access.admission import authenticate
@@ -16,12 +16,13 @@ from ..context import AnyRequest  # noqa: TC001 - Litestar reads it
 from ..errors import GatewayError, InvalidValue
 from ..http.disconnect import cancel_on_disconnect
 from ..openapi.operation import EVENTS, JSON, TEXT, Media, Operation, ResponseDoc, handler_options
+from ..pages import READ_METHODS
 from ..requests.handler import handle
 from ..requests.handler import operation as image_operation
 from ..requests.streaming import HEADERS, PING
 from ..settings.clients import SHARED_PATH_DIALECTS
 from .errors import NoSuchJob, OwnJobsOnly
-from .prefer import WAIT, preferences, wait_seconds
+from .prefer import WAIT, preferences, wait_parameter, wait_seconds
 from .queue import POLL
 from .render import JobError, JobList, JobObject, job_response, render_job, render_with_result, result_response
 from .submission import ASYNC_RESPONSE
@@ -57,7 +58,13 @@ LIST_JOBS = Operation(
     errors=(400, 401, 403, 503),
 )
 GET_JOB = Operation(
-    summary="Get a job", tag=TAG, parameters=_ID, query=_WAIT, headers=_PREFER, responses={200: _JOB}, errors=_ERRORS
+    summary="Get a job",
+    tag=TAG,
+    parameters=_ID,
+    query=_WAIT,
+    headers=_PREFER,
+    responses={200: _JOB},
+    errors=(400, *_ERRORS),
 )
 CANCEL_JOB = Operation(
     summary="Cancel a job",
@@ -78,7 +85,7 @@ GET_RESULT = Operation(
         200: ResponseDoc("The images, in the JSON of the job's path", {JSON: Media({"type": "object"})}),
         202: ASYNC_RESPONSE,
     },
-    errors=(*_ERRORS, 409),
+    errors=(400, *_ERRORS, 409),
 )
 GET_EVENTS = Operation(
     summary="Follow a job",
@@ -106,9 +113,15 @@ def _all_jobs_route(gateway: Gateway, dialects: Mapping[str, Dialect], base: str
     dialect = dialects[images]
     text = "Like a request for images with Prefer: respond-async, for clients that can't set headers."
     submitting = replace(image_operation(dialect), summary="Submit a job", tag=TAG, text=text)
-    described = handler_options({"GET": LIST_JOBS, "POST": submitting})
+    described = handler_options({"GET": LIST_JOBS, "HEAD": LIST_JOBS, "POST": submitting})
 
-    @route(f"{base}/jobs", http_method=["GET", "POST"], name=f"jobs:{base}", status_code=200, opt=described)
+    @route(
+        f"{base}/jobs",
+        http_method=[*READ_METHODS, HttpMethod.POST],
+        name=f"jobs:{base}",
+        status_code=200,
+        opt=described,
+    )
     async def jobs(request: AnyRequest) -> Response[Any]:
         gateway.require_jobs()
         if request.method == "POST":
@@ -121,9 +134,9 @@ def _all_jobs_route(gateway: Gateway, dialects: Mapping[str, Dialect], base: str
 
 def _job_route(gateway: Gateway) -> HTTPRouteHandler:
     paths = _paths("/{job:str}")
-    described = handler_options({"GET": GET_JOB, "DELETE": CANCEL_JOB}, paths)
+    described = handler_options({"GET": GET_JOB, "HEAD": GET_JOB, "DELETE": CANCEL_JOB}, paths)
 
-    @route(paths, http_method=["GET", "DELETE"], name="jobs:one", status_code=200, opt=described)
+    @route(paths, http_method=[*READ_METHODS, HttpMethod.DELETE], name="jobs:one", status_code=200, opt=described)
     async def job(request: AnyRequest) -> Response[bytes]:
         if request.method == "DELETE":
             return await _cancel(gateway, request)
@@ -153,16 +166,18 @@ async def _cancel(gateway: Gateway, request: AnyRequest) -> Response[bytes]:
 def _result_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
     result_paths, event_paths = _paths("/{job:str}/result"), _paths("/{job:str}/events")
 
-    @get(result_paths, name="jobs:result", opt=handler_options(GET_RESULT, result_paths))
+    @route(result_paths, http_method=READ_METHODS, name="jobs:result", opt=handler_options(GET_RESULT, result_paths))
     async def result(request: AnyRequest) -> Response[Any]:
         found, applied = await _find_and_wait(gateway, request)
         if found.is_final:
             return await result_response(gateway.require_jobs(), found, applied)
         return job_response(gateway.config, found, status=202, headers=applied)
 
-    @get(event_paths, name="jobs:events", opt=handler_options(GET_EVENTS, event_paths))
-    async def events(request: AnyRequest) -> Stream:
+    @route(event_paths, http_method=READ_METHODS, name="jobs:events", opt=handler_options(GET_EVENTS, event_paths))
+    async def events(request: AnyRequest) -> Response[Any]:
         job = await _find(authenticate(gateway, request), request)
+        if request.method == HttpMethod.HEAD:  # at once, not when the job ends
+            return Response(b"", media_type=EVENTS, headers=HEADERS)
         return Stream(_events(gateway.require_jobs(), job), media_type=EVENTS, headers=HEADERS)
 
     return [result, events]
@@ -192,8 +207,8 @@ async def _find_and_wait(gateway: Gateway, request: AnyRequest) -> tuple[Job, di
     context = authenticate(gateway, request)
     request.state.record.quiet = True  # a client asks every few seconds
     job = await _find(context, request)
-    preferred = preferences(request).get(WAIT, "")
-    seconds = wait_seconds(request.query_params.get("wait", preferred))
+    preferred, asked = preferences(request).get(WAIT, ""), request.query_params.get("wait")
+    seconds = wait_seconds(preferred) if asked is None else wait_parameter(asked)
     if seconds and not job.is_final:
         job = await cancel_on_disconnect(request.receive, gateway.require_jobs().wait(job.id, seconds))
     return job, {"preference-applied": f"{WAIT}={seconds:g}"} if seconds and preferred else {}

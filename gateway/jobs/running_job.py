@@ -1,7 +1,7 @@
 """A stored request for images, and the job whose run is the current request.
 
 A job runs through the handler of its path, as an HTTP request inside the process. Handlers find the job in the
-request's state: it has passed rate limits already, its key is known by name, and its seed was drawn at submission.
+request's state: it has passed rate limits already, its key is known by name, and its seed was set at submission.
 """
 
 from __future__ import annotations

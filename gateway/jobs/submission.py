@@ -1,7 +1,7 @@
 """Submission of jobs: a request with `Prefer: respond-async` is checked, stored and answered at once.
 
 - Rates, permissions and the request itself are checked when it is submitted; an error is answered as usual.
-- Its seed is drawn then, too, so a job that runs again makes the same images.
+- A seed that it does not name is drawn then, too, so a job that runs again makes the same images.
 - An Idempotency-Key means the same for jobs and for requests that wait: one body, made once. It is kept with the job.
 """
 
@@ -40,11 +40,15 @@ ASYNC_RESPONSE = ResponseDoc(
 
 
 class Submission(NamedTuple):
-    """A checked request: its images, the model that it names, and whether its result has links."""
+    """A checked request: its images, the model that it names, and whether its result has links.
+
+    `seed` is that of the first image, None for a random one.
+    """
 
     images: int
     model: str
     links: bool
+    seed: int | None
 
 
 def wants_job(gateway: Gateway, request: AnyRequest) -> bool:
@@ -134,7 +138,7 @@ def _new_job(
         model=checked.model,
         images=checked.images,
         links=checked.links,
-        seed=draw_seed(),
+        seed=draw_seed() if checked.seed is None else checked.seed,
         request=str(msgspec.json.encode(StoredRequest.of(request, path)), "utf-8"),
         body=body,
         reply_key=key.digest if key else None,

@@ -125,7 +125,9 @@ async def _check(
     if call.stream:
         return None
     draft = Draft(call.request).with_fields(model=context.names.resolve(call.request.model))
-    return Submission(images=context.client.reserve(draft), model=call.request.model, links=bool(call.links))
+    seed = call.request.seed if call.request.HasField("seed") else None
+    images = context.client.reserve(draft)
+    return Submission(images=images, model=call.request.model, links=bool(call.links), seed=seed)
 
 
 async def _handle_idempotent(

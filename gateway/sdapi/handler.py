@@ -80,7 +80,7 @@ async def _check(
     parsed = await _parse(web, context, kind, request)
     count = parsed.batched.image_count
     context.client.reserve_images(count)
-    return Submission(images=count, model=parsed.model.name, links=False)
+    return Submission(images=count, model=parsed.model.name, links=False, seed=parsed.batched.request.seed)
 
 
 async def _parse(

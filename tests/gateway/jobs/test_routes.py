@@ -77,6 +77,45 @@ class TestPolling:
             answer = await gateway.request(method, f"/v1/jobs/job_unknown{rest}")
             assert "no such job" in check_error(answer, 404, "invalid_request_error", None, None)
 
+    async def test_invalid_waits_are_400(self, gateway: httpx.AsyncClient) -> None:
+        """A `wait` in the query that is not a number of seconds is an error; a preference may be ignored."""
+        job = await ended(gateway, (await submit(gateway))["id"])
+        for rest in ("", "/result"):
+            for wait in ("abc", "-1", "NaN"):
+                answer = await gateway.get(f"/v1/jobs/{job['id']}{rest}", params={"wait": wait})
+                message = check_error(answer, 400, "invalid_request_error", "invalid_value", "wait")
+                assert f"must be a whole number of seconds, 0 or more, not {wait!r}" in message
+            answer = await gateway.get(f"/v1/jobs/{job['id']}{rest}", headers={"prefer": "wait=abc"})
+            assert (answer.status_code, "preference-applied" in answer.headers) == (200, False)
+
+    async def test_head_is_answered_like_get(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Each path that GET reads answers HEAD without a body; events do so before the job ends."""
+        fake.behave = Gate()
+        job = await submit(gateway)
+        for path, status in (("", 200), (f"/{job['id']}", 200), (f"/{job['id']}/result", 202)):
+            got, head = await gateway.get(f"/v1/jobs{path}"), await gateway.head(f"/v1/jobs{path}")
+            assert (got.status_code, head.status_code, head.content) == (status, status, b"")
+            assert head.headers["content-type"] == got.headers["content-type"]
+        head = await gateway.head(f"/v1/jobs/{job['id']}/events")
+        assert (head.status_code, head.headers["content-type"], head.content) == (
+            200,
+            "text/event-stream; charset=utf-8",
+            b"",
+        )
+
+    async def test_a_job_shows_the_seed_of_its_request(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A seed that the request names is the job's; the web UI's -1 means a random one, which the service gets."""
+        for path, seed in (
+            (PATH, 7),
+            (PATH, None),
+            (PATH, 2**63 - 1),
+            ("/sdapi/v1/txt2img", 9),
+            ("/sdapi/v1/txt2img", -1),
+        ):
+            job = await ended(gateway, (await submit(gateway, {"prompt": "x", "seed": seed}, path))["id"])
+            assert job["seed"] == fake.requests[-1].seed
+            assert job["seed"] == seed or seed in (None, -1)
+
     async def test_events_end_with_the_job(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Each change is an event with the whole job; the last one has the result."""
         fake.behave = gate = Gate()
