@@ -9,6 +9,7 @@
     ├── AdminOnly
     │   └── OwnJobsOnly         403     the key may list only its own jobs
     ├── JobAbandoned            500     the job ended its process more than once
+    ├── JobExpired              504     the job did not start before it expired
     └── NoKey
         └── KeyRemoved          401     the key of the job does not exist any more
 """
@@ -67,6 +68,16 @@ class JobAbandoned(GatewayError):
 
     def __init__(self, attempts: int) -> None:
         super().__init__(f"The server stopped unexpectedly {attempts} times while the job ran; it does not run again.")
+
+
+class JobExpired(GatewayError):
+    """The job was queued for as long as jobs are kept."""
+
+    status = 504
+    reason = Reason.JOB_EXPIRED
+
+    def __init__(self) -> None:
+        super().__init__("The job expired before it started. Submit it again when fewer jobs are queued.")
 
 
 class KeyRemoved(WrongKey):

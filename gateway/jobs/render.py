@@ -46,7 +46,7 @@ class JobObject(msgspec.Struct, kw_only=True):
     created_at: Annotated[int, Meta(description="When it was submitted")]
     started_at: Annotated[int, Meta(description="When it ran first")] | UnsetType = UNSET
     finished_at: Annotated[int, Meta(description="When it ended")] | UnsetType = UNSET
-    expires_at: Annotated[int, Meta(description="When it is deleted")]
+    expires_at: Annotated[int, Meta(description="When it is deleted; a queued job fails then")]
     position: Annotated[int, Meta(description="Number of jobs before it, while it is queued")]
     progress: Annotated[float, Meta(description="Finished share of the work, 0 to 1")]
     eta: Annotated[float, Meta(description="Estimated seconds until it starts or, once it runs, ends")] | UnsetType = (

@@ -91,7 +91,7 @@ GET_EVENTS = Operation(
     summary="Follow a job",
     tag=TAG,
     parameters=_ID,
-    text="An event `job` with the job after each change, until it ends; an event `error` if it expires before.",
+    text="An event `job` with the job after each change, until it ends; an event `error` if that fails.",
     responses={200: ResponseDoc("The events", {EVENTS: Media({})})},
     errors=_ERRORS,
 )
@@ -237,7 +237,7 @@ def _limit(text: str) -> int:
 async def _events(jobs: Jobs, job: Job) -> AsyncGenerator[bytes]:
     """Yield an event with the job after each change, and comments while there are none; the last one has the result.
 
-    If the job expires, or the database fails, the last event is `error`.
+    If the database fails, the last event is `error`.
     """
     try:
         async with aclosing(_changes(jobs, job)) as events:

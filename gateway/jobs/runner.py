@@ -3,6 +3,7 @@
 - At most `running` jobs run at once, so the service orders them with all other requests by its own rules.
 - A job whose response says that the service is busy or going away is queued again; so is each one that runs when the
   gateway stops. A job during which the process or the service ended unexpectedly runs once more, not forever.
+- A queued job that expires fails.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tintype.v1.reasons import Reason
 
 from ..errors import Fault, GatewayError, StoreFull
 from ..requests.idempotency import RequestKey
-from .errors import JobAbandoned
+from .errors import JobAbandoned, JobExpired
 from .internal_request import Answer, send_request
 from .records import Job, Result, State
 from .running_job import Progress, RunningJob, StoredRequest
@@ -127,6 +128,10 @@ class JobRunner:
             task = asyncio.create_task(self._run(app, job, run))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        for job in beat.expired:
+            log.info("%s: a job expired before it started", job.id)
+            await self._finish(job, _result(*self._failure(job, JobExpired())))
+            self._jobs.notify(job.id)
 
     async def _capacity(self) -> int:
         """Return how many more jobs may run; 0 while none waits, or the service can't make images."""

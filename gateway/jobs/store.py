@@ -3,7 +3,7 @@
 - A job is queued, then taken by a process (*runner*), which extends its lease regularly until it ends the job.
 - A job whose lease has expired is queued again: its process has died.
 - The bytes of all requests and results are bounded. If there is too little space, the oldest finished jobs are deleted.
-- The request of a job is deleted when it ends, the job itself when it expires.
+- The request of a job is deleted when it ends, the job itself when it expires. A queued job that expires fails first.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ _TAKE = """
         begun = 0, position = 0, eta = NULL
     WHERE seq = ? RETURNING *
 """
+_TAKE_EXPIRED = """
+    UPDATE jobs SET state = 'running', runner = ?, lease = ? WHERE seq IN (
+        SELECT seq FROM jobs WHERE state = 'queued' AND expires <= ? LIMIT 100
+    ) RETURNING *
+"""
 _REQUEUE = """
     UPDATE jobs SET state = 'queued', runner = '', not_before = ?, attempts = attempts - ?, begun = 0, position = 0,
         progress = 0, eta = NULL
@@ -70,9 +75,10 @@ _AHEAD = """
 
 @dataclass(slots=True)
 class Beat:
-    """What a runner learns from the database: jobs that it has taken, lost and must cancel, and the open jobs."""
+    """What a runner learns: jobs that it has taken, must end as expired, has lost, must cancel; and the open jobs."""
 
     taken: list[Job] = field(default_factory=list)
+    expired: list[Job] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
     open: dict[str, int] = field(default_factory=dict)
@@ -115,7 +121,7 @@ class JobStore:
         return _same(rows[0], fingerprint) if rows else None
 
     async def get(self, job_id: str) -> Job | None:
-        """Return a job that has not expired; a queued one with its position."""
+        """Return a job unless it has ended and expired; a queued one with its position."""
         return await self._database.run(lambda connection: self._get(connection, job_id))
 
     async def page(self, caller: str | None, key: str, after: str, limit: int) -> list[Job]:
@@ -156,7 +162,7 @@ class JobStore:
         return await self._database.run(lambda connection: self._beat(connection, runner, running, capacity))
 
     async def sweep(self) -> int:
-        """Delete expired jobs and return their number."""
+        """Delete finished jobs that have expired, and return their number."""
         count = await self._database.run(self._sweep)
         await self._database.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
         return count
@@ -178,7 +184,7 @@ class JobStore:
 
     def _get(self, connection: sqlite3.Connection, job_id: str) -> Job | None:
         row = connection.execute("SELECT * FROM jobs WHERE id = ?", [job_id]).fetchone()
-        if row is None or (row["expires"] <= self._clock() and row["state"] != State.RUNNING):
+        if row is None or (row["expires"] <= self._clock() and row["finished"] is not None):
             return None
         return _with_position(connection, Job.from_row(row), row["priority"])
 
@@ -261,6 +267,7 @@ class JobStore:
         connection.execute(f"{_REQUEUE} WHERE state = 'running' AND lease < ?", (0, 0, now))
         for row in connection.execute("SELECT seq FROM jobs WHERE state = 'queued' AND cancelling").fetchall():
             self._end(connection, row["seq"], State.CANCELLED, NOTHING, self._ttl)
+        beat.expired = [Job.from_row(row) for row in connection.execute(_TAKE_EXPIRED, (runner, now + LEASE, now))]
         for row in connection.execute(_NEXT, (now, capacity)).fetchall() if capacity > 0 else ():
             taken = connection.execute(_TAKE, (now, runner, now + LEASE, row["seq"])).fetchone()
             beat.taken.append(Job.from_row(taken))
@@ -268,7 +275,7 @@ class JobStore:
         return beat
 
     def _sweep(self, connection: sqlite3.Connection) -> int:
-        statement = "DELETE FROM jobs WHERE expires <= ? AND state != 'running'"
+        statement = "DELETE FROM jobs WHERE expires <= ? AND finished IS NOT NULL"
         return connection.execute(statement, [self._clock()]).rowcount
 
 

@@ -128,20 +128,26 @@ class TestPolling:
         assert events[-1]["status"] == "succeeded"
         assert events[-1]["result"]["data"]
 
-    async def test_events_of_a_job_that_expires_end_with_an_error(
-        self, service: Service, fake: FakeService, tmp_path: Path
-    ) -> None:
-        """A job that expires while it is queued ends its stream in order, not by a broken connection."""
+    async def test_a_queued_job_that_expires_fails(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """Its events, result and error say so, its images are given back, and the metrics count it."""
+        key = create(tmp_path / "keys", "me", images=3)
         fake.behave = Gate()
         async with running_gateway(config(service, tmp_path, jobs_running=1, job_ttl=2.0)) as client:
+            client.headers.update(bearer(key))
             await submit(client)
             await requests_of(fake, 1)
-            job = await submit(client)
+            job = await submit(client, {"prompt": "x", "n": 2})
             answer = await client.get(f"/v1/jobs/{job['id']}/events")
-        *_, last = answer.text.strip().split("\n\n")
-        name, _, data = last.partition("\ndata: ")
-        error = json.loads(data)["error"]
-        assert (name, error["status"], error["reason"]) == ("event: error", 404, "NO_SUCH_JOB")
+            *_, last = answer.text.strip().split("\n\n")
+            name, _, data = last.partition("\ndata: ")
+            ended_job = json.loads(data)
+            assert (name, ended_job["status"], "started_at" in ended_job) == ("event: job", "failed", False)
+            assert (ended_job["error"]["status"], ended_job["error"]["reason"]) == (504, "JOB_EXPIRED")
+            result = await client.get(f"/v1/jobs/{job['id']}/result")
+            assert "expired before it started" in check_error(result, 504, "server_error", "timeout", None)
+            again = await client.post(PATH, json={"prompt": "x", "n": 2}, headers=ASYNC)
+            assert again.status_code == 202
+            assert 'tintype_gateway_jobs_ended_total{state="failed"} 1.0' in (await client.get("/metrics")).text
 
 
 class TestCancelling:

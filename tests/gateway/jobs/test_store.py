@@ -160,6 +160,33 @@ class TestEnds:
         assert await store.sweep() == 1
         assert await store.get("a") is None
 
+    async def test_a_queued_job_that_expires_is_ended(self, store: JobStore, clock: Clock) -> None:
+        """One runner gets it, to end it, even without capacity; it is deleted only after its end, and later."""
+        await added(store, "a")
+        clock.now += TTL - 1
+        await added(store, "b")
+        clock.now += 1
+        assert await store.sweep() == 0
+        assert (await store.get("a")).state is State.QUEUED  # type: ignore[union-attr]
+        beat = await store.beat("r1", {}, 0)
+        assert ([job.id for job in beat.expired], beat.taken) == (["a"], [])
+        assert (await store.beat("r2", {}, 0)).expired == []
+        assert await store.finish(beat.expired[0], "r1", BROKEN)
+        found = await store.get("a")
+        assert found
+        assert (found.state, found.started, found.expires) == (State.FAILED, None, clock.now + TTL)
+        clock.now += TTL
+        assert await store.get("a") is None
+        assert await store.sweep() == 1
+
+    async def test_an_expired_job_of_a_dead_runner_is_ended_by_another(self, store: JobStore, clock: Clock) -> None:
+        """A runner that died before it ended the job does not keep it."""
+        await added(store, "a")
+        clock.now += TTL
+        assert len((await store.beat("r1", {}, 0)).expired) == 1
+        clock.now += LEASE + 1
+        assert [job.id for job in (await store.beat("r2", {}, 1)).expired] == ["a"]
+
     async def test_a_queued_job_is_cancelled_at_once(self, store: JobStore) -> None:
         """It never runs; cancelling again changes nothing."""
         await added(store, "a")
