@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tintype.v1.settings import mask_credentials
+
 from ..access.rejections import ContentRefused, ModerationUnavailable
 from ..errors import StartError
 
@@ -78,7 +80,9 @@ class ModerationService:
         try:
             httpx.URL(config.moderation)
         except httpx.InvalidURL as error:
-            raise StartError(f"--moderation must be a URL; got {config.moderation!r}: {error}") from error
+            raise StartError(
+                f"--moderation must be a URL; got {mask_credentials(config.moderation)!r}: {error}"
+            ) from error
         return cls(
             config.moderation,
             key=config.moderation_key,

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tintype.v1.settings import flag
+from tintype.v1.settings import flag, mask_credentials
 
 from ..errors import StartError
 
@@ -40,9 +40,11 @@ def require_url(settings: Common, name: str) -> None:
     """Raise StartError if a setting is neither empty nor an http or https URL with a host."""
     url: str = getattr(settings, name)
     if url and not url.startswith(("http://", "https://")):
-        raise StartError(f"{flag(name)} must begin with http:// or https://; got {url!r}")
+        raise StartError(f"{flag(name)} must begin with http:// or https://; got {mask_credentials(url)!r}")
     if url and not host_of(url):
-        raise StartError(f"{flag(name)} must name a host, for example https://images.example; got {url!r}")
+        raise StartError(
+            f"{flag(name)} must name a host, for example https://images.example; got {mask_credentials(url)!r}"
+        )
 
 
 def host_of(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -10,6 +11,7 @@ from .keys import KEYS, Keys, check_access, is_loopback
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+_CREDENTIALS = re.compile(r"://[^/?#\s\"']*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,3 +104,8 @@ def restart_note(flags: list[str]) -> str:
 def flag(name: str) -> str:
     """Return the flag of a setting; messages name settings by their flags, even if the value has another source."""
     return "--" + name.replace("_", "-")
+
+
+def mask_credentials(text: str) -> str:
+    """Return a text without the user names and passwords of its URLs: `https://***@host/`."""
+    return _CREDENTIALS.sub("://***@", text)

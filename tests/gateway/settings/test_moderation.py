@@ -17,6 +17,7 @@ URL = "http://127.0.0.1:9000/v1/moderations"
     [
         ({"moderation": "api.openai.com"}, "--moderation must begin with http:// or https://"),
         ({"moderation": "http:///v1"}, "--moderation must name a host"),
+        ({"moderation": "ftp://me:pw@a.example"}, r"got 'ftp://\*\*\*@a\.example'$"),
         ({"moderation": URL, "moderation_timeout": 0}, "--moderation-timeout must be above 0; got 0"),
         ({"moderation": URL, "moderation_key": "k\n"}, "--moderation-key must be printable ASCII"),
         ({"moderate_images": True}, "--moderate-images requires --moderation"),
