@@ -120,6 +120,19 @@ def hold_bytes(count: int, *, always: bool = False) -> None:
         held.take(count, always=always)
 
 
+@contextmanager
+def held_bytes(count: int, *, always: bool = False) -> Iterator[None]:
+    """Count bytes for the request that this task answers, if any, inside the block. Raises TooManyUploads."""
+    held = _HELD.get()
+    if held:
+        held.take(count, always=always)
+    try:
+        yield
+    finally:
+        if held:
+            held.take(-count, always=True)
+
+
 def extend_hold() -> AbstractContextManager[None]:
     """Return a context that counts the current request's memory, even after the request has ended."""
     held = _HELD.get()

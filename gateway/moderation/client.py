@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tintype.v1.image_header import mime_type
 
+from ..http.body_limits import held_bytes
 from ..upstream.client import ClientLayer
 from .check import ModerationService
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..upstream.client import ImageClient
 
 PROMPT, UPLOAD, RESULT = "prompt", "image of the request", "generated image"
+ENCODED = 3  # bytes that a check holds per byte of an image, rounded up: as base64, and as JSON
 REMEMBERED = 1024  # accepted texts and images of running requests
 
 
@@ -53,7 +55,10 @@ class ModeratedClient(ClientLayer):
         self._accepted: OrderedDict[bytes, None] = OrderedDict()
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
-        """Return all images, ordered by index. Raises ContentRefused, ModerationUnavailable, ServiceError."""
+        """Return all images, ordered by index.
+
+        Raises ContentRefused, ModerationUnavailable, TooManyUploads, ServiceError.
+        """
         await self._check_request(request, request_id)
         response = await self._client.generate(request, request_id)
         for image in response.images:
@@ -63,7 +68,10 @@ class ModeratedClient(ClientLayer):
     async def stream(
         self, request: pb.StreamImagesRequest, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Yield events, the last one `completed`. Raises ContentRefused, ModerationUnavailable, ServiceError."""
+        """Yield events, the last one `completed`.
+
+        Raises ContentRefused, ModerationUnavailable, TooManyUploads, ServiceError.
+        """
         await self._check_request(request, request_id)
         async with aclosing(self._client.stream(request, request_id)) as events:
             async for event in events:
@@ -90,7 +98,8 @@ class ModeratedClient(ClientLayer):
     async def _check_image(self, what: str, data: bytes, kind: str, request_id: str) -> None:
         key = await asyncio.to_thread(_key, data, request_id)
         if key not in self._accepted:
-            await self._service.check_image(what, data, kind, request_id)
+            with held_bytes(ENCODED * len(data), always=what == RESULT):
+                await self._service.check_image(what, data, kind, request_id)
             self._accept(key)
 
     def _accept(self, key: bytes) -> None:

@@ -28,6 +28,7 @@ from tintype.gateway.http.body_limits import (
     BodyMemory,
     HeldMemory,
     extend_hold,
+    held_bytes,
     hold_bytes,
 )
 
@@ -157,6 +158,24 @@ class TestMemory:
         hold_bytes(MIB)  # no request: nothing is counted
         with extend_hold():
             assert memory.used == 0
+
+    async def test_memory_of_a_block_is_counted_until_its_end(self) -> None:
+        """A block counts its bytes, also if it ends by an error; if they do not fit, it does not begin."""
+        memory, seen = BodyMemory(MIB, 60), []
+
+        async def app(*_: Any) -> None:
+            with suppress(KeyError), held_bytes(MIB // 2):
+                seen.append(memory.used)
+                raise KeyError
+            seen.append(memory.used)
+            with pytest.raises(TooManyUploads), held_bytes(2 * MIB):
+                seen.append(-1)
+            with held_bytes(2 * MIB, always=True):
+                seen.append(memory.used)
+
+        await BodyLimits(app, 1, memory)({"type": "http", "headers": []}, app, app)  # type: ignore[arg-type]
+        assert seen == [MIB // 2 - UNCOUNTED, 0, 2 * MIB - UNCOUNTED]
+        assert memory.used == 0
 
     async def test_slow_bodies_fail_to_free_memory(self) -> None:
         """Bodies slower than the limit are failed for others, oldest first; fast ones are not."""

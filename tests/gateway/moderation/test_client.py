@@ -152,6 +152,18 @@ async def test_images_of_requests_are_checked(service: Service, tmp_path: Path) 
         assert [is_image(content) for content in fake.inputs] == [True]
 
 
+async def test_the_check_of_an_upload_counts_towards_the_memory(service: Service, tmp_path: Path) -> None:
+    """An upload whose encoded form does not fit beside it gets 503 before the check; a smaller one is served."""
+    sizes = {"moderate_images": True, "max_body": 400_000, "body_memory": 800_000}
+    async with moderated(service, tmp_path, **sizes) as (gateway, fake):
+        for size, status in ((300_000, 503), (100_000, 200), (300_000, 503)):
+            files = {"image": ("a.png", png() + bytes(size))}
+            answer = await gateway.post("/v1/images/edits", data={"prompt": "x"}, files=files)
+            assert answer.status_code == status, answer.text
+        assert len(service.fake.requests) == 1
+        assert len([content for content in fake.inputs if is_image(content)]) == 2
+
+
 async def test_one_request_is_checked_once(service: Service, tmp_path: Path) -> None:
     """A request that calls the service several times has its prompt checked once; the next request again."""
     async with moderated(service, tmp_path) as (gateway, fake):
