@@ -25,10 +25,14 @@ from .slot import CHANGEABLE, KEY, Changes, ModelState, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from threading import Condition
 
     from ...metrics.observer import Observer
     from ..folder.manifest import Manifest
     from ..loading_options import LoadingOptions
+    from ..model import Model
+    from ..spec import ModelSpec
+    from .slot import ModelStatus
 
 BUILTIN = Path(__file__).parents[1] / "builtin"
 
@@ -210,6 +214,51 @@ class Catalogue:
         slot = Slot(name, manifest, found.error, state, changes=self.changes, key=key)
         self._paths[name], self._stamps[name] = found.path, found.stamp
         return slot
+
+
+class ServedModels:
+    """The models of a catalogue as callers see them: names, specs and states. `lock` guards the slots."""
+
+    def __init__(self, catalogue: Catalogue, lock: Condition) -> None:
+        self._catalogue, self._lock = catalogue, lock
+
+    @property
+    def default(self) -> str:
+        """The name of the model that requests without one use."""
+        return self._catalogue.default
+
+    @property
+    def version(self) -> object:
+        """Differs from an earlier value if any model's state, or how far it is loaded, has changed since."""
+        return self._catalogue.changes.count
+
+    def names(self) -> list[str]:
+        """Return the names of all models, broken ones included: the default first, then by name."""
+        return self._catalogue.names()
+
+    def specs(self) -> list[ModelSpec]:
+        """Return the specs of models whose folders can be served, in the order of `names`."""
+        with self._lock:
+            return [slot.spec for slot in map(self._catalogue.slot, self.names()) if slot.manifest]
+
+    def spec(self, name: str = "") -> ModelSpec:
+        """Return a model's spec; "" is the default model.
+
+        Raises:
+            ModelNotFound: no model has this name.
+            ModelBroken: its folder cannot be served; each fault is named.
+        """
+        with self._lock:
+            return self._catalogue.slot(name).spec
+
+    def status(self, name: str = "") -> ModelStatus:
+        """Return the state of a model and how far it is loaded. Raises ModelNotFound."""
+        with self._lock:
+            return self._catalogue.slot(name).status()
+
+    def resident(self, name: str = "") -> Model | None:
+        """Return the model if it is in memory; this does not count as a use. Raises ModelNotFound."""
+        return self._catalogue.slot(name).model
 
 
 def _kind(slot: Slot) -> object:

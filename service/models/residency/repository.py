@@ -19,11 +19,10 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ...errors import TintypeError, Unavailable
 from ...metrics.observer import IGNORE, Observer
@@ -31,14 +30,14 @@ from .. import loading_options
 from ..runtime import provider_options
 from ..runtime.providers import choose
 from ..runtime.runtime import Runtime
-from .catalogue import Catalogue
+from .catalogue import Catalogue, ServedModels
 from .component_memory import ComponentMemory
 from .eviction import idle_models
 from .freeing import WeightFreer
 from .load_grace import FirstUse
 from .load_queue import LoadQueue
 from .loading import try_load
-from .slot import ModelState, ModelStatus, Slot
+from .slot import ModelState, Slot
 from .updating import ModelUpdates
 
 if TYPE_CHECKING:
@@ -48,18 +47,19 @@ if TYPE_CHECKING:
     from ..loading_options import LoadingOptions
     from ..model import Model
     from ..runtime.provider_options import ProviderOptions
-    from ..spec import ModelSpec
 
 
-class Repository(AbstractContextManager["Repository"]):
+class Repository(ServedModels):
     """The models at `paths`, folders or files, the first being the default; without paths, the built-in one.
 
     `providers` are short names in order of preference (empty: cuda where it works, otherwise cpu); `threads` of one
     call on a CPU (0: one per core); `memory` is the budget in bytes for all weights in memory (0: no limit); `options`
     are the providers' options, `loading` those for published weights. A model that is larger than the budget is served
     as well if its largest component fits: its components then take turns. `components` is the memory of all weights.
-    `observer` learns of loads and evictions. Raises ValueError if a provider is unknown or does not work here, or if
-    two models have one name.
+    `updates` changes which models are served. `observer` learns of loads and evictions.
+
+    Raises:
+        ValueError: a provider is unknown or does not work here, or two models have one name.
     """
 
     def __init__(
@@ -76,58 +76,23 @@ class Repository(AbstractContextManager["Repository"]):
         if providers or memory:
             loading = replace(loading, provider=choose(tuple(providers)))  # fails now; the budget counts its sizes
         self._runtime, self._budget = partial(Runtime.choose, tuple(providers), threads, options), memory
-        self._catalogue, self.components = Catalogue(paths, loading, observer), ComponentMemory(memory)
-        self._lock, self._clock, self._closed = threading.Condition(), count(1), False
+        super().__init__(Catalogue(paths, loading, observer), threading.Condition())
+        self.components = ComponentMemory(memory)
+        self._clock, self._closed = count(1), False
         self._loader, self._freer = ThreadPoolExecutor(1, thread_name_prefix="tintype-load"), WeightFreer(self._lock)
         self._grace = FirstUse(self._freer.locked, self._changed)
         self._queue = LoadQueue(
             self._catalogue, memory, self._grace, load=lambda s: self._loader.submit(self._load, s), evict=self._evict
         )
-        parts = self._catalogue, self.components, paths
-        self.updates = ModelUpdates(*parts, self._freer.locked, self._start, self._unload)
-
-    @property
-    def default(self) -> str:
-        """The name of the model that requests without one use."""
-        return self._catalogue.default
-
-    @property
-    def version(self) -> object:
-        """Differs from an earlier value if any model's state, or how far it is loaded, has changed since."""
-        return self._catalogue.changes.count
-
-    def names(self) -> list[str]:
-        """Return the names of all models, broken ones included: the default first, then by name."""
-        return self._catalogue.names()
-
-    def specs(self) -> list[ModelSpec]:
-        """Return the specs of models whose folders can be served, in the order of `names`."""
-        with self._lock:
-            return [slot.spec for slot in map(self._catalogue.slot, self.names()) if slot.manifest]
-
-    def spec(self, name: str = "") -> ModelSpec:
-        """Return a model's spec; "" is the default model.
-
-        Raises:
-            ModelNotFound: no model has this name.
-            ModelBroken: its folder cannot be served; each fault is named.
-        """
-        with self._lock:
-            return self._catalogue.slot(name).spec
-
-    def status(self, name: str = "") -> ModelStatus:
-        """Return the state of a model and how far it is loaded. Raises ModelNotFound."""
-        with self._lock:
-            return self._catalogue.slot(name).status()
-
-    def resident(self, name: str = "") -> Model | None:
-        """Return the model if it is in memory; this does not count as a use. Raises ModelNotFound."""
-        return self._catalogue.slot(name).model
+        self.updates = ModelUpdates(
+            self._catalogue, self.components, paths, self._freer.locked, start=self._start, unload=self._unload
+        )
 
     def load(self, name: str = "", *, pinned: bool = True) -> None:
         """Start loading a model in the background, unless it is resident or loading; retries after a failure.
 
-        A `pinned` load continues even if no live request wants the model, and reads its adapters' folders again.
+        A `pinned` load continues even if no live request wants the model, and reads its adapters' folders again. A load
+        that is not pinned does not wait for the disk.
 
         Raises:
             ModelNotFound: no model has this name.
@@ -191,8 +156,8 @@ class Repository(AbstractContextManager["Repository"]):
     def set_demand(self, wanted: Collection[str], urgent: Collection[str]) -> None:
         """Free the memory kept for requests that have ended or are less urgent than those that wait for memory.
 
-        `wanted` are the models of all live requests: queued loads of others are cancelled, unless pinned. `urgent` are
-        those of requests that may start now: the first-use grace of others ends.
+        `wanted` are the models of all live requests: queued loads of other models are cancelled, unless pinned.
+        `urgent` are the models of requests that may start now: the first-use grace of other models ends.
         """
         with self._freer.locked():
             self._grace.end_except(self._catalogue.slot_names(urgent))
@@ -214,7 +179,10 @@ class Repository(AbstractContextManager["Repository"]):
         self._freer.wait()
 
     def evict_idle(self, keep: str = "") -> bool:
-        """Evict all models without holds except `keep`, for an out-of-memory device; blocks. Return whether any was."""
+        """Evict all models without holds except `keep`, because the device is out of memory.
+
+        Return whether a model or a component was evicted. Blocks until the memory is free.
+        """
         with self._freer.locked():
             slot = self._catalogue.slot(keep)
             for other in (idle := idle_models(self._catalogue, slot)):
@@ -237,6 +205,9 @@ class Repository(AbstractContextManager["Repository"]):
             self._lock.notify_all()
         self._loader.shutdown(cancel_futures=True)
         self._freer.close()
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
