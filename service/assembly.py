@@ -20,7 +20,6 @@ from .models import Repository
 from .models.loading_options import LoadingOptions, Precision, SafetyOptions
 from .models.runtime.provider_options import DEFAULTS, ProviderOptions, arena_limit
 from .models.runtime.providers import choose
-from .models.safety_checker import SafetyCheckers
 from .rpc.listen import ServeError
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from .api import Device
     from .config import ServiceConfig
     from .metrics.observer import Observer
+    from .models.safety_checker import SafetyCheckers
 
 
 class Assembly(NamedTuple):
@@ -125,9 +125,7 @@ def safety_options(config: ServiceConfig) -> SafetyOptions | None:
 
 
 def _checkers(config: ServiceConfig, models: Repository) -> SafetyCheckers | None:
-    if safety_options(config) is None:
-        return None
-    return SafetyCheckers(models.components, config.providers, config.threads)
+    return models.safety if safety_options(config) else None
 
 
 def _cache_folder(config: ServiceConfig) -> Path:

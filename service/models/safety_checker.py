@@ -1,8 +1,8 @@
 """Safety checkers: graphs that look at finished images, and refuse some.
 
 They run on the CPU, on the thread that encodes the image, so the device goes on with other images meanwhile. A checker
-is loaded when the first image of its model is done, and counts towards the memory budget if models are on the CPU too;
-then it may be evicted like any component.
+is loaded with its model, and counts towards the memory budget if models are on the CPU too; then it may be evicted like
+any component, and is loaded again for the next image.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import GenerationFailed, ImageRefused
+from ..errors import GenerationFailed, ImageRefused, ModelBroken
 from .files import ModelFileError
 from .residency.component_memory import ModelMemory
 from .runtime.provider_options import DEVICES
@@ -77,7 +77,7 @@ class SafetyChecker:
 
 
 class SafetyCheckers:
-    """The checkers of all models, loaded at their first use. Thread-safe.
+    """The checkers of all models, each loaded with its model. Thread-safe.
 
     `memory` holds them if models that `providers` run are in the same memory; `threads` are those of one call (0: one
     per core).
@@ -88,6 +88,19 @@ class SafetyCheckers:
         self._lock = Lock()
         self._checkers: dict[tuple[str, SafetyFiles], SafetyChecker] = {}
 
+    def load(self, spec: ModelSpec) -> None:
+        """Load the checker of a model, if it has one. Blocks.
+
+        Raises:
+            ModelBroken: its graph can't be loaded, or is of neither kind.
+            OutOfMemory: memory is not sufficient.
+        """
+        if spec.safety is not None:
+            try:
+                self._checker(spec.name, spec.safety)
+            except ModelFileError as error:
+                raise ModelBroken(spec.name, [f"its safety checker: {error}"]) from error
+
     def check(self, spec: ModelSpec, image: Image.Image) -> None:
         """Check a finished image of a model. Blocks.
 
@@ -95,20 +108,29 @@ class SafetyCheckers:
             ImageRefused: the model's checker refuses it.
             GenerationFailed, OutOfMemory: it could not be checked.
         """
-        if spec.safety is not None and self._checker(spec.name, spec.safety).refuses(image):
+        if spec.safety is None:
+            return
+        try:
+            checker = self._checker(spec.name, spec.safety)
+        except ModelFileError as error:
+            raise GenerationFailed(f"the image could not be checked: {error}") from error
+        if checker.refuses(image):
             log.info("model %s: the safety checker refuses an image", spec.name)
             raise ImageRefused(spec.name)
 
+    def forget(self, model: str) -> None:
+        """Forget the checkers of a model that is unloaded; the memory frees their graphs. Takes no lock."""
+        for key in [key for key in list(self._checkers) if key[0] == model]:
+            self._checkers.pop(key, None)
+
     def _checker(self, model: str, files: SafetyFiles) -> SafetyChecker:
+        """Return a checker, loaded if it is not yet. Raises ModelFileError, OutOfMemory."""
         with self._lock:
-            if (model, files) not in self._checkers:
-                for replaced in [key for key in self._checkers if key[0] == model]:
-                    del self._checkers[replaced]
-                try:
-                    self._checkers[model, files] = SafetyChecker(files, self._session(model, files))
-                except ModelFileError as error:
-                    raise GenerationFailed(f"the image could not be checked: {error}") from error
-            return self._checkers[model, files]
+            checker = self._checkers.get((model, files))
+            if checker is None:
+                self.forget(model)
+                checker = self._checkers[model, files] = SafetyChecker(files, self._session(model, files))
+            return checker
 
     def _session(self, model: str, files: SafetyFiles) -> Session:
         runtime = Runtime.choose(("cpu",), self._threads)

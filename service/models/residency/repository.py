@@ -30,6 +30,7 @@ from .. import loading_options
 from ..runtime import provider_options
 from ..runtime.providers import choose
 from ..runtime.runtime import Runtime
+from ..safety_checker import SafetyCheckers
 from .catalogue import Catalogue, ServedModels
 from .component_memory import ComponentMemory
 from .eviction import idle_models
@@ -55,8 +56,9 @@ class Repository(ServedModels):
     `providers` are short names in order of preference (empty: cuda where it works, otherwise cpu); `threads` of one
     call on a CPU (0: one per core); `memory` is the budget in bytes for all weights in memory (0: no limit); `options`
     are the providers' options, `loading` those for published weights. A model that is larger than the budget is served
-    as well if its largest component fits: its components then take turns. `components` is the memory of all weights.
-    `updates` changes which models are served. `observer` learns of loads and evictions.
+    as well if its largest component fits: its components then take turns. `components` is the memory of all weights,
+    `safety` has the safety checkers of all models, `updates` changes which models are served. `observer` learns of
+    loads and evictions.
 
     Raises:
         ValueError: a provider is unknown or does not work here, or two models have one name.
@@ -78,6 +80,7 @@ class Repository(ServedModels):
         self._runtime, self._budget = partial(Runtime.choose, tuple(providers), threads, options), memory
         super().__init__(Catalogue(paths, loading, observer), threading.Condition())
         self.components = ComponentMemory(memory)
+        self.safety = SafetyCheckers(self.components, tuple(providers), threads)
         self._clock, self._closed = count(1), False
         self._loader, self._freer = ThreadPoolExecutor(1, thread_name_prefix="tintype-load"), WeightFreer(self._lock)
         self._grace = FirstUse(self._freer.locked, self._changed)
@@ -232,7 +235,8 @@ class Repository(ServedModels):
         slot.stop_flag.resume()  # the task that stopped the model has released it since
         manifest = self._catalogue.refreshed(slot)
         runtime = self._runtime().within(self.components.of_model(slot.name, slot.shared), slot.stop_flag)
-        outcome = try_load(manifest, runtime, partial(self._progress, slot), partial(self.evict_idle, slot.key))
+        progress, evict_idle = partial(self._progress, slot), partial(self.evict_idle, slot.key)
+        outcome = try_load(manifest, runtime, self.safety, progress, evict_idle)
         with self._freer.locked():
             self._finish_load(slot, outcome)
 
@@ -263,6 +267,7 @@ class Repository(ServedModels):
         """Release a model with all its components."""
         self._evict(slot)
         self._freer.release(None, self.components.drop(slot.name))
+        self.safety.forget(slot.served_name)
 
     def _changed(self) -> None:
         """Wake the callers of `wait`, and load waiting models while there is room."""

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.support.models.safety_checkers import BLUE, RED, SIDE, write_checker, write_classifier
 from tests.support.service.fakes import make_spec
-from tintype.service.errors import GenerationFailed, ImageRefused, OutOfMemory
+from tintype.service.errors import GenerationFailed, ImageRefused, ModelBroken, OutOfMemory
 from tintype.service.models.folder.safety_files import find_safety_checker, read_safety_checker
 from tintype.service.models.loading_options import SafetyOptions
 from tintype.service.models.residency.component_memory import ComponentMemory
@@ -79,6 +79,27 @@ def test_graphs_of_other_kinds_end_the_request(tmp_path: Path) -> None:
         checkers().check(checked(replace(labels, labels=(*labels.labels, "more"))), BLUE)
     with pytest.raises(GenerationFailed, match=r"is a classifier, which needs a config\.json with id2label"):
         checkers().check(checked(replace(labels, labels=())), BLUE)
+
+
+def test_a_checker_is_loaded_with_its_model(tmp_path: Path) -> None:
+    """A graph that can't be loaded, or is of neither kind, makes its model broken; one that can is in memory then."""
+    memory = ComponentMemory(2**20)
+    all_checkers = SafetyCheckers(memory, ("cpu",), 1)
+    all_checkers.load(make_spec("unchecked"))
+    assert memory.used == 0
+    files = classifier(tmp_path)
+    all_checkers.load(checked(files))
+    assert memory.used == files.graph.weights_bytes
+    with pytest.raises(ModelBroken, match=r"model 'toy' can't be served: its safety checker: .* needs a config\.json"):
+        checkers().load(checked(replace(files, labels=())))
+    files.graph.path.write_bytes(b"garbage")
+    with pytest.raises(ModelBroken, match=r"its safety checker: .*model\.onnx can't be loaded"):
+        checkers().load(checked(files))
+    all_checkers.load(checked(files))  # it is in memory
+    all_checkers.forget("toy")
+    memory.drop("toy")()
+    with pytest.raises(ModelBroken, match=r"can't be loaded"):
+        all_checkers.load(checked(files))
 
 
 def test_checkers_count_towards_the_budget(tmp_path: Path) -> None:
