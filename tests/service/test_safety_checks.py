@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from tests.support.models.safety_checkers import write_classifier
+from tests.support.models.safety_checkers import RED, write_classifier
 from tests.support.service.rpc_errors import status_of
 from tintype.service.config import ServiceConfig
+from tintype.service.errors import ImageRefused, ModelBroken
+from tintype.service.models import ModelState, Repository
+from tintype.service.models.loading_options import LoadingOptions, SafetyOptions
 from tintype.service.rpc.listen import ServeError
 from tintype.service.server import running
 from tintype.v1 import image_service_pb2 as pb
@@ -62,6 +65,35 @@ def test_accepted_images_are_sent_without_previews(tmp_path: Path) -> None:
     kinds = serve()
     assert isinstance(kinds, list)
     assert kinds.count("preview") == 2
+
+
+def test_a_broken_graph_is_found_at_the_start(tmp_path: Path) -> None:
+    """A checker that can't be loaded keeps the service from starting, with one line that names it."""
+    (write_classifier(tmp_path / "nsfw") / "model.onnx").write_bytes(b"garbage")
+    with pytest.raises(ServeError, match=r"its safety checker: nsfw/model\.onnx can't be loaded") as caught:
+        serve(safety_checker=tmp_path / "nsfw")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_replaced_checker_is_used_after_the_settings_are_read_again(tmp_path: Path) -> None:
+    """Models are loaded anew with it, although their own files are unchanged; one that is broken fails them."""
+    options = SafetyOptions(write_classifier(tmp_path / "nsfw"))
+    with Repository(providers=("cpu",), threads=1, loading=LoadingOptions(safety=options)) as repository:
+        repository.wait()
+        before = repository.spec()
+        with pytest.raises(ImageRefused):
+            repository.safety.check(before, RED)
+        repository.updates.replace([])
+        assert repository.spec() == before
+        write_classifier(tmp_path / "nsfw", ("nsfw", "normal", "other"))
+        repository.updates.replace([])
+        repository.wait()
+        repository.safety.check(repository.spec(), RED)
+        (tmp_path / "nsfw" / "model.onnx").write_bytes(b"garbage")
+        repository.updates.replace([])
+        with pytest.raises(ModelBroken, match=r"its safety checker: nsfw/model\.onnx can't be loaded"):
+            repository.wait()
+        assert repository.status().state is ModelState.FAILED
 
 
 @pytest.mark.parametrize(

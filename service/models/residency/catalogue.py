@@ -150,9 +150,14 @@ class Catalogue:
                 find_shared(self)
         return manifest
 
+    def stamp_of(self, path: Path) -> ModelStamp:
+        """Return the stamp of a model on disk, with the safety checker of the settings."""
+        safety = self._loading.safety
+        return stamp_of(path, safety.checker if safety else None)
+
     def read(self, path: Path, stamp: ModelStamp | None = None) -> FoundModel:
         """Read a model on disk, unless it is unchanged since its slot was made; the lock need not be held."""
-        now, slot = stamp or stamp_of(path), self.served_from(path)
+        now, slot = stamp or self.stamp_of(path), self.served_from(path)
         if slot and slot.manifest and self._stamps[slot.name].files == now.files:
             return FoundModel(path, now, slot.manifest.relisted(), slot=slot, is_unchanged=True)
         try:

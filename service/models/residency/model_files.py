@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -44,10 +45,13 @@ class ModelStamp:
         return {path: stamp for path, stamp in self.files.items() if path != TINTYPE_JSON}
 
 
-def stamp_of(model: Path) -> ModelStamp:
-    """Return the stamp of a model's folder or file; without files if it is missing."""
+def stamp_of(model: Path, checker: Path | None = None) -> ModelStamp:
+    """Return the stamp of a model's folder or file; without files if it is missing.
+
+    `checker` is the folder of a safety checker, whose files count as the model's.
+    """
     files, changed = {}, 0.0
-    for path, status in _files(model, "", DEPTH):
+    for path, status in chain(_files(model, "", DEPTH), _files(checker, str(checker), 0) if checker else ()):
         files[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
         changed = max(changed, status.st_mtime, status.st_ctime)
         if len(files) >= MAX_FILES:

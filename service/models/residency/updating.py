@@ -3,6 +3,7 @@
     change on disk                        effect
     a model is added                      it is served
     a model has changed                   new requests load it anew; those that were admitted finish with the old one
+    the checker of the settings changes   the same as for each model that has changed
     only its tintype.json has changed     its defaults and presets apply to new requests, unless it must be loaded anew
     a model is removed                    it is not served any more; requests that were admitted finish
     a model is incomplete, or broken      it is not served; one that was served stays as it was
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import TintypeError
 from .catalogue import BUILTIN
-from .model_files import models_in, stamp_of
+from .model_files import models_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -144,7 +145,7 @@ class ModelUpdates:
 
     def _look(self, path: Path, *, waits: bool) -> tuple[FoundModel | None, str]:
         """Return a model of the folder, or None if it can't be served; and what is wrong with it now."""
-        stamp = stamp_of(path)
+        stamp = self._catalogue.stamp_of(path)
         each = self._read(path, stamp, again=not waits)
         problem = str(each.error or "")
         if not problem and waits and not each.is_unchanged and not stamp.is_settled:
