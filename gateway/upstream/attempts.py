@@ -125,10 +125,13 @@ class Attempts:
         if self._replicas.stopping:
             raise GatewayStopping
         try:
-            return await self._replicas.choose(self._model, self._avoided, self._refused)
+            replica = await self._replicas.choose(self._model, self._avoided, self._refused)
         except NoReplica as error:
             log.warning("id=%s: no replica can take the call: %s", self._id, error)
             raise self._error or no_replica(str(error)) from None
+        if self._replicas.stopping:  # meanwhile
+            raise GatewayStopping
+        return replica
 
     async def prepare_next(self, replica: Replica, interrupted: Interrupted) -> None:
         """Prepare another attempt. Raises the error of the call if there must not be one."""
@@ -158,11 +161,13 @@ class Attempts:
         replica.repeats += 1
 
     async def _refuse(self, replica: Replica, interrupted: Interrupted) -> None:
-        """Leave a replica out. Raises the error if no other one can help."""
+        """Leave a replica out. Raises the error if no other one can help: a full queue rather than a missing model."""
         self._refused.add(replica)
-        self._error = interrupted.error
-        if interrupted.outcome is Outcome.UNKNOWN_MODEL:
-            if self._replicas.are_several:
-                await self._replicas.refresh()
-            if not any(each.models and self._model in each.models for each in self._replicas.others(self._refused)):
-                raise interrupted.error
+        if interrupted.outcome is Outcome.FULL:
+            self._error = interrupted.error
+            return
+        if self._replicas.are_several:
+            await self._replicas.refresh()
+        if not any(each.models and self._model in each.models for each in self._replicas.others(self._refused)):
+            raise self._error or interrupted.error
+        self._error = self._error or interrupted.error
