@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MODEL_ID = "multiplexed_model_id"  # Ray Serve's name of the metadata
 HANDSHAKE_FAILED = "the TLS handshake with the image service failed"
 NOT_SERVING = "the image service is loading its model, draining, or has no model that works"
+KEY_REJECTED = "the image service does not accept this gateway's key"
 REFUSED = "nothing listens at the address of the image service"
 # Parts of gRPC's messages for failed connections, and their meanings; the first match counts.
 _REASONS = {

@@ -24,7 +24,7 @@ from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.replicas.failures import reason_of
 from tintype.v1.transport import MESSAGE_OPTIONS, SERVICE
 
-from .channel import NOT_SERVING, call_metadata
+from .channel import KEY_REJECTED, NOT_SERVING, call_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,6 +91,7 @@ class Replica:
         self.calls: set[RunningCall] = set()
         self.woken = asyncio.Event()
         self._since = self._listed = 0.0
+        self._is_closed = False
         self._channel = route.channel(OPTIONS)
         self.images: Any = pb_grpc.ImageServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
@@ -139,8 +140,11 @@ class Replica:
         """Ask for its health and, if `with_models` and it is time, its models. Return the problem; empty if healthy.
 
         A replica that does not answer is silent after SILENCE seconds; a shorter `timeout` leaves its state unchanged.
+        One that is closed, also during the check, does not answer.
         """
         is_silent = False
+        if self._is_closed:
+            return UNCHECKED
         try:
             problem = await self._probe(timeout)
             is_listed = with_models and not self.route.ray_serve  # the models of Ray's replicas are Ray's concern
@@ -148,10 +152,16 @@ class Replica:
                 await self.list_models(timeout)
         except grpc.aio.AioRpcError as error:
             log.debug("replica %s: %s: %s", self.address, error.code().name, error.details())
-            problem = self.route.failure_reason(error) or UNCHECKED
+            is_key = error.code() is grpc.StatusCode.UNAUTHENTICATED
+            problem = KEY_REJECTED if is_key else self.route.failure_reason(error) or UNCHECKED
             is_silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             if is_silent and timeout < SILENCE:
                 return problem
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._is_closed or (task and task.cancelling()):
+                raise
+            return UNCHECKED
         self._set(problem, silent=is_silent)
         return problem
 
@@ -187,6 +197,7 @@ class Replica:
 
     async def close(self) -> None:
         """Close the channel; running calls are cancelled."""
+        self._is_closed = True
         await self._channel.close()
 
     async def _probe(self, timeout: float) -> str:  # noqa: ASYNC109

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from ..errors import StartError
 from . import placement
 from .replica import CHECK_INTERVAL, SILENCE, UNCHECKED, Replica
 from .targets import look_up, parse_targets
@@ -177,7 +178,7 @@ class Replicas:
     async def find_problem(self, timeout: float) -> str:  # noqa: ASYNC109
         """Return why no replica can take requests now, without addresses; empty if one can. Asks them."""
         for replica in self.healthy:
-            if not await replica.check(timeout, with_models=False):
+            if replica.healthy and not await replica.check(timeout, with_models=False):  # it may be silent by now
                 return ""
         problems = await asyncio.gather(*(each.check(timeout, with_models=self.are_several) for each in self.all))
         return "" if not all(problems) else next(iter(problems), self._problem)
@@ -236,11 +237,12 @@ class Replicas:
             try:
                 async with asyncio.timeout(LOOKUP_TIMEOUT):
                     addresses = await self._resolve(target.host, target.port)
-            except (OSError, TimeoutError) as error:
+                self._update(target, addresses)
+            except (OSError, UnicodeError, TimeoutError) as error:  # UnicodeError: it is not a name
                 self._problem = UNKNOWN_HOST
                 log.warning("cannot look up %s: %s; its addresses stay as they are", target.host, error or "no answer")
-            else:
-                self._update(target, addresses)
+            except StartError as error:  # the certificates are being replaced
+                log.warning("new addresses of %s are not used yet: %s", target.host, error)
             self._changed.set()
             await asyncio.sleep(LOOKUP_INTERVAL)
 

@@ -18,7 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tintype.v1.reasons import DETAILS, DOMAIN, LASTING, Reason
 
 from ..errors import ServiceError
-from .channel import NOT_SERVING
+from .channel import KEY_REJECTED, NOT_SERVING
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,6 @@ STATUS_BY_REASON: dict[str, int] = {
     Reason.MODEL_BROKEN: 503,  # a listed model that does not work is the server's fault
     Reason.MODERATION_BLOCKED: 400,  # as in OpenAI's API
 }
-KEY_REJECTED = "The image service does not accept this gateway's key."
 
 # Messages by HTTP status, for errors whose own message may contain internals.
 DEFAULT_MESSAGES = {
@@ -65,6 +64,7 @@ DEFAULT_MESSAGES = {
     503: "The image service can't be reached. Try again in a moment.",
     504: "The image was not done in time.",
 }
+KEY_REJECTED_MESSAGE = f"{KEY_REJECTED[0].upper()}{KEY_REJECTED[1:]}."
 NOT_SERVING_MESSAGE = f"{NOT_SERVING[0].upper()}{NOT_SERVING[1:]}. Try again in a moment."
 RETRY_AFTER = 1.0  # seconds, if a retry may help and the service names no delay
 
@@ -91,7 +91,8 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
 
 def no_replica(problem: str) -> ServiceError:
     """Return the error of a request that no replica can take; `problem` says why."""
-    message = NOT_SERVING_MESSAGE if problem == NOT_SERVING else DEFAULT_MESSAGES[503]
+    known = {NOT_SERVING: NOT_SERVING_MESSAGE, KEY_REJECTED: KEY_REJECTED_MESSAGE}
+    message = known.get(problem, DEFAULT_MESSAGES[503])
     return ServiceError(message, status=503, reason=Reason.UNAVAILABLE, retry_after=RETRY_AFTER)
 
 
@@ -105,7 +106,7 @@ def _foreign(code: grpc.StatusCode, text: str) -> ServiceError:
     """Return the ServiceError of an error that the service does not explain."""
     log.warning("the image service failed with %s: %s", code.name, text)
     if code is grpc.StatusCode.UNAUTHENTICATED:
-        return ServiceError(KEY_REJECTED, status=503, reason=code.name)
+        return ServiceError(KEY_REJECTED_MESSAGE, status=503, reason=code.name)
     status = FOREIGN_STATUS.get(code, 503)
     return ServiceError(
         DEFAULT_MESSAGES[status],

@@ -22,7 +22,7 @@ from tests.support.gateway.fakes import (
     running_service,
     sleep_long,
 )
-from tintype.gateway.errors import GatewayStopping, ServiceError
+from tintype.gateway.errors import GatewayStopping, ServiceError, StartError
 from tintype.gateway.upstream import replica, replicas
 from tintype.gateway.upstream.channel import Route
 from tintype.gateway.upstream.client import ServiceClient
@@ -257,6 +257,33 @@ class TestHealth:
             await hung.health.set(NAME, health_pb2.HealthCheckResponse.NOT_SERVING)
             assert len((await asyncio.wait_for(task, PATIENCE)).images) == 1
 
+    async def test_a_replica_that_rejects_the_key_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A replica that does not accept the gateway's key gets no requests, and the reason is given."""
+        for name, value in (("CHECK_INTERVAL", 0.01), ("LIST_INTERVAL", 0.01)):
+            monkeypatch.setattr(replica, name, value)
+        monkeypatch.setattr(replicas, "CHECK_INTERVAL", 0.01)
+        monkeypatch.setattr(replicas, "PATIENCE", 0.2)
+        async with running(2) as (services, client):
+            services[0].fake.rejects_key = True
+            await healthy(client, 1)
+            for _ in range(3):
+                await client.generate(request())
+            services[1].fake.rejects_key = True
+            await healthy(client, 0)
+            assert await client.health_problem() == "the image service does not accept this gateway's key"
+            with pytest.raises(ServiceError, match="does not accept this gateway's key"):
+                await client.generate(request())
+            assert numbers(services) == [0, 3]
+
+    async def test_a_check_survives_the_end_of_its_channel(self) -> None:
+        """A check that runs while certificates are renewed, or an address goes, ends as one without an answer."""
+        async with running(1) as ([service], client):
+            service.health.hangs = True
+            checking = asyncio.create_task(client.health_problem())
+            await asyncio.sleep(0.1)
+            client.renew_certificates()
+            assert await asyncio.wait_for(checking, PATIENCE) == replica.UNCHECKED
+
     async def test_a_server_without_health_is_asked_for_its_model(self) -> None:
         """A server without health checks counts as healthy while it describes its default model."""
         async with running_service(with_health=False) as service, ServiceClient(Route(service.address)) as client:
@@ -282,6 +309,18 @@ class TestModels:
                         assert (await client.model(name)).name == name or not name
                 assert [made.model for made in first.fake.requests] == ["a"] * 6
                 assert [made.model for made in second.fake.requests] == ["b"] * 3 + ["c"] * 3 + ["both"] * 3
+
+    async def test_a_full_queue_is_not_an_unknown_model(self) -> None:
+        """If the only replica that has the model is full, the answer says so, whatever replicas without it say."""
+        async with running_service() as first, running_service() as second:
+            first.fake.models, second.fake.models = ["a"], ["b"]
+            first.fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", "QUEUE_FULL")
+            second.fake.behave = Refusal(grpc.StatusCode.NOT_FOUND, "no model a", "MODEL_NOT_FOUND")
+            async with ServiceClient(Route(f"{first.address},{second.address}")) as client:
+                await healthy(client, 2)
+                with pytest.raises(ServiceError, match="queue is full") as caught:
+                    await client.generate(request(model="a"))
+        assert caught.value.status == 429
 
     async def test_a_model_that_is_new_on_a_replica_is_found(self) -> None:
         """A model that no replica has is unknown; one that was just added to a replica is found."""
@@ -334,6 +373,22 @@ class TestNames:
                 assert len((await running_request).images) == 1
                 await client.generate(request())
             assert numbers([first, second]) == [1, 2]
+
+    @pytest.mark.parametrize("error", [StartError("cannot read --tls-ca"), UnicodeError("label empty or too long")])
+    async def test_lookups_go_on_after_an_error(self, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name that can't be encoded, or certificates that can't be read now, do not end the lookups."""
+        monkeypatch.setattr(replicas, "LOOKUP_INTERVAL", 0.01)
+        errors = [error] * 3
+        async with running_service() as service:
+
+            async def resolve(*_: Any) -> list[str]:
+                if errors:
+                    raise errors.pop()
+                return [service.address]
+
+            async with ServiceClient(Route("dns:///images:9"), resolve=resolve) as client:
+                await healthy(client, 1)
+                assert len((await client.generate(request())).images) == 1
 
     async def test_an_unknown_name_is_reported(self) -> None:
         """Without any address the reason is that the name is unknown."""
