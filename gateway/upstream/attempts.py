@@ -32,7 +32,8 @@ MAX_LOSSES = 2  # replicas that may be lost under one call: it may be the reason
 DEATH_TIMEOUT = 2.0  # seconds for the check after a loss
 MAX_ATTEMPTS = 8  # on several replicas
 MAX_REFUSALS = 4  # if there is only one
-FIRST_PAUSE = 0.1  # seconds before a replica that drains is asked again; doubled each time
+FIRST_PAUSE = 0.1  # seconds before replicas that drain are asked again; doubled each time
+pause = asyncio.sleep
 # Parts of gRPC's messages for calls that never reached a server.
 _UNREACHED = re.compile(
     r"failed to connect|connection refused|name not found|lookup failed|resolution failed|empty address list",
@@ -117,7 +118,7 @@ class Attempts:
         self._avoided: set[Replica] = set()
         self._refused: set[Replica] = set()
         self._error: ServiceError | None = None
-        self._count = self._losses = 0
+        self._count = self._losses = self._rounds = 0
         self._checks: list[asyncio.Task[str]] = []  # of replicas that were lost; problems
 
     async def choose(self) -> Replica:
@@ -149,7 +150,15 @@ class Attempts:
         self._avoided.add(replica)
         if outcome is Outcome.REFUSED:
             self._error = self._error or error
-            await asyncio.sleep(FIRST_PAUSE * 2 ** (self._count - 1) if is_alone else 0)
+            await self._pause_after_a_round()
+
+    async def _pause_after_a_round(self) -> None:
+        """Wait, longer each time, if every replica that can take the call has been asked; then all are asked again."""
+        if any(replica.healthy and replica.lists(self._model) for replica in self._replicas.others(self._avoided)):
+            return
+        self._avoided.clear()
+        await pause(FIRST_PAUSE * 2**self._rounds)
+        self._rounds += 1
 
     async def _add_loss(self, replica: Replica, error: ServiceError) -> None:
         self._losses += 1

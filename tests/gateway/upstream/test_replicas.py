@@ -23,7 +23,7 @@ from tests.support.gateway.fakes import (
     sleep_long,
 )
 from tintype.gateway.errors import GatewayStopping, ServiceError, StartError
-from tintype.gateway.upstream import replica, replicas
+from tintype.gateway.upstream import attempts, replica, replicas
 from tintype.gateway.upstream.channel import Route
 from tintype.gateway.upstream.client import ServiceClient
 from tintype.v1 import image_service_pb2 as pb
@@ -162,6 +162,25 @@ class TestRepetition:
             with pytest.raises(ServiceError, match=refusal.message):
                 await client.generate(request())
             assert all(state.repeats == 0 for state in client.replica_states())
+
+    @pytest.mark.parametrize(("count", "asked", "pauses"), [(1, 4, [0.1, 0.2, 0.4]), (2, 8, [0.1, 0.2, 0.4])])
+    async def test_replicas_that_refuse_are_asked_again_later(
+        self, count: int, asked: int, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If all replicas refuse a request, they are asked again after a pause, which is longer each time."""
+        paused = []
+
+        async def pause(seconds: float) -> None:
+            paused.append(seconds)
+
+        monkeypatch.setattr(attempts, "pause", pause)
+        async with running(count) as (services, client):
+            for service in services:
+                service.fake.behave = Refusal(LOST, "the server is shutting down", "UNAVAILABLE")
+            with pytest.raises(ServiceError, match="shutting down"):
+                await client.generate(request())
+            assert sum(numbers(services)) == asked
+        assert paused == pytest.approx(pauses)
 
     async def test_events_without_a_field_are_skipped(self) -> None:
         """Events of a kind that this gateway does not know are left out."""
