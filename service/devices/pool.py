@@ -291,7 +291,7 @@ class DevicePool:
             return False
         if device.connection is connection and device.state is not State.ENDED:
             device.state = State.SERVING if serving else State.LOADING
-            device.problem = "" if serving else "it loads its default model, or no model can be loaded"
+            device.problem = "" if serving else "it loads its default model, hangs, or can load no model"
             device.models = self.models = models
             self.listed.set()
             self._move_waiting(device)
