@@ -177,6 +177,9 @@ class Attempts:
             return
         if self._replicas.are_several:
             await self._replicas.refresh()
-        if not any(each.models and self._model in each.models for each in self._replicas.others(self._refused)):
+        others = self._replicas.others(self._refused)
+        if not any(each.models and self._model in each.models for each in others):
+            if any(each.models is None and not each.route.ray_serve for each in others):
+                raise self._error or no_replica("a replica whose models are not known yet may have the model")
             raise self._error or interrupted.error
         self._error = self._error or interrupted.error

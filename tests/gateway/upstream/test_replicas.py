@@ -341,6 +341,16 @@ class TestModels:
                     await client.generate(request(model="a"))
         assert caught.value.status == 429
 
+    async def test_a_replica_that_was_never_seen_may_have_the_model(self) -> None:
+        """While the models of a replica are not known, a model that the others lack is not called unknown."""
+        async with running_service() as service:
+            service.fake.behave = Refusal(grpc.StatusCode.NOT_FOUND, "no model a", "MODEL_NOT_FOUND")
+            async with ServiceClient(Route(f"{service.address},127.0.0.1:1")) as client:
+                await healthy(client, 1)
+                with pytest.raises(ServiceError) as caught:
+                    await client.generate(request(model="a"))
+        assert (caught.value.status, caught.value.retry_after) == (503, 1)
+
     async def test_a_model_that_is_new_on_a_replica_is_found(self) -> None:
         """A model that no replica has is unknown; one that was just added to a replica is found."""
         async with running(3) as (services, client):
