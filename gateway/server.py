@@ -94,7 +94,8 @@ async def serve(
             open_jobs(config) as jobs,
             ServiceClient(route, timeout=config.timeout) as client,
         ):
-            readiness = Readiness(client, ModelNames(config.model_aliases, config.strict_models))
+            names = ModelNames(config.model_aliases, config.strict_models)
+            readiness = Readiness(client, names, client.are_all_healthy)
             app = create_app(config, client, store, readiness, usage, jobs, tracer)
 
             def started() -> None:

@@ -118,6 +118,10 @@ class ServiceClient:
         """Return the state of each replica, in the order of their addresses."""
         return self._replicas.states()
 
+    def are_all_healthy(self) -> bool:
+        """Whether all replicas are healthy, so that `models` is complete."""
+        return all(state.healthy for state in self._replicas.states())
+
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index. Raises ServiceError, GatewayStopping."""
         async with aclosing(self.stream(request, request_id)) as events:

@@ -12,7 +12,7 @@ from ..access.model_names import DEFAULT_NAME
 from ..errors import ServiceError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..access.model_names import ModelNames
     from .client import ImageClient
@@ -24,10 +24,16 @@ CHECK_INTERVAL = 0.5  # seconds between two checks until the service has answere
 
 
 class Readiness:
-    """Readiness, from the service's health and its models. Once `stopping` is set, the gateway is not ready."""
+    """Readiness, from the service's health and its models. Once `stopping` is set, the gateway is not ready.
 
-    def __init__(self, client: ImageClient, names: ModelNames) -> None:
+    `are_all_healthy` says whether all replicas are, so that the list of models is complete.
+    """
+
+    def __init__(
+        self, client: ImageClient, names: ModelNames, are_all_healthy: Callable[[], bool] = lambda: True
+    ) -> None:
         self._client = client
+        self._are_all_healthy = are_all_healthy
         self.names = names
         self._logged_reason: str | None = None
         self.stopping = False
@@ -46,13 +52,21 @@ class Readiness:
         while not (served := await self._model_names()):
             await self.problem()
             await asyncio.sleep(CHECK_INTERVAL)
-        if problem := _alias_problem(self.names, served):
+        if problem := self._certain_alias_problem(self.names, served):
             raise StartError(problem)
 
     async def alias_problem(self, names: ModelNames) -> str:
         """Return which of these aliases names an unknown model; empty if none does, or the service does not answer."""
         served = await self._model_names()
-        return _alias_problem(names, served) if served else ""
+        return self._certain_alias_problem(names, served) if served else ""
+
+    def _certain_alias_problem(self, names: ModelNames, served: Sequence[str]) -> str:
+        """Return which alias names an unknown model; if a replica does not answer, it may have it: that is logged."""
+        problem = _alias_problem(names, served)
+        if not problem or self._are_all_healthy():
+            return problem
+        log.warning("%s; a replica that is not healthy may have it", problem)
+        return ""
 
     async def _model_names(self) -> list[str]:
         """Return the names of the service's models; empty while the service is not serving."""

@@ -15,6 +15,8 @@ from tests.support.gateway.fakes import Service, config, running_gateway, runnin
 from tintype.gateway.access.model_names import ModelNames
 from tintype.gateway.errors import ServiceError, StartError
 from tintype.gateway.server import serve
+from tintype.gateway.upstream.channel import Route
+from tintype.gateway.upstream.client import ServiceClient
 from tintype.gateway.upstream.readiness import Readiness
 from tintype.v1 import image_service_pb2 as pb
 
@@ -122,6 +124,19 @@ async def test_aliases_are_checked_once_the_service_answers() -> None:
     client.problem_text = ""
     with pytest.raises(StartError, match="'mine=gone': the image service has good"):
         await asyncio.wait_for(checking, 30)
+
+
+async def test_an_alias_may_name_a_model_of_a_replica_that_is_down(caplog: pytest.LogCaptureFixture) -> None:
+    """While a replica is down, an unknown model of an alias is logged, and the gateway starts."""
+    names = ModelNames({"mine": "elsewhere"})
+    checked = Readiness(FakeClient(LOADED), names, lambda: False)  # type: ignore[arg-type]
+    await checked.wait_and_check()
+    assert not await checked.alias_problem(names)
+    assert "'mine=elsewhere'" in caplog.text
+    assert "a replica that is not healthy may have it" in caplog.text
+    async with running_service() as service, ServiceClient(Route(f"{service.address},127.0.0.1:1")) as client:
+        assert not await client.health_problem()
+        assert not client.are_all_healthy()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
