@@ -91,7 +91,7 @@ class Replica:
         self.calls: set[RunningCall] = set()
         self.woken = asyncio.Event()
         self._since = self._listed = 0.0
-        self._is_closed = False
+        self._closed = asyncio.Event()
         self._channel = route.channel(OPTIONS)
         self.images: Any = pb_grpc.ImageServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
@@ -143,7 +143,7 @@ class Replica:
         One that is closed, also during the check, does not answer.
         """
         is_silent = False
-        if self._is_closed:
+        if self._closed.is_set():
             return UNCHECKED
         try:
             problem = await self._probe(timeout)
@@ -159,7 +159,7 @@ class Replica:
                 return problem
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not self._is_closed or (task and task.cancelling()):
+            if not self._closed.is_set() or (task and task.cancelling()):
                 raise
             return UNCHECKED
         self._set(problem, silent=is_silent)
@@ -197,7 +197,7 @@ class Replica:
 
     async def close(self) -> None:
         """Close the channel; running calls are cancelled."""
-        self._is_closed = True
+        self._closed.set()
         await self._channel.close()
 
     async def _probe(self, timeout: float) -> str:  # noqa: ASYNC109
