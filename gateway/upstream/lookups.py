@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -10,6 +11,7 @@ import grpc
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.replicas.union import merge_lists
 
+from ..errors import ServiceError
 from .attempts import Attempts, Interrupted, cancellation, interruption
 from .channel import call_metadata
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from .replicas import Replicas
 
 LOOKUP_TIMEOUT = 10.0  # seconds for calls that need no loaded model
+LIST_PATIENCE = 1.0  # seconds until the models of a replica are those of its last check; health checks wait for them
 
 
 class Lookups:
@@ -35,7 +38,7 @@ class Lookups:
         request = pb.ListModelsRequest()
         if not self._replicas.are_several:
             return list((await self._one("ListModels", request)).models)
-        merged = merge_lists(await self._each(await self._healthy(), "ListModels", request, LOOKUP_TIMEOUT))
+        merged = merge_lists(await self._lists(await self._healthy()))
         default = self._replicas.default
         for model in merged.models:
             model.is_default = model.name == default
@@ -60,6 +63,17 @@ class Lookups:
     async def _healthy(self) -> list[Replica]:
         """Return the healthy replicas, at least one. Raises ServiceError."""
         return self._replicas.healthy or [await Attempts(self._replicas, "").choose()]
+
+    async def _lists(self, replicas: Sequence[Replica]) -> dict[str, pb.ListModelsResponse]:
+        """Return the models of several replicas by address; of those that do not answer, as last seen."""
+        known = {replica.address: replica.listed for replica in replicas if replica.listed}
+        timeout = LIST_PATIENCE if len(known) == len(replicas) else LOOKUP_TIMEOUT
+        try:
+            return known | await self._each(replicas, "ListModels", pb.ListModelsRequest(), timeout)
+        except ServiceError as error:
+            if known and error.status == HTTPStatus.GATEWAY_TIMEOUT:
+                return known
+            raise
 
     async def _each(
         self,

@@ -74,7 +74,7 @@ class RunningCall:
 
 
 class Replica:
-    """A replica at one address. `models` are the states of its models by name, None until they are known."""
+    """A replica at one address. `models` are the states of its `listed` models by name; both are None at first."""
 
     def __init__(self, route: Route) -> None:
         self.route = route
@@ -84,13 +84,14 @@ class Replica:
         self.silent = False
         self.problem = UNCHECKED
         self.models: dict[str, pb.ModelState] | None = None
+        self.listed: pb.ListModelsResponse | None = None
         self.default = ""
         # Below every use, and random: gateways that start together would take the replicas in one order.
         self.last_use = random.random()  # noqa: S311 - not for security
         self.repeats = 0
         self.calls: set[RunningCall] = set()
         self.woken = asyncio.Event()
-        self._since = self._listed = 0.0
+        self._since = self._listed_at = 0.0
         self._closed = asyncio.Event()
         self._channel = route.channel(OPTIONS)
         self.images: Any = pb_grpc.ImageServiceStub(self._channel)
@@ -148,7 +149,7 @@ class Replica:
         try:
             problem = await self._probe(timeout)
             is_listed = with_models and not self.route.ray_serve  # the models of Ray's replicas are Ray's concern
-            if not problem and is_listed and (not self.healthy or monotonic() - self._listed >= LIST_INTERVAL):
+            if not problem and is_listed and (not self.healthy or monotonic() - self._listed_at >= LIST_INTERVAL):
                 await self.list_models(timeout)
         except grpc.aio.AioRpcError as error:
             log.debug("replica %s: %s: %s", self.address, error.code().name, error.details())
@@ -170,9 +171,10 @@ class Replica:
         response: pb.ListModelsResponse = await self.images.ListModels(
             pb.ListModelsRequest(), timeout=timeout, metadata=call_metadata(self.route)
         )
+        self.listed = response
         self.models = {model.name: model.state for model in response.models}
         self.default = next((model.name for model in response.models if model.is_default), "")
-        self._listed = monotonic()
+        self._listed_at = monotonic()
         return response
 
     def give_up_calls(self, can_move: Callable[[str], bool]) -> None:

@@ -141,7 +141,8 @@ class Replicas:
         """Open new channels, with the certificates as they are now; the previous ones end after their last calls."""
         for address, old in list(self._by_address.items()):
             self._by_address[address] = replica = Replica(old.route)
-            replica.healthy, replica.models, replica.default = old.healthy, old.models, old.default
+            replica.healthy, replica.default = old.healthy, old.default
+            replica.models, replica.listed = old.models, old.listed
             self._watch(replica)
             self._start(self._drain(old))
 

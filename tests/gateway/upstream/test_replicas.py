@@ -23,7 +23,7 @@ from tests.support.gateway.fakes import (
     sleep_long,
 )
 from tintype.gateway.errors import GatewayStopping, ServiceError, StartError
-from tintype.gateway.upstream import attempts, replica, replicas
+from tintype.gateway.upstream import attempts, lookups, replica, replicas
 from tintype.gateway.upstream.channel import Route
 from tintype.gateway.upstream.client import ServiceClient
 from tintype.v1 import image_service_pb2 as pb
@@ -328,6 +328,20 @@ class TestModels:
                         assert (await client.model(name)).name == name or not name
                 assert [made.model for made in first.fake.requests] == ["a"] * 6
                 assert [made.model for made in second.fake.requests] == ["b"] * 3 + ["c"] * 3 + ["both"] * 3
+
+    async def test_lists_do_not_wait_for_a_replica_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The models of a replica that does not answer are those of its last check, so health checks do not wait."""
+        monkeypatch.setattr(lookups, "LIST_PATIENCE", 0.2)
+        monkeypatch.setattr(lookups, "LOOKUP_TIMEOUT", 3600)
+        monkeypatch.setattr(replica, "LIST_INTERVAL", 3600)
+        async with running_service() as first, running_service() as second:
+            first.fake.models, second.fake.models = ["a"], ["b"]
+            async with ServiceClient(Route(f"{first.address},{second.address}")) as client:
+                await healthy(client, 2)
+                for service in (second, first):
+                    service.fake.hangs = True
+                    models = await asyncio.wait_for(client.models(), PATIENCE)
+                    assert [model.name for model in models] == ["a", "b"]
 
     async def test_a_full_queue_is_not_an_unknown_model(self) -> None:
         """If the only replica that has the model is full, the answer says so, whatever replicas without it say."""

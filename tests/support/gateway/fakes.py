@@ -132,7 +132,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         self.cancelled = asyncio.Event()
         self.models = ["tiny", "org/large"]
         self.loaded: set[str] = set()
-        self.rejects_key = False  # in calls of ListModels
+        self.rejects_key = self.hangs = False  # in calls of ListModels
         self.admin_calls: list[str] = []
         self.lookups: list[str] = []
 
@@ -163,6 +163,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
     async def ListModels(self, _: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802
         if self.rejects_key:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send a key")
+        await asyncio.sleep(3600 if self.hangs else 0)
         return pb.ListModelsResponse(models=[self._model(name) for name in self.models])
 
     async def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:  # noqa: N802
