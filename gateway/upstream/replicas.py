@@ -178,8 +178,8 @@ class Replicas:
 
     async def find_problem(self, timeout: float) -> str:  # noqa: ASYNC109
         """Return why no replica can take requests now, without addresses; empty if one can. Asks them."""
-        for replica in self.healthy:
-            if replica.healthy and not await replica.check(timeout, with_models=False):  # it may be silent by now
+        for answer in asyncio.as_completed([self.start_check(replica, timeout) for replica in self.healthy]):
+            if not await answer:
                 return ""
         problems = await asyncio.gather(*(each.check(timeout, with_models=self.are_several) for each in self.all))
         return "" if not all(problems) else next(iter(problems), self._problem)

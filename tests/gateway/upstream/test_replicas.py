@@ -24,6 +24,7 @@ from tests.support.gateway.fakes import (
 )
 from tintype.gateway.errors import GatewayStopping, ServiceError, StartError
 from tintype.gateway.upstream import attempts, lookups, replica, replicas
+from tintype.gateway.upstream import client as client_module
 from tintype.gateway.upstream.channel import Route
 from tintype.gateway.upstream.client import ServiceClient
 from tintype.v1 import image_service_pb2 as pb
@@ -275,6 +276,13 @@ class TestHealth:
             other.fake.reset_behaviour()
             await hung.health.set(NAME, health_pb2.HealthCheckResponse.NOT_SERVING)
             assert len((await asyncio.wait_for(task, PATIENCE)).images) == 1
+
+    async def test_readiness_does_not_wait_for_a_replica_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All replicas are asked at the same time, and the first one that can serve is enough."""
+        monkeypatch.setattr(client_module, "HEALTH_TIMEOUT", 3600)
+        async with running(2) as (services, client):
+            services[0].health.hangs = True
+            assert not await asyncio.wait_for(client.health_problem(), PATIENCE)
 
     async def test_a_replica_that_rejects_the_key_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A replica that does not accept the gateway's key gets no requests, and the reason is given."""
