@@ -36,7 +36,7 @@ class Target:
 
 def parse_targets(text: str) -> tuple[Target, ...]:
     """Return the parts of `--grpc`, each once. Raises StartError."""
-    parts = [part.strip() for part in re.sub(r"\bipv[46]:(?://)?/?", "", text).split(",")]
+    parts = [part.strip() for part in re.sub(r"(?<![^,\s])ipv[46]:(?://)?/?", "", text).split(",")]
     return tuple(dict.fromkeys(_target(part, text) for part in parts))
 
 

@@ -19,6 +19,7 @@ from tintype.gateway.upstream.targets import Target, look_up, parse_targets
         ("10.0.0.1:1,10.0.0.1:1", [Target("10.0.0.1:1")]),
         ("ipv4:10.0.0.1:1,10.0.0.2:1", [Target("10.0.0.1:1"), Target("10.0.0.2:1")]),
         ("ipv6:[fe80::1%eth0]:1", [Target("[fe80::1%eth0]:1")]),
+        ("my-ipv4:1", [Target("my-ipv4:1")]),
         ("dns:///images.example:50051", [Target("images.example:50051", "images.example", 50051)]),
         ("dns:images:1,10.0.0.1:1", [Target("images:1", "images", 1), Target("10.0.0.1:1")]),
         ("unix:/run/x.sock", [Target("unix:/run/x.sock")]),
