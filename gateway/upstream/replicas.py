@@ -233,19 +233,28 @@ class Replicas:
                     await replica.woken.wait()
 
     async def _follow(self, target: Target) -> None:
-        """Look up the addresses of a name repeatedly."""
+        """Look up the addresses of a name repeatedly; a problem is logged when it is new."""
+        logged = ""
         while True:
-            try:
-                async with asyncio.timeout(LOOKUP_TIMEOUT):
-                    addresses = await self._resolve(target.host, target.port)
-                self._update(target, addresses)
-            except (OSError, UnicodeError, TimeoutError) as error:  # UnicodeError: it is not a name
-                self._problem = UNKNOWN_HOST
-                log.warning("cannot look up %s: %s; its addresses stay as they are", target.host, error or "no answer")
-            except StartError as error:  # the certificates are being replaced
-                log.warning("new addresses of %s are not used yet: %s", target.host, error)
+            problem = await self._look_up(target)
+            if problem and problem != logged:
+                log.warning("%s", problem)
+            logged = problem
             self._changed.set()
             await asyncio.sleep(LOOKUP_INTERVAL)
+
+    async def _look_up(self, target: Target) -> str:
+        """Look up the addresses of a name and use them. Return the problem; empty if there is none."""
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
+                addresses = await self._resolve(target.host, target.port)
+            self._update(target, addresses)
+        except (OSError, UnicodeError, TimeoutError) as error:  # UnicodeError: it is not a name
+            self._problem = UNKNOWN_HOST
+            return f"cannot look up {target.host}: {error or 'no answer'}; its addresses stay as they are"
+        except StartError as error:  # the certificates are being replaced
+            return f"new addresses of {target.host} are not used yet: {error}"
+        return ""
 
     def _update(self, target: Target, addresses: list[str]) -> None:
         """Add replicas for new addresses of a name, and drain those whose addresses are gone."""

@@ -441,16 +441,24 @@ class TestNames:
                 await healthy(client, 1)
                 assert len((await client.generate(request())).images) == 1
 
-    async def test_an_unknown_name_is_reported(self) -> None:
-        """Without any address the reason is that the name is unknown."""
+    async def test_an_unknown_name_is_reported(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Without any address the reason is that the name is unknown; it is logged once, not at each lookup."""
+        monkeypatch.setattr(replicas, "LOOKUP_INTERVAL", 0.01)
+        lookups_made = asyncio.Semaphore(0)
 
         async def resolve(*_: Any) -> list[str]:
+            lookups_made.release()
             raise OSError("unknown")
 
         async with ServiceClient(Route("dns:///nowhere:9"), resolve=resolve) as client:
             async with asyncio.timeout(PATIENCE):
                 while "unknown" not in await client.health_problem():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
+                for _ in range(3):
+                    await lookups_made.acquire()
+        assert caplog.text.count("cannot look up nowhere") == 1
 
 
 async def test_metrics_of_each_replica(tmp_path: Path) -> None:
