@@ -20,7 +20,7 @@ from tintype.v1.replicas.failures import reason_of
 
 from ..errors import GatewayStopping, ServiceError
 from .replicas import NoReplica
-from .status import from_rpc, no_replica
+from .status import from_rpc, is_too_large, no_replica
 
 if TYPE_CHECKING:
     from .replica import Replica, RunningCall
@@ -78,10 +78,10 @@ def classify(error: grpc.aio.AioRpcError) -> Outcome:
     reason = reason_of(error)
     if reason:
         return _BY_REASON.get(Reason.named(reason), Outcome.FINAL)  # type: ignore[call-overload, no-any-return]
+    if error.code() in _FINAL_CODES or is_too_large(error.code(), error.details() or ""):
+        return Outcome.FINAL
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Outcome.FULL
-    if error.code() in _FINAL_CODES:
-        return Outcome.FINAL
     is_unreached = error.code() is grpc.StatusCode.UNAVAILABLE and _UNREACHED.search(error.details() or "")
     return Outcome.UNREACHED if is_unreached else Outcome.LOST
 

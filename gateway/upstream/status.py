@@ -57,8 +57,10 @@ STATUS_BY_REASON: dict[str, int] = {
     Reason.MODERATION_BLOCKED: 400,  # as in OpenAI's API
 }
 
+TOO_LARGE = "larger than max"  # part of gRPC's messages about the size of a message
 # Messages by HTTP status, for errors whose own message may contain internals.
 DEFAULT_MESSAGES = {
+    413: "The request, or an image of it, is larger than a message of the image service may be.",
     429: "The image service has too many requests. Try again in a moment.",
     500: "The image service had an error.",
     503: "The image service can't be reached. Try again in a moment.",
@@ -102,12 +104,17 @@ def two_deaths() -> ServiceError:
     return ServiceError(text, status=500, reason=Reason.GENERATION_FAILED)
 
 
+def is_too_large(code: grpc.StatusCode, text: str) -> bool:
+    """Whether a foreign error says that a message, in either direction, is too large."""
+    return code is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_LARGE in text
+
+
 def _foreign(code: grpc.StatusCode, text: str) -> ServiceError:
     """Return the ServiceError of an error that the service does not explain."""
     log.warning("the image service failed with %s: %s", code.name, text)
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return ServiceError(KEY_REJECTED_MESSAGE, status=503, reason=code.name)
-    status = FOREIGN_STATUS.get(code, 503)
+    status = 413 if is_too_large(code, text) else FOREIGN_STATUS.get(code, 503)
     return ServiceError(
         DEFAULT_MESSAGES[status],
         status=status,

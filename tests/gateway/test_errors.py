@@ -95,6 +95,7 @@ async def test_invalid_field_is_named(
     [
         (Refusal(Code.INVALID_ARGUMENT, reason="INVALID_FIELD"), 400, REQUEST, "invalid_value", None),
         (Refusal(Code.OUT_OF_RANGE, reason="INVALID_FIELD"), 400, REQUEST, "invalid_value", None),
+        (Refusal(Code.RESOURCE_EXHAUSTED, "Sent message larger than max (70 vs. 64)"), 413, REQUEST, None, None),
         (Refusal(Code.OUT_OF_RANGE), 503, SERVER, None, None),
         (Refusal(Code.FAILED_PRECONDITION), 503, SERVER, None, None),
         (Refusal(Code.INVALID_ARGUMENT), 503, SERVER, None, None),

@@ -22,6 +22,7 @@ Code = grpc.StatusCode
         (Refusal(Code.UNAVAILABLE, "failed to connect to all addresses; last error: x"), Outcome.UNREACHED),
         (Refusal(Code.UNAVAILABLE, "Domain name not found"), Outcome.UNREACHED),
         (Refusal(Code.RESOURCE_EXHAUSTED, "Request dropped due to backpressure"), Outcome.FULL),
+        (Refusal(Code.RESOURCE_EXHAUSTED, "Sent message larger than max (70 vs. 64)"), Outcome.FINAL),
         (Refusal(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"), Outcome.FINAL),
         (Refusal(Code.UNAUTHENTICATED, "send a key", "NO_KEY"), Outcome.FINAL),
         (Refusal(Code.UNAVAILABLE, "the server is shutting down", "UNAVAILABLE"), Outcome.REFUSED),
