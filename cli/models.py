@@ -29,6 +29,7 @@ STATES = {
     pb.MODEL_STATE_FAILED: "failed",
 }
 HEADINGS = ("MODEL", "STATE", "FAMILY", "SIZE", "STEPS", "PROVIDER", "WEIGHTS", "")
+LIST_TIMEOUT = 10.0  # seconds
 DEVICES = "DEVICES"  # a further column, if the service has several
 
 
@@ -64,7 +65,7 @@ async def _call_service(arguments: Namespace) -> Sequence[pb.Model]:
             return [(await stub.LoadModel(pb.LoadModelRequest(model=arguments.name), metadata=metadata)).model]
         if arguments.action == "unload":
             return [(await stub.UnloadModel(pb.UnloadModelRequest(model=arguments.name), metadata=metadata)).model]
-        return (await stub.ListModels(pb.ListModelsRequest(), metadata=metadata)).models
+        return (await stub.ListModels(pb.ListModelsRequest(), timeout=LIST_TIMEOUT, metadata=metadata)).models
 
     async with connect_all(Sources.gather(vars(arguments))) as replicas:
         found = await replicas.call_each(call)

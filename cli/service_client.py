@@ -124,8 +124,9 @@ async def _routes(route: Route) -> list[Route]:
             continue
         try:
             found = await look_up(target.host, target.port)
-        except OSError as error:
-            raise UserError(f"cannot look up {target.host}: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: it is not a name
+            problem = getattr(error, "strerror", None) or error
+            raise UserError(f"cannot look up {target.host}: {problem}") from error
         routes |= {address: route.at(address, target.address) for address in found}
     return list(routes.values())
 
@@ -149,6 +150,8 @@ def explain_error(error: grpc.aio.AioRpcError, route: Route) -> str:
     from_service = any(key == DETAILS for key, _ in error.trailing_metadata() or ())
     if error.code() is grpc.StatusCode.UNAVAILABLE and not from_service:
         return f"cannot connect to the image service at {route.target}: {_connection_problem(error, route)}"
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not from_service:
+        return f"the image service at {route.target} does not answer"
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
         return f"{error.details()}; set --service-key or TINTYPE_SERVICE_KEY"
     return error.details() or error.code().name

@@ -6,6 +6,10 @@ import pytest
 
 from tests.support.command import tintype
 from tests.support.gateway.fake_replica import fake_replicas
+from tests.support.gateway.fakes import running_service
+from tintype.cli import models
+from tintype.cli.commands import build_parser
+from tintype.cli.errors import UserError
 from tintype.cli.models import format_models
 from tintype.v1 import image_service_pb2 as pb
 
@@ -31,6 +35,28 @@ def test_several_devices() -> None:
     heading, *rows = cells(first, second)
     assert heading[-1] == "DEVICES"
     assert [row[row.index("cuda") + 3] for row in rows] == ["0,1", "-"]
+
+
+@pytest.mark.anyio
+async def test_a_replica_that_hangs_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list does not wait for a replica that does not answer; a warning names it."""
+    monkeypatch.setattr(models, "LIST_TIMEOUT", 0.5)
+    async with running_service() as first, running_service() as second:
+        second.fake.hangs = True
+        arguments = build_parser().parse_args(["models", "--grpc", f"{first.address},{second.address}"])
+        listed = await models._call_service(arguments)
+    assert [model.name for model in listed] == ["tiny", "org/large"]
+    assert capsys.readouterr().err == f"warning: the image service at {second.address} does not answer\n"
+
+
+@pytest.mark.anyio
+async def test_text_that_is_not_a_name_is_named() -> None:
+    """A host with an empty label can't be looked up."""
+    arguments = build_parser().parse_args(["models", "--grpc", "dns:///a..b:1"])
+    with pytest.raises(UserError, match=r"cannot look up a\.\.b: "):
+        await models._call_service(arguments)
 
 
 @pytest.mark.slow
