@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -87,6 +88,7 @@ async def serve(
     """
     config.check_access()
     tls, route = server_tls(config), Route.from_config(config)
+    upstream = FileWatch(route.certificates, route.check_certificates)  # from before the files are read
     with contextlib.closing(listen(config.rest)) as listener, _tracing(config) as tracer:
         async with (
             open_store(config) as store,
@@ -107,7 +109,7 @@ async def serve(
             server = Server(_server_config(config, app, tls), listener, started, config.grace, client.cancel_requests)
             signals = _signals(server, app.gateway, reloading) if stop is None else contextlib.nullcontext()
             with signals:
-                async with _following(server, app.gateway, reloading), _watching(tls, route, client):
+                async with _following(server, app.gateway, reloading), _watching(tls, upstream, client):
                     await _serve_until_stopped(server, stop, readiness)
 
 
@@ -197,17 +199,11 @@ async def _following(
 
 
 @contextlib.asynccontextmanager
-async def _watching(tls: ServerTls | None, route: Route, client: ServiceClient) -> AsyncIterator[None]:
+async def _watching(tls: ServerTls | None, upstream: FileWatch, client: ServiceClient) -> AsyncIterator[None]:
     """Use renewed certificates for new connections, from clients and to the service, inside the block."""
     loop = asyncio.get_running_loop()
-
-    def load_upstream() -> None:
-        route.check_certificates()
-        loop.call_soon_threadsafe(client.renew_certificates)
-
-    watches = [FileWatch((route.tls_ca, route.cert, route.cert_key), load_upstream)]
-    if tls:
-        watches.append(FileWatch(tls.paths, tls.load))
+    upstream.loaded = partial(loop.call_soon_threadsafe, client.renew_certificates)
+    watches = [upstream, *([tls.watch] if tls else [])]
     tasks = [asyncio.create_task(watch.run()) for watch in watches]
     try:
         yield

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tintype.v1.certificates import pair_problem
+from tintype.v1.certificates import FileWatch, pair_problem
 
 from ..dialects.openai import INVALID_REQUEST
 from ..dialects.openai_types import ErrorBody, ErrorResponse
@@ -44,7 +44,7 @@ class ServerTls:
     def __init__(self, config: GatewayConfig) -> None:
         assert config.rest_tls_cert and config.rest_tls_key, "the settings are checked"  # noqa: S101, PT018
         self._cert, self._key, self._ca = config.rest_tls_cert, config.rest_tls_key, config.rest_tls_client_ca
-        self.paths = (self._cert, self._key, self._ca)
+        self.watch = FileWatch((self._cert, self._key, self._ca), self.load)  # from before the files are read
         self.load()
 
     def load(self) -> None:

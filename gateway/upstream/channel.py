@@ -71,6 +71,11 @@ class Route:
         certificates = config.tls_ca, config.service_cert, config.service_cert_key
         return cls(config.grpc, *certificates, config.service_key, ray_serve=config.ray_serve)
 
+    @property
+    def certificates(self) -> tuple[Path | None, ...]:
+        """The files of the credentials."""
+        return self.tls_ca, self.cert, self.cert_key
+
     def at(self, address: str, authority: str = "") -> Route:
         """Return the route to one of several addresses, with the same credentials."""
         return replace(self, target=address, authority=authority)

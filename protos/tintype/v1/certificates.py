@@ -38,11 +38,14 @@ class FileWatch:
     """Calls `load`, on a thread, when one of the files at `paths` has changed.
 
     `load` raises an error if it can't use the files; it is logged, and `load` is called again after the next change.
+    `loaded` is called after each success. Changes count from when the watch is made, so make it before the files are
+    read.
     """
 
     def __init__(self, paths: Sequence[Path | None], load: Callable[[], None]) -> None:
         self._paths = [path for path in paths if path]
         self._load = load
+        self.loaded: Callable[[], object] = lambda: None
         self._stamps = stamps(self._paths)
         self._thread = Threads("tintype-certificates", 1, READ_TIMEOUT)
 
@@ -59,6 +62,7 @@ class FileWatch:
             log.warning("keeping the previous certificates of %s: %s", names, " ".join(str(error).split()))
         else:
             log.info("certificates were renewed: %s", names)
+            self.loaded()
 
     async def run(self) -> None:
         """Check the files regularly, until cancelled."""

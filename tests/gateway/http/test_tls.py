@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.certificates import make_certificates
 from tests.support.gateway.fakes import config
+from tintype.gateway.app import create_app
 from tintype.gateway.errors import StartError
 from tintype.gateway.http import tls
 from tintype.gateway.http.tls import ServerTls
@@ -160,6 +161,26 @@ async def test_renewal(service: Service, tmp_path: Path, folder: Path, monkeypat
                     await asyncio.sleep(0.05)
             assert not await _answers(url, folder / "ca.pem")
             assert (await open_one.get("/livez")).status_code == 200
+
+
+async def test_renewal_during_the_start(
+    service: Service, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that change after they were read, and before the gateway serves, are used."""
+    monkeypatch.setattr(certificates, "WATCH_INTERVAL", 0.02)
+    (tmp_path / "new").mkdir()
+    new, used = make_certificates(tmp_path / "new"), tmp_path / "used"
+    shutil.copytree(folder, used)
+
+    def renewed(*arguments: Any) -> Any:
+        for name in ("cert.pem", "key.pem"):
+            shutil.copy(new / name, used)
+        return create_app(*arguments)
+
+    monkeypatch.setattr("tintype.gateway.server.create_app", renewed)
+    async with https_gateway(service, tmp_path / "data", **settings(used)) as url, asyncio.timeout(30):
+        while not await _answers(url, new / "ca.pem"):  # noqa: ASYNC110  # the gateway sends no event
+            await asyncio.sleep(0.05)
 
 
 async def _answers(url: str, ca: Path) -> bool:
