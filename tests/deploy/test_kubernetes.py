@@ -168,6 +168,13 @@ def test_components_can_be_added(component: str, tmp_path: Path, program: Callab
     assert ("replicas" in service["spec"]) == (component != "autoscaling")
 
 
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_objects_of_components_are_in_the_namespace(component: str) -> None:
+    """An overlay without a namespace, as in the documentation, puts them where the pods are."""
+    (file,) = (each for each in (FOLDER / component).glob("*.yaml") if each.name != "kustomization.yaml")
+    assert {each["metadata"]["namespace"] for each in documents(file)} == {"tintype"}
+
+
 def test_the_gpu_overlay_takes_a_gpu() -> None:
     """Each replica of the service gets one GPU and the CUDA image."""
     (patch,) = documents(FOLDER / "gpu" / "service.yaml")
