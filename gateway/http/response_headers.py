@@ -40,6 +40,7 @@ SECURITY_HEADERS = (
 # A client's own id is used if it is harmless in headers and logs.
 _ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 _SLASHES = re.compile(r"/{2,}")
+MAX_LOGGED_PATH = 1024  # characters; a request's head may have 64 KiB, and spans wait for the collector in memory
 _SIGNED_PATH = re.compile(r"/files/[^/]*/")
 
 
@@ -102,8 +103,9 @@ def raw_path(scope: Any) -> str:
 
 
 def logged_path(scope: Any) -> str:
-    """Return the path without the signatures of links."""
-    return _SIGNED_PATH.sub("/files/-/", raw_path(scope))
+    """Return the path without the signatures of links; of one that is longer, the first MAX_LOGGED_PATH characters."""
+    path = _SIGNED_PATH.sub("/files/-/", raw_path(scope))
+    return path[:MAX_LOGGED_PATH] + ("..." if path[MAX_LOGGED_PATH:] else "")
 
 
 def _request_id(scope: Any) -> str:

@@ -89,6 +89,18 @@ async def test_signatures_are_not_in_spans(service: Service, tmp_path: Path, col
     assert "secret" not in str(collector.spans)
 
 
+async def test_long_paths_are_cut(
+    service: Service, tmp_path: Path, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log and the spans, which wait in memory for the collector, have only the beginning of a long path."""
+    caplog.set_level(logging.INFO, "tintype.gateway.access")
+    async with running_gateway(config(service, tmp_path, otel=collector.url)) as client:
+        await client.get("/" + 50_000 * "a")
+    (request,) = (span for span in collector.spans if "a" * 100 in str(span.attributes.get("url.path")))
+    assert len(str(request.attributes["url.path"])) < 2000
+    assert max(len(record.getMessage()) for record in caplog.records) < 2000
+
+
 async def test_a_missing_extra_is_one_line(tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --otel and without the extra the gateway does not start, and says what to install."""
 
