@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
+
+from tintype.v1.threads import CallTimeout, Threads
 
 from .definitions import Sample
 from .endpoint import serve_metrics
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from .measurements import Measurements
 
 ONLY_DEVICE = "0"  # the name of a device that has no other
+STATE_TIMEOUT = 1.5  # seconds; less than `forwarding.TIMEOUT`
 
 
 @asynccontextmanager
@@ -34,12 +37,18 @@ async def export_device(
 ) -> AsyncIterator[None]:
     """Export the measurements of one device, and its `state`, as the setting `metrics` says. Raises ServeError.
 
+    While `state` does not return, because the device hangs, the last one is exported.
     `server` has not started yet.
     """
+    threads = Threads("tintype-metrics", 1, STATE_TIMEOUT)
+    last: list[Sample] = []
 
     async def collect() -> list[Sample]:
+        nonlocal last
         assert measurements is not None, "only a server with metrics is asked for them"  # noqa: S101
-        return [*measurements.samples(), *await asyncio.to_thread(state)]
+        with suppress(CallTimeout):  # the device hangs: its state is as it was before
+            last = list(await threads.call(state))
+        return [*measurements.samples(), *last]
 
     async def text() -> bytes:
         samples = [*await collect(), Sample("device_up", (ONLY_DEVICE,), 1)]
