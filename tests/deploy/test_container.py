@@ -13,7 +13,7 @@ import threading
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import pytest
@@ -198,10 +198,10 @@ def test_health_of_a_gateway(
         assert run(check, monkeypatch, "ready") == 0
 
 
-async def health_over_tls(check: ModuleType, folder: Path, data: Path, **changes: Path) -> tuple[bool | None, ...]:
+async def health_over_tls(check: ModuleType, folder: Path, data: Path, **changes: Any) -> tuple[bool | None, ...]:
     """Return what the check finds at `/livez` and `/readyz` of a real gateway that serves HTTPS."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-    files = {"rest_tls_cert": folder / "cert.pem", "rest_tls_key": folder / "key.pem"}
+    files: dict[str, Any] = {"rest_tls_cert": folder / "cert.pem", "rest_tls_key": folder / "key.pem"}
     settings = GatewayConfig(data=data, rest="127.0.0.1:0", grpc="127.0.0.1:1", **files, **changes)
     serving = asyncio.create_task(serve(settings, ready=ready.set_result, stop=stop))
     with pytest.MonkeyPatch.context() as patch:

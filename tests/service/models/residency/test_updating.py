@@ -112,11 +112,12 @@ def test_broken_models_are_read_again_only_when_they_change(shelf: Path, monkeyp
     read: list[str] = []
     with Repository() as repository:
         original = repository.updates._catalogue.read
-        monkeypatch.setattr(
-            repository.updates._catalogue,
-            "read",
-            lambda path, *rest: (read.append(path.name), original(path, *rest))[1],
-        )
+
+        def counted(path: Path, *rest: Any) -> Any:
+            read.append(path.name)
+            return original(path, *rest)
+
+        monkeypatch.setattr(repository.updates._catalogue, "read", counted)
         repository.updates.replace([], shelf)
         repository.updates.rescan()
         repository.updates.rescan()
