@@ -84,9 +84,10 @@ class _Given(Generic[Config]):
         self._read, line = self._newest
         return load_config(self._config, line)
 
-    def announce(self) -> None:
-        """Report to the parent that the configuration is applied which was read last."""
-        print(self._read, flush=True)
+    def announce(self, problem: str) -> None:
+        """Report to the parent that the configuration is applied which was read last, unless there is a problem."""
+        if not problem:
+            print(self._read, flush=True)
 
 
 def _follow_parent(lines: Iterator[bytes], given: _Given[Any], reloading: Reloading[Common]) -> None:

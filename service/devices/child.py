@@ -30,7 +30,7 @@ from tintype.v1.signals import Reloading, lines_from, stop_signals
 from ..lifecycle import run_loop
 from ..rpc.listen import ServeError
 from ..server import serve
-from .process import FAILED, LISTENING, READY, ChildStart
+from .process import FAILED, LISTENING, READY, UPDATED, ChildStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ async def _serve(config: ServiceConfig, lines: Iterator[bytes], pipe: TextIO) ->
     """Serve until the end of stdin, and announce what happens. Raises ServeError, KeysError."""
     stop, loop, announce = asyncio.Event(), asyncio.get_running_loop(), partial(_announce, pipe)
     newest = [b""]
-    reloading: Reloading[ServiceConfig] = Reloading(lambda: _message(newest[0]))
+    reloading: Reloading[ServiceConfig] = Reloading(lambda: _message(newest[0]), partial(announce, UPDATED))
 
     def update(line: bytes) -> None:
         newest[0] = line

@@ -114,14 +114,22 @@ async def _pool(config: ServiceConfig) -> DevicePool:
 
 
 async def _update(pool: DevicePool, config: ServiceConfig) -> None:
-    """Bring a new configuration to all devices. Raises ServeError if a model is missing."""
+    """Bring a new configuration to all devices.
+
+    Raises ServeError if a model is missing, or if a device refuses it: one that ends starts with the previous one then.
+    """
     missing = [path for path in config.models if not await asyncio.to_thread(path.exists)]
     if missing:
         raise ServeError(f"--model {missing[0]} does not exist")
+    running = [device for device in pool.devices if device.process]
+    problems = await asyncio.gather(*(device.process.update(config) for device in running if device.process))
+    for device, problem in zip(running, problems, strict=True):
+        if problem:
+            raise ServeError(f"device {device.name}: {problem}")
     pool.config = config
     for device in pool.devices:
-        if device.process:
-            device.process.update(config)
+        if device.process and device not in running:  # it has started meanwhile
+            await device.process.update(config)
 
 
 async def _samples(pool: DevicePool) -> dict[str, list[Sample]]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..metrics.definitions import Sample
     from .inventory import DeviceSpec
 
-LISTENING, READY, FAILED = "listening", "ready", "failed"
+LISTENING, READY, FAILED, UPDATED = "listening", "ready", "failed", "updated"
 """First words of the lines that a process writes to stdout."""
 
 STOP_SECONDS = 5.0  # after which a process that was asked to end is killed
@@ -121,6 +121,7 @@ class DeviceProcess:
         self._ended = asyncio.Event()
         self._listens = False
         self._config = config
+        self._updates: asyncio.Queue[str] = asyncio.Queue()  # why a new configuration is refused, or ""
         start = ChildStart(spec.name, spec.share.cpus if spec.share else (), config)
         self._process = subprocess.Popen(  # noqa: S603
             (sys.executable, "-P", "-m", f"{__package__}.child"),
@@ -132,10 +133,23 @@ class DeviceProcess:
         self._send(start)
         Thread(target=self._read, name=f"tintype-device-{spec.name}", daemon=True).start()
 
-    def update(self, config: ServiceConfig) -> None:
-        """Send the settings of the front's new configuration that can change at run time; the key stays."""
-        self._config, _ = self._config.reloaded(replace(config, api_key=self._config.api_key))
-        self._send(self._config)
+    async def update(self, config: ServiceConfig) -> str:
+        """Send the settings of the front's new configuration that can change at run time; the key stays.
+
+        Return why they are refused; empty if they are applied, or if the process has ended.
+        """
+        new, _ = self._config.reloaded(replace(config, api_key=self._config.api_key))
+        while not self._updates.empty():  # of an update that was not waited for
+            self._updates.get_nowait()
+        self._send(new)
+        answer, ended = asyncio.create_task(self._updates.get()), asyncio.create_task(self._ended.wait())
+        await asyncio.wait({answer, ended}, return_when=asyncio.FIRST_COMPLETED)
+        problem = answer.result() if answer.done() else ""
+        answer.cancel()
+        ended.cancel()
+        if not problem:
+            self._config = new
+        return problem
 
     def _send(self, message: ChildStart | ServiceConfig) -> None:
         """Send a message as one line."""
@@ -164,7 +178,10 @@ class DeviceProcess:
         while line := await self._lines.get():
             word, _, text = line.partition(" ")
             self._listens = self._listens or word == LISTENING
-            yield word, text
+            if word == UPDATED:
+                self._updates.put_nowait(text)
+            else:
+                yield word, text
 
     async def end(self) -> str:
         """Wait for the end of the process, and return how it ended."""

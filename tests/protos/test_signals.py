@@ -99,7 +99,8 @@ async def test_configurations_are_applied_in_order(caplog: pytest.LogCaptureFixt
     async def apply(config: int) -> None:
         applied.put_nowait(config)
 
-    reloading = Reloading(read)
+    done: list[str] = []
+    reloading = Reloading(read, done.append)
     reloading.request()
     task = asyncio.create_task(reloading.follow(apply))
     assert await asyncio.wait_for(applied.get(), 30) == 1
@@ -113,6 +114,7 @@ async def test_configurations_are_applied_in_order(caplog: pytest.LogCaptureFixt
     messages = [(record.message, bool(record.exc_info and record.exc_info[0])) for record in caplog.records]
     assert ("the settings are not reloaded: line one line two", False) in messages
     assert ("the settings are not reloaded: a bug", True) in messages
+    assert done[:3] == ["", "line one line two", "a bug"]
 
 
 def test_lines_of_a_pipe() -> None:

@@ -77,11 +77,11 @@ class Reloading(Generic[Config]):
     """Brings new configurations to a running server.
 
     `read` returns the new configuration, on a thread. `request`, from any thread, asks for that; requests before
-    `follow` runs are kept. `applied` is called after each one that the server has accepted.
+    `follow` runs are kept. `done` is called after each one, with the reason if it is refused, otherwise with "".
     """
 
-    def __init__(self, read: Callable[[], Config], applied: Callable[[], object] = lambda: None) -> None:
-        self._read, self._applied = read, applied
+    def __init__(self, read: Callable[[], Config], done: Callable[[str], object] = lambda _: None) -> None:
+        self._read, self._done = read, done
         self._thread = Threads("tintype-reload", 1)
         self._is_requested = False
         self._wake: Callable[[], object] = lambda: None
@@ -120,11 +120,13 @@ class Reloading(Generic[Config]):
             self._is_requested = False
             try:
                 await apply(await self._thread.call(self._read))
-                self._applied()
             except Exception as error:
                 is_expected = hasattr(error, "exit_code")
                 reason = " ".join(str(error).split()) or type(error).__name__
                 log.error("the settings are not reloaded: %s", reason, exc_info=not is_expected)  # noqa: TRY400
+                self._done(reason)
+            else:
+                self._done("")
 
 
 def lines_from(descriptor: int) -> Iterator[bytes]:
