@@ -192,6 +192,9 @@ class Supervisor:
         while True:
             exited, is_stable = await self._run_once()
             crashes = 0 if is_stable else crashes
+            if exited.reported and self._wanted is not self._accepted:
+                self._accepted = self._wanted  # the newer settings may mend what is wrong with these
+                continue
             if exited.reported or not self.address.done() or crashes >= len(self._delays):
                 return exited
             delay = self._delays[crashes]

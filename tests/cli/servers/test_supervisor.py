@@ -82,7 +82,7 @@ REFUSE = "sys.stdin.readline()\n"  # the next one
 async def test_a_refused_configuration_does_not_outlive_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server starts again with the last configuration that it accepted, and gets the refused one as a change."""
     accepted, refused = ServiceConfig(grace=6), ServiceConfig(grace=7)
-    again = "lines = [sys.stdin.readline() for _ in range(2)]\nsys.exit(2 if '\"grace\": 7' in lines[1] else 1)"
+    again = "lines = [sys.stdin.readline() for _ in range(2)]\nsys.exit(5 if '\"grace\": 7' in lines[1] else 1)"
     script = ScriptedServers(f"{READY}{ACCEPT}{REFUSE}os.kill(os.getpid(), signal.SIGKILL)", READY + again)
     monkeypatch.setattr(supervisor, "server_process", script.process)
     async with Supervisor("serve", "service", CONFIG, StopRequest(), delays=[0.0]) as server:
@@ -93,6 +93,20 @@ async def test_a_refused_configuration_does_not_outlive_a_crash(monkeypatch: pyt
         server.update(refused)
         exited = await asyncio.wait_for(asyncio.shield(server.finished), 60)
     assert script.configs == [CONFIG, accepted]
+    assert "exit code 5" in str(exited)
+
+
+async def test_newer_settings_are_tried_when_the_accepted_ones_no_longer_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crashed server that can't start with its settings starts with those that it was given last."""
+    newer = ServiceConfig(grace=6)
+    crash = f"{READY}sys.stdin.readline(), sys.stdin.readline()\nos.kill(os.getpid(), signal.SIGKILL)"
+    script = ScriptedServers(crash, "sys.exit(2)", "sys.exit(2)")
+    monkeypatch.setattr(supervisor, "server_process", script.process)
+    async with Supervisor("serve", "service", CONFIG, StopRequest(), delays=[0.0]) as server:
+        await asyncio.wait_for(asyncio.shield(server.address), 60)
+        server.update(newer)
+        exited = await asyncio.wait_for(asyncio.shield(server.finished), 60)
+    assert script.configs == [CONFIG, CONFIG, newer]
     assert exited.reported
 
 
