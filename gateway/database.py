@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import asynccontextmanager, closing, suppress
@@ -32,6 +34,7 @@ Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
+NEW_FILES = 2**20  # bytes of a new database with its WAL, which needs less
 BUSY_TIMEOUT = 10.0  # seconds to wait for another process's transaction
 _RETRY_PAUSE = 0.02  # seconds
 
@@ -47,10 +50,14 @@ class DatabaseUnavailable(GatewayError):
         super().__init__("The gateway's database does not work now. Try again in a moment.")
 
 
+class DiskFull(StartError):
+    """A database can't be opened, because its disk has no space left."""
+
+
 class Database:
     """An open database; `seconds` limits each transaction.
 
-    `open_database` opens and closes it.
+    `open_database` opens and closes it. While its disk is full it may be not open yet: each transaction tries again.
     """
 
     def __init__(self, path: Path, migrations: Migrations, *, seconds: float = 20.0) -> None:
@@ -58,11 +65,14 @@ class Database:
         self._migrations = migrations
         self._threads = Threads("tintype-database", 1, seconds)
         self._connection: sqlite3.Connection | None = None
+        self._is_closed = False
 
     async def open(self) -> None:
-        """Open the file, and bring its schema up to date. Raises StartError."""
+        """Open the file, unless its disk is full, and bring its schema up to date. Raises StartError."""
         try:
             self._connection = await self._threads.call(connect, self.path, self._migrations)
+        except DiskFull as error:
+            log.warning("%s; it is tried again when it is needed", error)
         except CallTimeout as error:
             raise StartError(f"cannot use the database {self.path}: its disk does not answer") from error
 
@@ -80,7 +90,7 @@ class Database:
         except CallTimeout as error:
             log.warning("cannot use the database %s: its disk does not answer", self.path)
             raise DatabaseUnavailable from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StartError) as error:
             raise self._log_and_translate(error) from error
 
     async def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
@@ -97,21 +107,23 @@ class Database:
         return f"the disk of {self.path.name} does not answer" if self._threads.stuck else ""
 
     def _transact(self, work: Callable[[sqlite3.Connection], Result], committed: Callable[[], None]) -> Result:
-        if self._connection is None:
+        if self._is_closed:
             raise sqlite3.ProgrammingError("the database is closed")
+        if self._connection is None:
+            self._connection = connect(self.path, self._migrations)
         result = transact(self._connection, work)
         committed()
         return result
 
     def _close(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._is_closed = self._connection, None, True
         if connection:
             connection.close()  # the last process to close the file merges the WAL into it
 
-    def _log_and_translate(self, error: sqlite3.Error) -> GatewayError:
+    def _log_and_translate(self, error: sqlite3.Error | StartError) -> GatewayError:
         """Log an error; return the error that the client gets."""
         log.warning("cannot use the database %s: %s", self.path, error)
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        if isinstance(error, DiskFull) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return StoreFull("There is no space left for the gateway's database. Try later.")
         return DatabaseUnavailable()
 
@@ -200,4 +212,19 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Migrations)
 
 def _start_error(path: Path, error: OSError | sqlite3.Error) -> StartError:
     problem = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if _lacks_space(path, error):
+        return DiskFull(f"cannot use the database {path}: there is no space left on its disk")
     return StartError(f"cannot use the database {path}: {problem}; repair, move or delete it, or choose another --data")
+
+
+def _lacks_space(path: Path, error: OSError | sqlite3.Error) -> bool:
+    """Whether an error comes from a full disk, which SQLite reports as an I/O error for the memory of the WAL."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code != sqlite3.SQLITE_IOERR:
+        return code == sqlite3.SQLITE_FULL
+    try:
+        return shutil.disk_usage(path.parent).free < NEW_FILES
+    except OSError:
+        return False

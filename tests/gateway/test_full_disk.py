@@ -95,6 +95,20 @@ async def test_full_disk_is_507_without_partial_files(
         assert (await client.get("/v1/models")).status_code == 200
 
 
+async def test_a_gateway_that_starts_with_a_full_disk_has_jobs_later(service: Service, small_disk: Path) -> None:
+    """It starts, refuses jobs with 507, and accepts them once there is space, without a restart."""
+    fill(small_disk, leave=len(LARGE) // 2)
+    headers = {"prefer": "respond-async"}
+    async with running_gateway(config(service, small_disk)) as client:
+        answer = await client.post(PATHS["openai"], json={"prompt": "x"}, headers=headers)
+        assert (answer.status_code, "no space" in answer.text) == (507, True)
+        (small_disk / "others").unlink()
+        answer = await client.post(PATHS["openai"], json={"prompt": "x"}, headers=headers)
+        assert answer.status_code == 202
+        ended = await client.get(answer.headers["location"], params={"wait": 20})
+        assert ended.json()["status"] == "succeeded"
+
+
 async def test_images_are_stored_all_or_none(service: Service, fake: FakeService, small_disk: Path) -> None:
     """If one of two images fits, neither is stored, and other files stay."""
     async with running_gateway(config(service, small_disk)) as client:
