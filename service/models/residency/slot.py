@@ -196,6 +196,8 @@ class Slot:
         listed = self.require_manifest().spec
         loaded = self.model.spec if self.model else listed
         fields = {name: getattr(listed, name) for name in CHANGEABLE}
+        if loaded.description.startswith(listed.description):  # what quantization did follows it
+            del fields["description"]
         return (
             loaded if all(getattr(loaded, name) == own for name, own in fields.items()) else replace(loaded, **fields)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -229,6 +230,17 @@ def test_presets_change_without_a_load(folders: list[Path], edit: Any) -> None:
         repository.updates.replace(folders)
         assert repository.spec("a").description == "new"
         assert repository.get("a") is model
+
+
+def test_what_loading_adds_to_the_description_stays(folders: list[Path]) -> None:
+    """A loaded model tells what quantization did to it, with or without a description of its own."""
+    with Repository(folders) as repository:
+        repository.load("a")
+        repository.wait("a")
+        loaded = repository.resident("a")
+        assert loaded is not None
+        loaded.spec = replace(loaded.spec, description="12 layers in 8 bits")
+        assert repository.spec("a").description == "12 layers in 8 bits"
 
 
 def test_added_adapters_are_listed(folders: list[Path]) -> None:
