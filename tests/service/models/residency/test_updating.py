@@ -232,14 +232,14 @@ def test_presets_change_without_a_load(folders: list[Path], edit: Any) -> None:
         assert repository.get("a") is model
 
 
-def test_what_loading_adds_to_the_description_stays(folders: list[Path]) -> None:
+def test_what_loading_adds_to_the_description_stays(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A loaded model tells what quantization did to it, with or without a description of its own."""
     with Repository(folders) as repository:
         repository.load("a")
         repository.wait("a")
         loaded = repository.resident("a")
         assert loaded is not None
-        loaded.spec = replace(loaded.spec, description="12 layers in 8 bits")
+        monkeypatch.setattr(loaded, "spec", replace(loaded.spec, description="12 layers in 8 bits"))
         assert repository.spec("a").description == "12 layers in 8 bits"
 
 
