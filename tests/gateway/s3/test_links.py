@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -28,8 +30,9 @@ TIMEOUT = 30.0  # seconds in which things that take one must have happened, on a
 @asynccontextmanager
 async def gateway(service: Service, server: str, place: str, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
     settings = {"grpc": service.address, "url_ttl": 3600, "store_bytes": 10**6} | changes
-    async with running_gateway(config(server, place, **settings)) as client:
-        yield client
+    with TemporaryDirectory() as data:  # for its databases
+        async with running_gateway(config(server, place, data=Path(data), **settings)) as client:
+            yield client
 
 
 async def link_of(client: httpx.AsyncClient, **body: Any) -> str:
