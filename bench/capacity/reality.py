@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .profiles import Profile
 
 SEEDS = 20  # simulations of one trace, which differ in ties and callers
-SLOWER = 4  # times a profile's, so that delays by other programs are small beside them
+SLOWER = 4  # times a profile's, so that delays by other programs are small in comparison
 SHARES = (0.5, 0.9, 0.95)
 
 
