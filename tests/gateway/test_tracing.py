@@ -98,7 +98,8 @@ async def test_long_paths_are_cut(
         await client.get("/" + 50_000 * "a")
     (request,) = (span for span in collector.spans if "a" * 100 in str(span.attributes.get("url.path")))
     assert len(str(request.attributes["url.path"])) < 2000
-    assert max(len(record.getMessage()) for record in caplog.records) < 2000
+    own = [record for record in caplog.records if record.name.startswith("tintype.")]  # not those of the test's client
+    assert 0 < max(len(record.getMessage()) for record in own) < 2000
 
 
 async def test_a_missing_extra_is_one_line(tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
