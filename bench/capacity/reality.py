@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .processes import cluster, send
 from .profiles import scaled
-from .simulation import WARM_UP, Cluster, Setup, quantile
+from .results import quantile
+from .simulation import WARM_UP, Cluster, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

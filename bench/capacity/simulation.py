@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .balancing import NO_NODE, RULES, NodeView, View
 from .clock import Clock
 from .node import Node
 from .profiles import judged_widths
+from .results import Result, Snapshot
 from .tasks import Request
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Setup:
         steps: numbers of denoiser calls; each request draws one of them.
         rate: requests per second; 0 for `load` of what the nodes can do with all models loaded.
         models: number of models, of popularity 1/k^`zipf`; `capacity` of them fit into the memory of a node.
-        callers: number of callers, between whom the nodes' queues are fair.
+        callers: number of callers, among which the queues of the nodes are fair.
         gateways: each counts its own requests, and learns every `refresh` seconds which node has which model.
         spread: whether models are in the memories by popularity at first; otherwise each node has the first ones, as
             after a start with one list of models.
@@ -74,59 +75,6 @@ class Setup:
     def requests_per_second(self) -> float:
         """The mean rate of requests."""
         return self.rate or self.load * self.nodes / self.profile.image(self.mean_steps, most=True)
-
-
-class Summary(NamedTuple):
-    """Figures of a run. Times are seconds; `refused` is a share of the requests."""
-
-    p50: float
-    p95: float
-    p99: float
-    utilisation: float
-    gateway_utilisation: float
-    loads_per_image: float
-    node_seconds_per_image: float
-    refused: float
-
-
-class Result(NamedTuple):
-    """What a run gave, after its warm-up. Times are seconds; `refused` is a share of the requests."""
-
-    waits: Sequence[float]
-    latencies: Sequence[float]
-    utilisation: float
-    gateway_utilisation: float
-    loads_per_image: float
-    node_seconds_per_image: float
-    refused: float
-    mean_work: float
-
-    def summary(self) -> Summary:
-        """Return its figures without the single waiting times."""
-        return Summary(
-            self.wait(0.5),
-            self.wait(0.95),
-            self.wait(0.99),
-            self.utilisation,
-            self.gateway_utilisation,
-            self.loads_per_image,
-            self.node_seconds_per_image,
-            self.refused,
-        )
-
-    def wait(self, share: float) -> float:
-        """Return a quantile of the waiting times."""
-        return quantile(self.waits, share)
-
-    @property
-    def mean_wait(self) -> float:
-        """Mean of the waiting times."""
-        return sum(self.waits) / max(len(self.waits), 1)
-
-
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """Return a quantile of ordered values; infinity if there are none."""
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else float("inf")
 
 
 class Gateway:
@@ -294,16 +242,6 @@ class Cluster:
         first, last = int(len(times) * WARM_UP), int(len(times) * TAIL)
         found = (times[last] - times[first]) / max(last - first, 1) if times else float("inf")
         return max(found, self.setup.profile.gateway / self.setup.gateways)
-
-
-class Snapshot(NamedTuple):
-    """Sums over all nodes and gateways at one time."""
-
-    time: float
-    busy: float
-    loads: int
-    images: int
-    gateways: float
 
 
 def simulate(setup: Setup) -> Result:

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .balancing import RULES
-from .simulation import Setup, Summary, simulate
+from .results import Summary
+from .simulation import Setup, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -89,7 +89,7 @@ def test_prometheus_scrapes_what_is_exposed() -> None:
 
 @pytest.mark.slow
 def test_prometheus_accepts_its_file(tmp_path: Path) -> None:
-    """Promtool finds no mistake in the configuration, with the alert rules beside it as in the container."""
+    """Promtool finds no mistake in the configuration, with the alert rules in its folder, as in the container."""
     shutil.copy(FOLDER / "prometheus.yml", tmp_path)
     shutil.copy(DEPLOY / "prometheus" / "alerts.yml", tmp_path)
     command = [str(tool("promtool", "prometheus")), "check", "config", "--syntax-only", "prometheus.yml"]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from capacity.profiles import BATCH_KEY, Profile, judged_widths, read_profile, write_profile
-from capacity.simulation import Cluster, Setup, quantile, simulate
+from capacity.results import quantile
+from capacity.simulation import Cluster, Setup, simulate
 
 PROCESSOR = Profile(
     source="a test", calls={1: 0.05, 2: 0.11, 4: 0.24, 8: 0.5}, encode=0.0, decode=0.05, load=2.0, gateway=0.0

@@ -17,7 +17,7 @@ from tintype.gateway.moderation.check import MAX_ANSWER, CheckFailed, Moderation
 
 pytestmark = pytest.mark.anyio
 
-PRIVATE = "prompt-that-nobody-may-read"
+PRIVATE = "prompt-that-must-stay-private"
 DEEP = b'{"results": ' + b"[" * 100_000
 
 

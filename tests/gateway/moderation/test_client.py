@@ -153,7 +153,7 @@ async def test_images_of_requests_are_checked(service: Service, tmp_path: Path) 
 
 
 async def test_the_check_of_an_upload_counts_towards_the_memory(service: Service, tmp_path: Path) -> None:
-    """An upload whose encoded form does not fit beside it gets 503 before the check; a smaller one is served."""
+    """An upload that, with its encoded form, does not fit gets 503 before the check; a smaller one is served."""
     sizes = {"moderate_images": True, "max_body": 400_000, "body_memory": 800_000}
     async with moderated(service, tmp_path, **sizes) as (gateway, fake):
         for size, status in ((300_000, 503), (100_000, 200), (300_000, 503)):

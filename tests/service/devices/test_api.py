@@ -237,7 +237,7 @@ def test_a_silent_device_is_avoided() -> None:
 
 
 def test_a_request_moves_a_few_times() -> None:
-    """A request that always meets other requests is moved a limited number of times, and does not fail by that."""
+    """A request that always meets other requests is moved a limited number of times, and does not fail for it."""
 
     async def scenario(fakes: FakeDevices, _api: DeviceApi) -> Any:
         delivery = Delivery(pb.StreamImagesRequest(generation=request()))
