@@ -23,7 +23,8 @@ from .openapi.examples import page_examples
 from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, handler_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from importlib.resources.abc import Traversable
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -85,11 +86,18 @@ class Asset:
 
 
 def load_assets() -> dict[str, Asset]:
-    """Return the files of the pages by name."""
-    folder = files(__package__).joinpath("playground")
-    assets = {file.name: _asset(file.name, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
+    """Return the files of the pages by their path below `playground`, such as `form/settings.js`."""
+    assets = {name: _asset(name, data) for name, data in _read_files(files(__package__).joinpath("playground"))}
     examples = msgspec.json.encode(page_examples(DIALECTS.values()))
     return assets | {"examples.json": _asset("examples.json", examples)}
+
+
+def _read_files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _read_files(entry, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name, entry.read_bytes()
 
 
 def pages(endpoints: bytes) -> list[HTTPRouteHandler]:
@@ -107,15 +115,15 @@ def _page_routes(assets: Mapping[str, Asset], endpoints: bytes) -> list[HTTPRout
 
     @route("/docs", http_method=READ_METHODS, opt=handler_options(DOCS))
     async def docs(request: AnyRequest) -> Response[bytes]:
-        return _asset_response(assets["docs.html"], request)
+        return _asset_response(assets["docs/docs.html"], request)
 
     return [root, docs]
 
 
 def _asset_routes(assets: Mapping[str, Asset]) -> list[HTTPRouteHandler]:
-    @route("/playground/{name:str}", http_method=READ_METHODS, opt=handler_options(ASSET))
+    @route("/playground/{name:path}", http_method=READ_METHODS, opt=handler_options(ASSET))
     async def asset(request: AnyRequest) -> Response[bytes]:
-        found = assets.get(str(request.path_params["name"]))
+        found = assets.get(str(request.path_params["name"]).removeprefix("/"))
         if found is None or found.mime_type == HTML:
             raise NoSuchPath(f"Nothing is served at {request.scope['path'][:200]}.")
         request.state.record.quiet = True  # a page loads a dozen of them

@@ -1,14 +1,14 @@
 // The playground: one form, one request at a time, and its results.
 
-import { Failure, generate, listModels } from "./api.js";
-import * as controls from "./controls.js";
-import * as dropping from "./dropping.js";
-import * as gallery from "./gallery.js";
-import * as initialImage from "./initial_image.js";
-import * as progress from "./progress.js";
-import * as references from "./references.js";
-import * as settings from "./settings.js";
-import { validate } from "./validation.js";
+import { Failure, generate, listModels } from "./shared/api.js";
+import * as controls from "./inputs/controls.js";
+import * as dropping from "./shared/dropping.js";
+import * as gallery from "./results/gallery.js";
+import * as initialImage from "./inputs/initial_image.js";
+import * as progress from "./results/progress.js";
+import * as references from "./inputs/references.js";
+import * as settings from "./form/settings.js";
+import { validate } from "./form/validation.js";
 
 const $ = (id) => document.getElementById(id);
 const KEY = "tintype-key";

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import posixpath
 import re
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-PAGES = {"/": "index.html", "/docs": "docs.html"}
+PAGES = {"/": "index.html", "/docs": "docs/docs.html"}
 ASSETS = load_assets()
 SCRIPTS = sorted(name for name in ASSETS if name.endswith(".js"))
 TEXTS = sorted(name for name in ASSETS if name.endswith((".html", ".css", ".js", ".svg")))
@@ -68,8 +69,12 @@ class TestFiles:
         wanted = {
             found for page in PAGES.values() for found in re.findall(r'(?:src|href)="playground/([^"]+)"', text(page))
         }
-        wanted |= {found for script in SCRIPTS for found in re.findall(r'from "\./([^"]+)"', text(script))}
-        assert {"app.js", "docs.js", "style.css", "sse.js"} <= wanted
+        wanted |= {
+            posixpath.normpath(posixpath.join(posixpath.dirname(script), found))
+            for script in SCRIPTS
+            for found in re.findall(r'from "(\.[^"]+)"', text(script))
+        }
+        assert {"app.js", "docs/docs.js", "style.css", "shared/sse.js"} <= wanted
         for name in wanted:
             answer = await gateway.get(f"/playground/{name}")
             assert answer.status_code == 200
@@ -84,7 +89,9 @@ class TestFiles:
         other = await gateway.get("/playground/app.js", headers={"if-none-match": '"0123"'})
         assert other.status_code == 200
 
-    @pytest.mark.parametrize("name", ["nothing.js", "..%2fapp.py", "%2e%2e/app.py", "index.html", "", "%00"])
+    @pytest.mark.parametrize(
+        "name", ["nothing.js", "form", "form/..%2fapp.js", "..%2fapp.py", "%2e%2e/app.py", "index.html", "", "%00"]
+    )
     async def test_other_files_are_not_served(self, gateway: httpx.AsyncClient, name: str) -> None:
         """Only the files of the pages are served."""
         assert (await gateway.get(f"/playground/{name}")).status_code == 404

@@ -1,6 +1,6 @@
 // The images of this session: one is shown large, with its settings; all are listed.
 
-import { copy } from "./clipboard.js";
+import { copy } from "../shared/clipboard.js";
 import { setRatio } from "./progress.js";
 import { curl, python } from "./snippets.js";
 

@@ -1,6 +1,6 @@
 // The API's documentation, rendered in the browser from openapi.json and the examples, so that it describes this server.
 
-import { copy } from "./clipboard.js";
+import { copy } from "../shared/clipboard.js";
 import { fields, parseExactly } from "./schema.js";
 
 const $ = (id) => document.getElementById(id);

@@ -1,7 +1,7 @@
 // The reference images, which a model edits or refers to: a list whose order the prompt can name.
 
-import { load, loadDataUrl, release } from "./images.js";
-import { offerOwnSize } from "./settings.js";
+import { load, loadDataUrl, release } from "../shared/images.js";
+import { offerOwnSize } from "../form/settings.js";
 
 const $ = (id) => document.getElementById(id);
 const ACTIONS = [

@@ -1,7 +1,7 @@
 // The initial image: a file that is selected, dropped or pasted, or an image of this session.
 
-import { load, loadDataUrl, release } from "./images.js";
-import { offerOwnSize } from "./settings.js";
+import { load, loadDataUrl, release } from "../shared/images.js";
+import { offerOwnSize } from "../form/settings.js";
 
 const $ = (id) => document.getElementById(id);
 

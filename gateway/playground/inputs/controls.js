@@ -1,6 +1,6 @@
 // ControlNets and IP-Adapters: rows of a name, an image, a weight and, for ControlNets, a range of the steps.
 
-import { load, loadDataUrl, release } from "./images.js";
+import { load, loadDataUrl, release } from "../shared/images.js";
 
 const $ = (id) => document.getElementById(id);
 const CONTROLS = "controls";
