@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import socket
 import sys
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from PIL import Image
 
-from tests.support.gateway.chromium import CHROMIUM, CONTROL, Page, open_browser
+from tests.support.gateway.chromium import CHROMIUM, CONTROL, Page
 from tests.support.gateway.fakes import (
     FakeService,
     Refusal,
@@ -24,6 +21,19 @@ from tests.support.gateway.fakes import (
     running_gateway,
     running_service,
     sleep_long,
+)
+from tests.support.gateway.playground import (
+    BLUE,
+    GREEN,
+    TEXT,
+    VISIBLE,
+    ControlledService,
+    choose,
+    drop,
+    generate,
+    open_with,
+    png,
+    press_button,
 )
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.dialects import DIALECTS
@@ -43,56 +53,8 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
-BLUE, GREEN = (0, 0, 255), (0, 128, 0)
 # The colour in the middle of the tile, or of the finished image.
 TILE = "[...document.querySelector('.tile').getContext('2d').getImageData(30, 30, 1, 1).data].slice(0, 3).join()"
-DROP = """{{
-    const data = new DataTransfer();
-    const bytes = Uint8Array.from(atob("{}"), (letter) => letter.charCodeAt(0));
-    data.items.add(new File([bytes], "lake.png", {{ type: "image/png" }}));
-    document.body.dispatchEvent(new DragEvent("drop", {{ dataTransfer: data, bubbles: true, cancelable: true }}));
-}}"""
-VISIBLE = "document.querySelector({!r}).checkVisibility()"
-TEXT = "document.querySelector({!r}).textContent"
-
-
-@pytest.fixture(scope="module")
-async def browser(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:  # noqa: ARG001
-    async with open_browser(tmp_path_factory.mktemp("chromium")) as page:
-        yield page
-
-
-@pytest.fixture
-async def page(browser: Page, gateway: httpx.AsyncClient) -> AsyncIterator[Page]:
-    """The playground, ready; no error may be logged until the end."""
-    browser.errors.clear()
-    await browser.set_window(1280, 900)
-    await browser.open(str(gateway.base_url))
-    await browser.wait_until("document.querySelector('#model').options.length === 2")
-    yield browser
-    assert browser.errors == []
-
-
-def png(colour: tuple[int, int, int]) -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (64, 64), colour).save(file, "PNG")
-    return file.getvalue()
-
-
-class ControlledService:
-    """A service that continues when the test lets it."""
-
-    def __init__(self) -> None:
-        self.started, self.finished = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self, request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-        yield pb.StreamImagesResponse(queued=pb.Queued(position=2))
-        await self.started.wait()
-        yield pb.StreamImagesResponse(progress=pb.Progress(index=0, step=3, steps=6))
-        yield pb.StreamImagesResponse(preview=pb.Preview(data=png(BLUE), mime_type="image/png", width=64, height=64))
-        await self.finished.wait()
-        yield image(data=png(GREEN), seed=request.seed)
-        yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
 
 
 async def test_generation_shows_its_progress(page: Page, fake: FakeService) -> None:
@@ -201,9 +163,7 @@ async def test_each_image_has_its_own_seed(page: Page, fake: FakeService) -> Non
 
 async def test_presets_can_be_chosen(page: Page, fake: FakeService) -> None:
     """Qualities and styles can be chosen if the model has some, are sent, and are kept with the image."""
-    fake.behave = controlled = ControlledService()
-    controlled.started.set()
-    controlled.finished.set()
+    fake.behave = ControlledService.ready()
     assert not await page.run(VISIBLE.format("#quality"))
     for name, value in (("model", "org/large"), ("quality", "hd"), ("style", "noir")):
         await page.run(f"document.querySelector('#{name}').value = {value!r}")
@@ -222,9 +182,7 @@ async def test_presets_can_be_chosen(page: Page, fake: FakeService) -> None:
 
 async def test_example_prompt_makes_an_image(page: Page, fake: FakeService) -> None:
     """An example prompt makes an image with one click."""
-    fake.behave = controlled = ControlledService()
-    controlled.started.set()
-    controlled.finished.set()
+    fake.behave = ControlledService.ready()
     await page.run("document.querySelector('#ideas button').click()")
     await page.wait_until(VISIBLE.format("#shown-image"))
     assert fake.requests[0].prompt == await page.run("document.querySelector('#prompt').value") != ""
@@ -273,7 +231,7 @@ async def test_documentation_has_every_dialect(page: Page, gateway: httpx.AsyncC
 async def test_dropped_file_is_the_initial_image(page: Page, fake: FakeService) -> None:
     """A file that is dropped on the page is the next initial image; after its removal there is none."""
     await page.wait_until(VISIBLE.format("#drop"))
-    await page.run(DROP.format(base64.b64encode(png(BLUE)).decode()))
+    await drop(page, png(BLUE))
     await page.wait_until(VISIBLE.format("#strength"))
     await page.wait_until("document.querySelector('#initial-image-preview').naturalWidth === 64")
     await page.type("#prompt", "a lake")
@@ -287,45 +245,7 @@ async def test_dropped_file_is_the_initial_image(page: Page, fake: FakeService) 
     assert (fake.requests[1].image, fake.requests[1].strength) == (b"", 0)
 
 
-CHOOSE = """{{
-    const data = new DataTransfer();
-    for (const base64 of {}) {{
-        const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-        data.items.add(new File([bytes], "lake.png", {{ type: "image/png" }}));
-    }}
-    const input = document.querySelector({!r});
-    input.files = data.files;
-    input.dispatchEvent(new Event("change"));
-}}"""
 COUNT = "document.querySelectorAll('#references li').length"
-
-
-async def open_with(page: Page, gateway: httpx.AsyncClient, fake: FakeService, model: str) -> None:
-    """Load the page with one model."""
-    fake.models = [model]
-    await page.open(str(gateway.base_url))
-    await page.wait_until(f"document.querySelector('#model').value === {model!r}")
-    await page.type("#prompt", "a lake")
-
-
-async def choose(page: Page, where: str, *files: bytes) -> None:
-    """Choose files in a field."""
-    await page.run(CHOOSE.format(json.dumps([base64.b64encode(file).decode() for file in files]), where))
-
-
-async def press_button(page: Page, label: str) -> None:
-    """Focus a button by its accessible name, and press it by the keyboard."""
-    await page.run(f"document.querySelector('button[aria-label={json.dumps(label)}]').focus()")
-    await page.press("Enter")
-
-
-async def generate(page: Page, fake: FakeService) -> pb.GenerateImagesRequest:
-    """Generate, and return what the service got."""
-    before = len(fake.requests)
-    await page.press("Enter", CONTROL)
-    await page.wait_until("!document.querySelector('#generate').disabled")
-    assert len(fake.requests) == before + 1, await page.run(TEXT.format("#error"))
-    return fake.requests[-1]
 
 
 async def test_references_are_ordered(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
@@ -339,10 +259,10 @@ async def test_references_are_ordered(page: Page, gateway: httpx.AsyncClient, fa
     await press_button(page, "Move reference image 2 up")
     assert await page.run("document.activeElement.getAttribute('aria-label')") == "Move reference image 1 down"
     assert list((await generate(page, fake)).references) == [png(GREEN), png(BLUE)]
-    await page.run(DROP.format(base64.b64encode(red).decode()))
+    await drop(page, red)
     await page.wait_until(f"{TEXT.format('#error')} === 'This model takes at most 2 reference images.'")
     await press_button(page, "Remove reference image 1")
-    await page.run(DROP.format(base64.b64encode(red).decode()))
+    await drop(page, red)
     await page.wait_until(f"{COUNT} === 2")
     assert list((await generate(page, fake)).references) == [png(BLUE), red]
     await press_button(page, "Remove reference image 1")
@@ -385,9 +305,7 @@ async def test_model_that_edits_needs_an_image(page: Page, gateway: httpx.AsyncC
 async def test_controls_are_sent(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """ControlNets and IP-Adapters are chosen with image, weight and range, sent, and restored by their image."""
     await open_with(page, gateway, fake, "guided")
-    fake.behave = controlled = ControlledService()
-    controlled.started.set()
-    controlled.finished.set()
+    fake.behave = ControlledService.ready()
     await page.run("document.querySelector('#controls-add').click()")
     assert await page.run("document.activeElement.labels[0].textContent") == "Name"
     await page.press("Enter", CONTROL)
@@ -418,9 +336,7 @@ async def test_controls_are_sent(page: Page, gateway: httpx.AsyncClient, fake: F
 async def test_copied_command_has_no_images(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """The copied command has placeholders for the images, and the names of what is controlled."""
     await open_with(page, gateway, fake, "both")
-    fake.behave = controlled = ControlledService()
-    controlled.started.set()
-    controlled.finished.set()
+    fake.behave = ControlledService.ready()
     await choose(page, "#references-input", png(BLUE), png(GREEN))
     await page.wait_until(f"{COUNT} === 2")
     await generate(page, fake)
@@ -437,9 +353,7 @@ async def test_copied_command_has_no_images(page: Page, gateway: httpx.AsyncClie
 
 async def test_copied_program_requests_the_same_image(page: Page, fake: FakeService, tmp_path: Path) -> None:
     """Copy as Python gives a program that requests the same image again, whatever is in the prompt."""
-    fake.behave = controlled = ControlledService()
-    controlled.started.set()
-    controlled.finished.set()
+    fake.behave = ControlledService.ready()
     await page.type("#prompt", "a \"lake\" \\ 'é' 🌅")
     await page.press("Enter", CONTROL)
     await page.wait_until(VISIBLE.format("#python"))
@@ -457,9 +371,7 @@ async def test_copied_program_with_a_vendors_defaults(
     browser: Page, service: Service, fake: FakeService, tmp_path: Path
 ) -> None:
     """It requests the same image also if the shared paths have a vendor's defaults."""
-    fake.behave = controlled = ControlledService()
-    controlled.started.set()
-    controlled.finished.set()
+    fake.behave = ControlledService.ready()
     config = GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path, dialect="apipie")
     async with running_gateway(config) as client:
         await browser.open(str(client.base_url))
