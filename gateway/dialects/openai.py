@@ -179,6 +179,7 @@ def _build_request(fields: ImagesRequest) -> pb.GenerateImagesRequest:
         strength=fields.strength,
         loras=[pb.Lora(name=lora.name, weight=lora.weight) for lora in fields.loras or ()],
         embeddings=fields.embeddings,
+        prompt_weighting=bool(fields.prompt_weighting),
         output=_output(fields),
         caller=fields.user or fields.safety_identifier,
         quality=fields.quality if fields.quality != "auto" else None,

@@ -1,8 +1,8 @@
 """OpenAI's Models API: the service's models as OpenAI's SDKs read them, with the parameters that user interfaces need.
 
-`type`, `parameters` and `capabilities` are not OpenAI's. LobeChat recognizes image models by `type`, and builds its
-controls from the parameters (its `ModelParamsMetaSchema`). Their names are keys of a request for images; `imageUrls`,
-LobeChat's name, stands for `image`.
+`type`, `state`, `parameters` and `capabilities` are not OpenAI's. LobeChat recognizes image models by `type`, and
+builds its controls from the parameters (its `ModelParamsMetaSchema`). Their names are keys of a request for images;
+`imageUrls`, LobeChat's name, stands for `image`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,25 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.limits import MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, RANGES
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from ..sdapi.samplers import label as sampler_label
+from ..sdapi.samplers import schedule_label
 
-    from tintype.v1 import image_service_pb2 as pb
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 OWNER = "tintype"
 SIDES = (MIN_SIDE, MAX_SIDE)  # pixels
 STEPS = (MIN_STEPS, MAX_STEPS)
 EFFORTS = ("low", "medium", "standard", "high", "hd", "xhigh", "max")
+STATES: Mapping[int, Literal["unloaded", "loading", "loaded", "failed"]] = {
+    pb.MODEL_STATE_UNLOADED: "unloaded",
+    pb.MODEL_STATE_LOADING: "loading",
+    pb.MODEL_STATE_LOADED: "loaded",
+    pb.MODEL_STATE_FAILED: "failed",
+}
 SEEDS = (0, 2**53 - 1)  # integers that JavaScript represents exactly; the service accepts up to 2**63 - 1
 
 _MINIMUM = Meta(description="Smallest value")
@@ -56,11 +64,14 @@ class NumberParameter(msgspec.Struct, kw_only=True):
     step: Annotated[float, _STEP]
 
 
-class ChoiceParameter(msgspec.Struct):
+class ChoiceParameter(msgspec.Struct, omit_defaults=True):
     """One of several names; empty if none is chosen."""
 
     default: Annotated[str, _DEFAULT]
     enum: Annotated[list[str], Meta(description="Names to choose from")]
+    labels: Annotated[
+        dict[str, str] | UnsetType, Meta(description="What user interfaces call each of them, such as Euler a")
+    ] = UNSET
 
 
 class ImagesParameter(msgspec.Struct, kw_only=True):
@@ -118,6 +129,11 @@ class ModelObject(msgspec.Struct, kw_only=True):
     owned_by: Annotated[str, Meta(description="Server of the model")]
     object: Annotated[Literal["model"], Meta(description="Kind of object")] = "model"
     type: Annotated[Literal["image"], Meta(description="What the model makes")] = "image"
+    state: Annotated[
+        Literal["unloaded", "loading", "loaded", "failed"] | UnsetType,
+        Meta(description="Whether it is in memory; the first request loads it"),
+    ] = UNSET
+    error: Annotated[str | UnsetType, Meta(description="Why it could not be loaded")] = UNSET
     parameters: Annotated[ModelParameters, Meta(description="Parameters with their defaults and limits")]
     capabilities: Annotated[ModelCapabilities | UnsetType, Meta(description="What the model can do")] = UNSET
 
@@ -135,6 +151,8 @@ def render_model(model: pb.Model, name: str = "") -> ModelObject:
         id=name or model.name,
         created=model.created.seconds,
         owned_by=OWNER,
+        state=STATES.get(model.state, UNSET),
+        error=model.error or UNSET,
         parameters=_parameters(model),
         capabilities=_capabilities(model),
     )
@@ -163,8 +181,8 @@ def _parameters(model: pb.Model) -> ModelParameters:
         if model.qualities
         else UNSET,
         style=ChoiceParameter("", ["", *model.styles]) if model.styles else UNSET,
-        sampler=ChoiceParameter(defaults.sampler, list(model.samplers)) if model.samplers else UNSET,
-        schedule=ChoiceParameter(defaults.schedule, list(model.schedules)) if model.schedules else UNSET,
+        sampler=_choice_parameter(defaults.sampler, model.samplers, sampler_label),
+        schedule=_choice_parameter(defaults.schedule, model.schedules, schedule_label),
         imageUrls=_images_parameter(model),
     )
 
@@ -180,6 +198,10 @@ def _capabilities(model: pb.Model) -> ModelCapabilities | UnsetType:
 def _images_parameter(model: pb.Model) -> ImagesParameter | UnsetType:
     count = model.max_references or int(model.image_to_image)
     return ImagesParameter(maxCount=count) if count else UNSET
+
+
+def _choice_parameter(default: str, names: Sequence[str], label: Callable[[str], str]) -> ChoiceParameter | UnsetType:
+    return ChoiceParameter(default, list(names), {name: label(name) for name in names}) if names else UNSET
 
 
 def _effort_rank(quality: str) -> int:

@@ -153,6 +153,13 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     controls: Controls = None
     image_prompts: ImagePrompts = None
     clip_skip: ClipSkip = None
+    prompt_weighting: Annotated[
+        bool | None,
+        Meta(
+            description="Whether both prompts have the web UI's syntax: (word:1.3), [from:to:when], BREAK",
+            extra_json_schema={"default": False},
+        ),
+    ] = None
 
 
 class OpenAiImage(msgspec.Struct, kw_only=True, omit_defaults=True):

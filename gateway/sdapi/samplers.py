@@ -41,6 +41,7 @@ SAMPLERS: dict[str, tuple[str, tuple[str, ...]]] = {
 AUTOMATIC = "automatic"  # the web UI's name for the sampler's own schedule
 # tintype's schedules: other names in the web UI.
 SCHEDULES = {"normal": ("uniform",)}
+SCHEDULE_LABELS = {"kl_optimal": "KL Optimal", "sgm_uniform": "SGM Uniform"}  # of others: their name in title case
 
 
 class SamplerChoice(NamedTuple):
@@ -71,6 +72,11 @@ def label(sampler: str) -> str:
     return _label_and_aliases(sampler)[0]
 
 
+def schedule_label(schedule: str) -> str:
+    """Return the web UI's label of a schedule."""
+    return SCHEDULE_LABELS.get(schedule) or schedule.replace("_", " ").title()
+
+
 def list_samplers(model: pb.Model) -> list[dict[str, Any]]:
     """Return the samplers of a model as `GET /samplers` lists them."""
     known = ((name, *_label_and_aliases(name)) for name in model.samplers)
@@ -82,7 +88,7 @@ def list_schedules(model: pb.Model) -> list[dict[str, Any]]:
     unknown = {"default_rho": None, "need_inner_model": None}
     named = [(AUTOMATIC, ()), *((name, SCHEDULES.get(name, ())) for name in model.schedules)]
     return [
-        {"name": name, "label": name.replace("_", " ").title(), "aliases": list(aliases) or None} | unknown
+        {"name": name, "label": schedule_label(name), "aliases": list(aliases) or None} | unknown
         for name, aliases in named
     ]
 

@@ -57,6 +57,7 @@ from tintype.v1 import image_service_pb2 as pb
         ({"size": "16x16", "width": 64, "aspect_ratio": "1:1"}, request(width=16, height=16)),
         ({"size": "auto", "aspect_ratio": "16:9"}, request(width=1280, height=720)),
         ({"cfg": 0}, request(guidance_scale=0)),
+        ({"prompt_weighting": True}, request(prompt_weighting=True)),
         (
             {"loras": [{"name": "a", "weight": 0.5}, {"name": "b"}], "embeddings": ["<cat>"]},
             request(loras=[pb.Lora(name="a", weight=0.5), pb.Lora(name="b")], embeddings=["<cat>"]),

@@ -26,12 +26,27 @@ def test_models_to_the_byte() -> None:
 
 
 def test_samplers_and_schedules_of_the_model() -> None:
-    """Samplers and schedules are those of the model, with the default that requests without a name get."""
-    defaults = pb.ModelDefaults(sampler="ddim", schedule="trailing")
-    model = pb.Model(name="a", defaults=defaults, samplers=["ddim", "euler"], schedules=["karras", "trailing"])
+    """Samplers and schedules are those of the model, with labels and the default of requests without a name."""
+    defaults = pb.ModelDefaults(sampler="ddim", schedule="karras")
+    model = pb.Model(name="a", defaults=defaults, samplers=["ddim", "dpmpp_2m"], schedules=["karras", "sgm_uniform"])
     parameters = msgspec.to_builtins(render_model(model).parameters)
-    assert parameters["sampler"] == {"default": "ddim", "enum": ["ddim", "euler"]}
-    assert parameters["schedule"] == {"default": "trailing", "enum": ["karras", "trailing"]}
+    assert parameters["sampler"] == {
+        "default": "ddim",
+        "enum": ["ddim", "dpmpp_2m"],
+        "labels": {"ddim": "DDIM", "dpmpp_2m": "DPM++ 2M"},
+    }
+    assert parameters["schedule"] == {
+        "default": "karras",
+        "enum": ["karras", "sgm_uniform"],
+        "labels": {"karras": "Karras", "sgm_uniform": "SGM Uniform"},
+    }
+
+
+def test_state_is_reported() -> None:
+    """A model's state is reported, and why it failed."""
+    failed = pb.Model(name="a", state=pb.MODEL_STATE_FAILED, error="no weights")
+    assert (render_model(failed).state, render_model(failed).error) == ("failed", "no weights")
+    assert render_model(pb.Model(name="a", state=pb.MODEL_STATE_LOADED)).state == "loaded"
 
 
 def test_unreported_facts_are_left_out() -> None:
