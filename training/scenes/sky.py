@@ -55,7 +55,7 @@ def _draw_moon(drawing: Drawing) -> None:
     x, y, radius = rng.choice((66, 128, 190)) + rng.uniform(-6, 6), rng.uniform(36, 52), 17
     canvas.glow(x, y, 62, light.disc, 0.45)
     canvas.ellipse(x, y, radius, radius, light.disc)
-    if rng.random() < 0.3:
+    if drawing.scene.objects["moon"] == "crescent":
         canvas.ellipse(x + 9, y - 4, radius * 0.86, radius * 0.86, mix(light.top, light.middle, 0.45))
 
 

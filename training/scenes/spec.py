@@ -66,7 +66,10 @@ class ShapesSpec:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """A landscape; `objects` maps each object to its colour, or to "" for objects without a choice of colour."""
+    """A landscape; `objects` maps each object to its colour, or to "" for objects without a choice of colour.
+
+    The moon's colour is its phase, "full" or "crescent".
+    """
 
     seed: int
     terrain: str
@@ -130,6 +133,8 @@ BALLOON = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 SAIL = ("white", "white", "red", "yellow", "orange")
 HOUSE = ("brown", "red", "white", "blue", "yellow")
 CAR = ("red", "blue", "yellow", "green", "orange", "white")
+# The moon has a phase instead.
+MOON = ("full", "full", "full", "crescent")
 
 
 def _choose_objects(scene: SceneSpec, rng: random.Random) -> dict[str, str]:
@@ -178,5 +183,5 @@ def _sky_objects(scene: SceneSpec, no_color: tuple[str, ...]) -> list[tuple[str,
     if scene.weather != "clear":
         return []
     if scene.time in ("dusk", "night"):
-        return [("moon", 0.60, no_color), ("stars", 1.0, no_color)]
+        return [("moon", 0.60, MOON), ("stars", 1.0, no_color)]
     return [("sun", 0.60, no_color)] if scene.time == "day" else []
