@@ -25,6 +25,7 @@ from tests.support.gateway.fakes import (
 from tests.support.gateway.playground import (
     BLUE,
     GREEN,
+    IDLE,
     TEXT,
     VISIBLE,
     ControlledService,
@@ -63,11 +64,11 @@ async def test_generation_shows_its_progress(page: Page, fake: FakeService) -> N
     await page.type("#prompt", "a lake, by 'nobody' <b>")
     await page.type("#seed", "41")
     await page.press("Enter", CONTROL)
-    await page.wait_until(f"{TEXT.format('#step')} === '2 requests before yours'")
+    await page.wait_until(f"{TEXT.format('#queue .step')} === '2 requests before yours'")
     controlled.started.set()
-    await page.wait_until(f"{TEXT.format('#step')} === 'Step 3 of 6'")
+    await page.wait_until(f"{TEXT.format('#queue .step')} === 'Step 3 of 6'")
     await page.wait_until(f"{TILE} === '0,0,255'")
-    assert await page.run("document.querySelector('#progress').value") == 0.5
+    assert await page.run("document.querySelector('#queue progress').value") == 0.5
     controlled.finished.set()
     await page.wait_until(VISIBLE.format("#shown-image"))
     await page.wait_until("document.querySelector('#shown-image').naturalWidth === 64")
@@ -85,7 +86,7 @@ async def test_escape_cancels(page: Page, fake: FakeService) -> None:
     fake.behave = sleep_long
     await page.type("#prompt", "a lake")
     await page.run("document.querySelector('#generate').click()")
-    await page.wait_until(VISIBLE.format("#cancel"))
+    await page.wait_until(VISIBLE.format("#queue .cancel"))
     await asyncio.wait_for(fake.started.wait(), 10)
     await page.press("Escape")
     await asyncio.wait_for(fake.cancelled.wait(), 10)
@@ -93,7 +94,7 @@ async def test_escape_cancels(page: Page, fake: FakeService) -> None:
     assert await page.run("document.querySelector('#status').getBoundingClientRect().bottom <= innerHeight")
     assert await page.run(TEXT.format("#error")) == ""
     assert not await page.run("document.querySelector('#generate').disabled")
-    assert not await page.run(VISIBLE.format("#cancel"))
+    assert not await page.run(VISIBLE.format("#queue-section"))
 
 
 async def test_error_focuses_the_field(page: Page, fake: FakeService) -> None:
@@ -102,7 +103,7 @@ async def test_error_focuses_the_field(page: Page, fake: FakeService) -> None:
     fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations=faults)
     await page.type("#prompt", "a lake")
     await page.press("Enter", CONTROL)
-    await page.wait_until(f"{TEXT.format('#error')} === \"Invalid 'steps': must be 1 to 150, not 149.\"")
+    await page.wait_until(f"{TEXT.format('#queue .entry-problem')} === \"Invalid 'steps': must be 1 to 150, not 149.\"")
     assert await page.run("document.activeElement.id") == "steps"
 
 
@@ -119,7 +120,7 @@ async def test_invalid_fields_have_messages(page: Page, fake: FakeService) -> No
     await page.run("document.querySelector('#steps').value = 9")
     await page.press("Enter", CONTROL)
     await page.wait_until("!document.querySelector('.problem')")
-    await page.wait_until("!document.querySelector('#generate').disabled")
+    await page.wait_until(IDLE)
     assert [request.steps for request in fake.requests] == [9]
 
 
@@ -133,7 +134,7 @@ async def test_samplers_can_be_chosen(page: Page, fake: FakeService) -> None:
             await page.run(f"document.querySelector('#{name}').value = {value!r}")
         before = len(fake.requests)
         await page.press("Enter", CONTROL)
-        await page.wait_until("!document.querySelector('#generate').disabled")
+        await page.wait_until(IDLE)
         assert [(one.sampler, one.schedule) for one in fake.requests[before:]] == [(sampler, schedule)]
 
 
@@ -237,7 +238,7 @@ async def test_dropped_file_is_the_initial_image(page: Page, fake: FakeService) 
     await page.type("#prompt", "a lake")
     for asked in (1, 2):
         await page.press("Enter", CONTROL)
-        await page.wait_until("!document.querySelector('#generate').disabled")
+        await page.wait_until(IDLE)
         assert len(fake.requests) == asked
         await page.run("document.querySelector('#initial-image-remove').click()")
     assert (fake.requests[0].image, round(fake.requests[0].strength, 2)) == (png(BLUE), 0.7)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+# No request waits or runs.
+IDLE = "!document.querySelector('#queue [data-state=waiting], #queue [data-state=running]')"
 BLUE, GREEN = (0, 0, 255), (0, 128, 0)
 VISIBLE = "document.querySelector({!r}).checkVisibility()"
 TEXT = "document.querySelector({!r}).textContent"
@@ -100,6 +102,6 @@ async def generate(page: Page, fake: FakeService) -> pb.GenerateImagesRequest:
     """Generate, and return what the service got."""
     before = len(fake.requests)
     await page.press("Enter", CONTROL)
-    await page.wait_until("!document.querySelector('#generate').disabled")
-    assert len(fake.requests) == before + 1, await page.run(TEXT.format("#error"))
+    await page.wait_until(IDLE)
+    assert len(fake.requests) == before + 1, await page.run(TEXT.format("#stage"))
     return fake.requests[-1]

@@ -1,0 +1,34 @@
+// The settings of a request in words, as pairs of a list.
+
+const LABELS = {
+  model: "model", size: "size", quality: "quality", style: "style", sampler: "sampler", schedule: "schedule", steps: "steps",
+  guidance_scale: "guidance", seed: "seed", negative_prompt: "without", strength: "strength", images: "references",
+  controls: "control", image_prompts: "image prompt", loras: "LoRA", embeddings: "embeddings", clip_skip: "clip skip",
+};
+const namesOf = (list) => list.map(({ name, weight }) => (weight === undefined ? name : `${name} ${weight}`)).join(", ");
+const FORMATS = {
+  images: ({ length }) => length,
+  controls: namesOf,
+  image_prompts: namesOf,
+  loras: namesOf,
+  embeddings: (names) => names.join(", "),
+};
+
+/** Return [key, label, text] of each setting of a request. */
+export function facts(request) {
+  return Object.entries(LABELS)
+    .filter(([key]) => request[key] !== undefined)
+    .map(([key, label]) => [key, label, String(FORMATS[key]?.(request[key]) ?? request[key])]);
+}
+
+/** Return the pairs of a `dl` for a request; those of `marked` keys are marked. */
+export function describe(request, marked = new Set()) {
+  return facts(request).map(([key, label, text]) => {
+    const pair = document.createElement("div");
+    pair.classList.toggle("marked", marked.has(key));
+    for (const [tag, textContent] of [["dt", label], ["dd", text]]) {
+      pair.append(Object.assign(document.createElement(tag), { textContent }));
+    }
+    return pair;
+  });
+}
