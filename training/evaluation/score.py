@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..scenes.captions import with_article
 from ..scenes.spec import Combination, held_out_combinations
+from ..scenes.wording import with_article
 from .contact_sheets import tile
 from .judges import Verdict, brightness, judge, judge_halves, warmth
 from .pipeline import OnnxPipeline

@@ -36,6 +36,7 @@ from .wording import (  # fmt: skip
     TIME_ADJECTIVES,
     UNCOUNTED,
     WEATHER_ADJECTIVES,
+    WEATHER_NOUNS,
     WEATHER_PHRASES,
     WHEN,
     WITHOUT_ARTICLE,
@@ -158,7 +159,7 @@ def _combine_subject_first(place: str, listed: str, circumstances: list[str], rn
 
 def _describe_briefly(scene: SceneSpec, rng: random.Random) -> str:
     """Name one or two facts only: a place, an object, a time."""
-    place, _ = _phrase_place(scene, rng)
+    place = scene.water if scene.water in ("lake", "river") and rng.random() < 0.2 else _phrase_place(scene, rng)[0]
     objects = _phrase_objects(scene, rng)[:1]
     form = rng.random()
     if objects and form < 0.3:
@@ -180,7 +181,7 @@ def _list_keywords(scene: SceneSpec, rng: random.Random) -> str:
         facts.append(rng.choice(KEYWORDS[scene.water]))
     facts += [_name_object(name, color, rng) for name, color in scene.objects.items() if rng.random() < 0.7]
     if scene.weather != "clear":
-        facts.append(rng.choice(WEATHER_ADJECTIVES[scene.weather]))
+        facts.append(rng.choice((*WEATHER_ADJECTIVES[scene.weather], *WEATHER_NOUNS[scene.weather])))
     if rng.random() < 0.85:
         facts.append(_name_time(scene, rng))
     if rng.random() < 0.35:

@@ -60,6 +60,7 @@ WHEN = {
     "day": (
         "during the day", "at noon", "in daylight", "on a sunny day", "on a bright day", "in the afternoon", "",
         "at midday", "in the daytime", "by day", "in bright sunshine", "on a clear day",
+        "under a blue sky", "with a blue sky",
     ),
     "sunset": (
         "at sunset", "at sunset", "at sunset", "during sunset", "at golden hour", "in the evening",
@@ -93,7 +94,7 @@ NOUNS = {
 GRAY_NOUNS = ("day", "daytime", "noon")
 TIME_ADJECTIVES = {
     "sunrise": ("sunrise", "morning", "early morning", "dawn"),
-    "day": ("daytime", "midday"),
+    "day": ("daytime", "midday", "sunny", "sunny"),
     "sunset": ("sunset", "evening"),
     "dusk": ("twilight", "dusk"),
     "night": ("night-time", "nighttime", "night", "midnight", "dark"),
@@ -108,6 +109,10 @@ WEATHER_PHRASES = {
     "rainy": ("in the rain", "on a rainy day", "with rain", "in heavy rain", "in rainy weather", "while it rains"),
     "foggy": ("in the fog", "in the mist", "with fog", "in thick fog", "on a misty day", "in mist", "fog"),
 }
+WEATHER_NOUNS = {
+    "cloudy": ("clouds", "cloudy sky"), "snowy": ("snow", "winter"), "rainy": ("rain", "storm"),
+    "foggy": ("fog", "mist"),
+}  # fmt: skip
 PLACES = {
     ("mountains", "lake"): (
         "mountain lake", "mountain lake", "lake in the mountains", "alpine lake", "lake with mountains",
@@ -116,7 +121,8 @@ PLACES = {
     ),
     ("mountains", "none"): (
         "mountains", "mountains", "mountain range", "mountain landscape", "snow capped mountains", "mountain valley",
-        "snow-capped mountains", "mountain peaks", "high mountains", "alpine landscape", "alps", "mountain view",
+        "snow-capped mountains", "mountain peaks", "mountain", "high mountains", "alpine landscape", "alps",
+        "mountain view",
     ),
     ("mountains", "river"): (
         "river in the mountains", "mountain river", "river flowing through a mountain valley", "mountains and a river",
@@ -162,7 +168,7 @@ PLACES = {
 SUMMER = ("flower", "green", "grass", "sandy", "tropical")
 KEYWORDS = {
     "mountains": ("mountains", "mountain"), "hills": ("hills", "countryside"), "desert": ("desert", "dunes"),
-    "beach": ("beach", "coast", "seaside"), "sea": ("sea", "ocean"), "forest": ("forest", "woods"),
+    "beach": ("beach", "coast", "seaside"), "sea": ("sea", "ocean"), "forest": ("forest", "woods", "pine trees"),
     "meadow": ("meadow", "field"), "city": ("city", "skyline", "skyscrapers"),
     "lake": ("lake", "water"), "river": ("river", "stream"),
 }  # fmt: skip

@@ -58,7 +58,7 @@ def false_facts(scene: SceneSpec, text: str) -> set[str]:
     said |= {name for name, words in TERRAINS.items() if re.search(words, text)} - {scene.terrain}
     said |= {name for name, words in OBJECTS.items() if re.search(words, text)} - set(scene.objects)
     said |= {"lake", "river"} & set(text.split()) - {scene.water}
-    return said | colors_in(re.sub("golden hour|blue hour", "", text)) - set(scene.objects.values())
+    return said | colors_in(re.sub("golden hour|blue (?:hour|sky)", "", text)) - set(scene.objects.values())
 
 
 def test_same_content_same_captions() -> None:
