@@ -1,57 +1,51 @@
 """Render an image from its spec: the same spec gives the same bytes with the same version of Pillow.
 
-A landscape is drawn from back to front: sky, ground, water, objects, weather.
+A landscape is drawn from back to front: sky, ground, water, stars, objects, weather.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from .canvas import SIDE
-from .drawing import Drawing
+from .canvas import SIDE, Canvas
+from .drawing import DRIFTS, Drawing, lighthouse_x
 from .land import draw_land, grass_colors
-from .objects import (
-    draw_balloon,
-    draw_birds,
-    draw_cactus,
-    draw_car,
-    draw_flowers,
-    draw_house,
-    draw_lighthouse,
-    draw_palm,
-    draw_pine,
-    draw_sailboat,
-    draw_tree,
-)
+from .objects import draw_balloon, draw_birds, draw_car, draw_house, draw_lighthouse, draw_road, draw_sailboat
 from .palette import WHITE, mix
+from .plants import draw_cactus, draw_flowers, draw_palm, draw_pine, draw_tree
 from .shapes import draw_shapes
-from .sky import draw_sky
+from .sky import draw_sky, draw_stars
 from .spec import ShapesSpec
-from .water import draw_water, shore_y
+from .water import beach_y, draw_water, shore_y
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from .spec import SceneSpec, Spec
 
-MIDDLE = SIDE / 2
+# Where the wheels of a car stand.
+ROAD = 224
 
 
-def render(content: Spec) -> Image.Image:
-    """Render a `ShapesSpec` or a `SceneSpec`: RGB, 256 by 256."""
+def render(content: Spec, side: int = SIDE) -> Image.Image:
+    """Render a `ShapesSpec` or a `SceneSpec`: RGB, `side` by `side`."""
     if isinstance(content, ShapesSpec):
-        return draw_shapes(content)
-    return draw_scene(content)
+        return draw_shapes(content, side)
+    return draw_scene(content, side)
 
 
-def draw_scene(scene: SceneSpec) -> Image.Image:
-    """Render a landscape: RGB, 256 by 256."""
-    drawing = Drawing(scene)
+def draw_scene(scene: SceneSpec, side: int = SIDE) -> Image.Image:
+    """Render a landscape: RGB, `side` by `side`."""
+    drawing = Drawing(scene, Canvas(side=side))
     draw_sky(drawing)
+    bare = drawing.canvas.copy() if drawing.has("stars") else None
     draw_land(drawing)
-    draw_water(drawing)
     if scene.terrain == "meadow" and not drawing.snowy:
         draw_flowers(drawing)
+    draw_water(drawing)
+    if bare:
+        draw_stars(drawing, bare)
     if scene.water == "lake" and (drawing.has("house") or drawing.has("pine trees")):
         _draw_near_shore(drawing)
     for name, place in _PLACES.items():
@@ -62,68 +56,103 @@ def draw_scene(scene: SceneSpec) -> Image.Image:
 
 
 def _draw_near_shore(drawing: Drawing) -> None:
-    side, green = drawing.side, grass_colors(drawing)[0]
-    edge = [(-150, 222), (-60, 226), (20, 250), (30, 256), (-150, 256)]
-    drawing.canvas.polygon([(MIDDLE + side * dx, y) for dx, y in edge], green)
+    """Draw the bank of a lake on which the viewer stands."""
+    green, phase = grass_colors(drawing)[0], drawing.rng.uniform(0, 6.3)
+    edge = [(x, 226 + 5 * math.sin(x * 0.024 + phase)) for x in range(0, SIDE + 1, 8)]
+    drawing.canvas.polygon([*edge, (SIDE, SIDE), (0, SIDE)], green)
+
+
+def _on_bank(drawing: Drawing) -> bool:
+    return drawing.scene.water == "lake"
+
+
+def _baseline(drawing: Drawing) -> float:
+    """Return where an object stands: behind a road if there is one."""
+    if drawing.has("car"):
+        return 200
+    return drawing.snapped(232, 248) if _on_bank(drawing) else drawing.snapped(208, 232)
+
+
+def _reach_low(drawing: Drawing, reach: float) -> tuple[float, float]:
+    """Return the least and the greatest x of an object: on one side of a river, and inside the image."""
+    if drawing.scene.water == "river":
+        return (reach, reach + 16) if drawing.side < 0 else (SIDE - reach - 16, SIDE - reach)
+    return max(24.0, reach), SIDE - max(24.0, reach)
 
 
 def _place_pines(drawing: Drawing) -> None:
-    for place in range(3):
-        x = MIDDLE - drawing.side * (110 - place * 30)
-        draw_pine(drawing, x, 238 + place * 6, 1.9 - 0.25 * place)
+    size, count = (
+        drawing.rng.choice((1.4, 1.7) if _on_bank(drawing) else (1.7, 2.1, 2.5)),
+        drawing.rng.choice((2, 3, 3)),
+    )
+    reach = 8 * size * count
+    x, y = drawing.claim(reach, 8, SIDE - 8), _baseline(drawing)
+    for place in range(count):
+        taller = drawing.rng.choice((0.8, 1.0, 1.2))
+        draw_pine(drawing, x + (place - (count - 1) / 2) * 17 * size, y + 4 * (place % 2), size * taller)
 
 
 def _place_tree(drawing: Drawing) -> None:
-    draw_tree(drawing, MIDDLE + drawing.side * drawing.rng.uniform(44, 72), 224, 2)
+    size = drawing.rng.choice((1.9, 2.4, 3.0))
+    draw_tree(drawing, drawing.claim(17 * size, *_reach_low(drawing, 17 * size)), _baseline(drawing), size)
 
 
 def _place_house(drawing: Drawing) -> None:
-    color, drift = drawing.scene.objects["house"], drawing.rng.uniform(-6, 6)
-    if drawing.scene.water == "lake":
-        draw_house(drawing, MIDDLE - drawing.side * (60 + drift), 244, 1.4, color)
-    else:
-        draw_house(drawing, MIDDLE + drawing.side * (58 + drift), 218, 1.9, color)
+    size = drawing.rng.choice((1.5, 1.8) if _on_bank(drawing) or drawing.scene.water == "river" else (2.0, 2.4, 2.8))
+    x = drawing.claim(20 * size, *_reach_low(drawing, 20 * size))
+    draw_house(drawing, x, _baseline(drawing), size, drawing.scene.objects["house"])
 
 
 def _place_cactus(drawing: Drawing) -> None:
-    draw_cactus(drawing, MIDDLE + drawing.side * drawing.rng.uniform(40, 84), 216 + drawing.rng.uniform(-6, 10), 1.6)
-    if drawing.rng.random() < 0.4:
-        draw_cactus(drawing, MIDDLE - drawing.side * 60, 232, 1.8)
+    size = drawing.rng.choice((1.9, 2.4, 3.0))
+    for number in range(drawing.rng.choice((1, 1, 2))):
+        own, flip = size * (1.0, 0.62)[number], drawing.rng.choice((-1, 1))
+        draw_cactus(drawing, drawing.claim(18 * own, 40, SIDE - 40), _baseline(drawing), own, flip)
 
 
 def _place_car(drawing: Drawing) -> None:
-    draw_car(drawing, MIDDLE + drawing.rng.uniform(-36, 36), 230, 1.5, drawing.scene.objects["car"])
+    size = drawing.rng.choice((1.6, 1.9, 2.2))
+    draw_road(drawing, ROAD)
+    draw_car(drawing, drawing.snapped(30 * size, SIDE - 30 * size), ROAD + 4, size, drawing.scene.objects["car"])
 
 
 def _place_lighthouse(drawing: Drawing) -> None:
-    x, on_beach = MIDDLE + drawing.side * drawing.rng.uniform(54, 72), drawing.scene.terrain == "beach"
-    draw_lighthouse(drawing, x, drawing.horizon + (16 if on_beach else 44), 1.1 if on_beach else 1.5)
+    on_beach = drawing.scene.terrain == "beach"
+    size = drawing.rng.choice((1.1, 1.3) if on_beach else (1.5, 1.8, 2.1))
+    x = drawing.claim(20 * size, lighthouse_x(drawing), lighthouse_x(drawing))
+    draw_lighthouse(drawing, x, drawing.horizon + (24 if on_beach else 56), size)
 
 
 def _place_sailboat(drawing: Drawing) -> None:
-    x, drift = MIDDLE - drawing.side * drawing.rng.uniform(14, 56), drawing.rng.uniform(0, 16)
-    depth = min(shore_y(drawing) + 34 + drift, 198) if drawing.scene.terrain != "sea" else drawing.horizon + 44 + drift
-    draw_sailboat(drawing, x, depth, 1.5, drawing.scene.objects["sailboat"])
+    sea = drawing.scene.terrain == "sea"
+    low = shore_y(drawing) + 24
+    high = 240.0 if sea else beach_y(drawing) - 16 if drawing.scene.terrain == "beach" else 208.0
+    size = drawing.rng.choice((1.5, 1.9, 2.4) if sea else (1.2, 1.5, 1.8))
+    x = drawing.claim(18 * size, 48, SIDE - 48)
+    draw_sailboat(drawing, x, drawing.snapped(low, max(low, high)), size, drawing.scene.objects["sailboat"])
 
 
 def _place_palm(drawing: Drawing) -> None:
-    draw_palm(drawing, MIDDLE + drawing.side * drawing.rng.uniform(66, 88), 242, 1.7)
+    size, lean = drawing.rng.choice((2.2, 2.7, 3.2)), drawing.rng.choice((-1, 1))
+    for number in range(drawing.rng.choice((1, 1, 2))):
+        x = drawing.claim(14 * size, 40, SIDE - 40)
+        draw_palm(drawing, x, max(beach_y(drawing) + 28, 232 + 8 * number), size * (1.0, 0.75)[number], lean)
 
 
 def _place_balloon(drawing: Drawing) -> None:
-    x, y = drawing.rng.uniform(50, 206), drawing.rng.uniform(44, 64)
-    draw_balloon(drawing, x, y, 1.25, drawing.scene.objects["balloon"])
+    x, y, radius = drawing.spots["balloon"]
+    draw_balloon(drawing, x, y, radius / 27, drawing.scene.objects["balloon"])
 
 
 def _place_birds(drawing: Drawing) -> None:
-    draw_birds(drawing, drawing.rng.uniform(70, 180), drawing.rng.uniform(46, 66))
+    draw_birds(drawing, *drawing.spots["birds"][:2])
 
 
 # In the order of drawing: later objects are in front.
 _PLACES = {
-    "pine trees": _place_pines,
-    "tree": _place_tree,
     "house": _place_house,
+    "tree": _place_tree,
+    "pine trees": _place_pines,
     "cactus": _place_cactus,
     "car": _place_car,
     "lighthouse": _place_lighthouse,
@@ -137,7 +166,7 @@ _PLACES = {
 def _draw_weather(drawing: Drawing) -> None:
     weather, light = drawing.scene.weather, drawing.light
     if weather == "foggy":
-        drawing.canvas.fog(mix(light.horizon, WHITE, 0.1), 0.75)
+        drawing.canvas.fog(mix(light.horizon, WHITE, 0.1), 0.62)
     elif weather == "rainy":
         _draw_rain(drawing)
     elif weather == "snowy":
@@ -145,14 +174,15 @@ def _draw_weather(drawing: Drawing) -> None:
 
 
 def _draw_rain(drawing: Drawing) -> None:
-    layout, color = drawing.layout("rain"), mix(drawing.light.horizon, (200, 214, 232), 0.5)
-    for _ in range(34):
-        x, y, length = layout.uniform(0, SIDE), layout.uniform(0, 250), layout.uniform(14, 22)
-        drawing.canvas.line([(x, y), (x - length * 0.25, y + length)], 1.8, color)
+    """Draw slanted streaks, each within one patch."""
+    color = mix(drawing.light.horizon, (214, 226, 242), 0.6)
+    for x, y in drawing.cells(0, SIDE)[: drawing.rng.choice((36, 48, 64))]:
+        middle = x + drawing.rng.choice(DRIFTS)
+        drawing.canvas.line([(middle + 2.5, y - 7), (middle - 2.5, y + 7)], 2.4, color)
 
 
 def _draw_snow(drawing: Drawing) -> None:
-    layout, color = drawing.layout("snow"), mix(WHITE, drawing.light.middle, 0.1)
-    for _ in range(38):
-        radius = layout.choice((2.2, 2.8, 3.4))
-        drawing.canvas.ellipse(layout.uniform(0, SIDE), layout.uniform(0, SIDE), radius, radius, color)
+    color = mix(WHITE, drawing.light.middle, 0.06)
+    for x, y in drawing.cells(0, SIDE)[: drawing.rng.choice((28, 40, 52))]:
+        radius = drawing.rng.choice((2.6, 3.4, 4.2))
+        drawing.canvas.ellipse(x + drawing.rng.choice(DRIFTS), y + drawing.rng.choice(DRIFTS), radius, radius, color)

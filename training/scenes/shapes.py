@@ -25,10 +25,10 @@ def draw_shape(canvas: Canvas, shape: str, x: float, y: float, radius: float, co
     canvas.polygon([(x + dx * radius, y + dy * radius) for dx, dy in _OUTLINES[shape]()], color)
 
 
-def draw_shapes(content: ShapesSpec) -> Image.Image:
-    """Render a `ShapesSpec`: RGB, 256 by 256."""
+def draw_shapes(content: ShapesSpec, side: int = SIDE) -> Image.Image:
+    """Render a `ShapesSpec`: RGB, `side` by `side`."""
     rng = random.Random(f"shapes {content.seed}")
-    canvas = Canvas(_tinted(content.background, rng))
+    canvas = Canvas(_tinted(content.background, rng), side)
     for item, (x, y, radius) in zip(content.items, _places(content, rng), strict=True):
         draw_shape(canvas, item.shape, x, y, radius, _tinted(item.color, rng))
     return canvas.to_image()
@@ -36,10 +36,10 @@ def draw_shapes(content: ShapesSpec) -> Image.Image:
 
 def _places(content: ShapesSpec, rng: random.Random) -> list[tuple[float, float, float]]:
     if len(content.items) == 1:
-        return [(MIDDLE + rng.uniform(-8, 8), MIDDLE + rng.uniform(-8, 8), 56 + 20 * content.size)]
-    radius, placed = 40 + 7 * content.size, []
+        return [(MIDDLE + rng.uniform(-14, 14), MIDDLE + rng.uniform(-14, 14), 46 + 32 * content.size)]
+    radius, placed = 36 + 12 * content.size, []
     for shift in (-62, 62):
-        along, across = MIDDLE + shift + rng.uniform(-3, 3), MIDDLE + rng.uniform(-4, 4)
+        along, across = MIDDLE + shift + rng.uniform(-3, 3), MIDDLE + rng.uniform(-10, 10)
         placed.append((across, along, radius) if content.stacked else (along, across, radius))
     return placed
 

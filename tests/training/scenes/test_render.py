@@ -1,5 +1,7 @@
 """The renderer: a pure function of the seed that never shows a held-out combination."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,23 @@ def test_every_terrain_can_be_drawn_at_every_time() -> None:
                 water = {"beach": "sea", "sea": "sea"}.get(terrain, "none")
                 drawn = np.asarray(render(SceneSpec(7, terrain, time, weather, water)))
                 assert drawn.std() > 3, (terrain, time, weather)
+
+
+@pytest.mark.parametrize("terrain", TERRAINS)
+def test_seeds_of_one_scene_differ(terrain: str) -> None:
+    """Three seeds of the same facts differ by at least a tenth of the range of values in a tenth of the image."""
+    water = {"beach": "sea", "sea": "sea"}.get(terrain, "none")
+    drawn = [np.asarray(render(SceneSpec(seed, terrain, "day", "clear", water))).astype(int) for seed in (11, 12, 13)]
+    for first, second in itertools.combinations(drawn, 2):
+        assert (np.abs(first - second).max(2) > 25).mean() > 0.1
+
+
+@pytest.mark.parametrize("seed", [0, 3, 8])
+def test_a_larger_image_shows_the_same(seed: int) -> None:
+    """An image of twice the side is the same image, with finer edges."""
+    small, large = (np.asarray(render(make_spec(seed), side)).astype(float) for side in (256, 512))
+    assert large.shape == (512, 512, 3)
+    assert np.abs(large.reshape(256, 2, 256, 2, 3).mean((1, 3)) - small).mean() < 2.5
 
 
 def test_held_out_combinations_are_never_made() -> None:
