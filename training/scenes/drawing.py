@@ -88,8 +88,12 @@ class Drawing:
         """Choose where on the ground an object stands that is `reach` wide on both sides: away from the others."""
         places = [self.snapped(low, high) for _ in range(24)]
         x = max(places, key=lambda place: min(0.0, self._room(place) - reach))
-        self._taken.append((x, reach))
+        self.keep_free(x, reach)
         return x
+
+    def keep_free(self, x: float, reach: float) -> None:
+        """Keep objects on the ground away from `x`, as far as there is room."""
+        self._taken.append((x, reach))
 
     def _room(self, x: float) -> float:
         return min((abs(x - other) - reach for other, reach in self._taken), default=float(SIDE))

@@ -70,9 +70,9 @@ def draw_lighthouse(drawing: Drawing, x: float, y: float, size: float) -> None:
     shade, canvas, bright = drawing.light.shade, drawing.canvas, drawing.light.shade_bright
     if drawing.lamps_lit:
         beam = [(0, -66), (-170, -92), (-170, -40)]
-        canvas.polygon(
-            shifted(beam, x, y, size, 1 if x > SIDE / 2 else -1), mix(drawing.light.middle, (255, 240, 180), 0.4)
-        )
+        # Towards the near edge: the moon is on the other side.
+        outwards = -1 if x > SIDE / 2 else 1
+        canvas.polygon(shifted(beam, x, y, size, outwards), mix(drawing.light.middle, (255, 240, 180), 0.45))
     rock = [(-36, 6), (-24, -7), (-8, -10), (16, -9), (28, -3), (38, 6)]
     canvas.polygon(shifted(rock, x, y, size, drawing.side), shade((96, 88, 90)))
     for row in range(4):

@@ -26,6 +26,8 @@ CROWNS = (
     ((-10, -20, 8), (10, -20, 8), (-5, -28, 9), (6, -29, 9), (0, -22, 9)),
 )
 LEAVES = ((58, 140, 62), (84, 150, 50), (40, 128, 84), (214, 132, 48))
+# How far the crown of a palm is from above its foot.
+PALM_LEAN = 12
 # Directions of a palm's fronds, in radians.
 FRONDS = (-2.75, -2.1, -1.2, -0.5, 0.25, 2.9)
 # Left, top, right and bottom of the parts of a cactus.
@@ -76,7 +78,7 @@ def draw_palm(drawing: Drawing, x: float, y: float, size: float, lean: int) -> N
     canvas, shade = drawing.canvas, drawing.light.shade
     trunk = [(-3, 0), (3, 0), (6.5, -22), (13.5, -44), (10.5, -45), (2.5, -24)]
     canvas.polygon(shifted(trunk, x, y, size, lean), shade((128, 86, 54)))
-    crown_x, crown_y = x + 12 * size * lean, y - 45 * size
+    crown_x, crown_y = x + PALM_LEAN * size * lean, y - 45 * size
     green = shade((36, 130, 66))
     for number, angle in enumerate(FRONDS):
         dx, dy = math.cos(angle) * 24 * lean, math.sin(angle) * 14

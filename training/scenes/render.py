@@ -13,7 +13,7 @@ from .drawing import DRIFTS, Drawing, lighthouse_x
 from .land import draw_land, grass_colors
 from .objects import draw_balloon, draw_birds, draw_car, draw_house, draw_lighthouse, draw_road, draw_sailboat
 from .palette import WHITE, mix
-from .plants import draw_cactus, draw_flowers, draw_palm, draw_pine, draw_tree
+from .plants import PALM_LEAN, draw_cactus, draw_flowers, draw_palm, draw_pine, draw_tree
 from .shapes import draw_shapes
 from .sky import draw_sky, draw_stars
 from .spec import ShapesSpec
@@ -113,7 +113,9 @@ def _place_cactus(drawing: Drawing) -> None:
 def _place_car(drawing: Drawing) -> None:
     size = drawing.rng.choice((1.6, 1.9, 2.2))
     draw_road(drawing, ROAD)
-    draw_car(drawing, drawing.snapped(30 * size, SIDE - 30 * size), ROAD + 4, size, drawing.scene.objects["car"])
+    draw_car(
+        drawing, drawing.claim(30 * size, 30 * size, SIDE - 30 * size), ROAD + 4, size, drawing.scene.objects["car"]
+    )
 
 
 def _place_lighthouse(drawing: Drawing) -> None:
@@ -135,8 +137,9 @@ def _place_sailboat(drawing: Drawing) -> None:
 def _place_palm(drawing: Drawing) -> None:
     size, lean = drawing.rng.choice((2.2, 2.7, 3.2)), drawing.rng.choice((-1, 1))
     for number in range(drawing.rng.choice((1, 1, 2))):
-        x = drawing.claim(14 * size, 40, SIDE - 40)
-        draw_palm(drawing, x, max(beach_y(drawing) + 28, 232 + 8 * number), size * (1.0, 0.75)[number], lean)
+        own = size * (1.0, 0.75)[number]
+        x = drawing.claim(20 * own, 32, SIDE - 32) - lean * PALM_LEAN * own
+        draw_palm(drawing, x, max(beach_y(drawing) + 28, 232 + 8 * number), own, lean)
 
 
 def _place_balloon(drawing: Drawing) -> None:

@@ -44,7 +44,9 @@ def _choose_flights(drawing: Drawing) -> None:
     if drawing.has("balloon"):
         size = drawing.rng.choice(BALLOON_SIZES)
         reach = 27 * size
-        drawing.claim_sky("balloon", reach, (reach, reach + 4), (SIDE - reach, reach + 28))
+        x, _ = drawing.claim_sky("balloon", reach, (reach, reach + 4), (SIDE - reach, reach + 28))
+        if drawing.scene.terrain in ("beach", "sea"):
+            drawing.keep_free(x, 20)
     if drawing.has("birds"):
         drawing.claim_sky("birds", 44, (64, 32), (192, 72))
 
@@ -115,6 +117,7 @@ def _draw_low_sun(drawing: Drawing) -> None:
     canvas.glow(x, y, 3.6 * radius + 24, mix(light.horizon, (255, 255, 220), 0.4), 0.75)
     canvas.ellipse(x, y, radius, radius, light.disc)
     drawing.sun = (x, y)
+    drawing.keep_free(x, radius)
 
 
 def _draw_high_sun(drawing: Drawing) -> None:
