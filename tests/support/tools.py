@@ -1,4 +1,4 @@
-"""Programs that tests run and that no Python package has: the system's, or from Debian's packages (`.ci/tools`)."""
+"""Programs that tests run and that no Python package has: the system's, or from Debian's packages (`.ci`)."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from tests.support.source import ROOT
 
 
 @cache
-def _find(program: str, package: str) -> tuple[str, str]:
-    """Return the path of a program, or why it is missing."""
-    found = subprocess.run(
-        (ROOT / ".ci" / "tools", ROOT / "build" / "tools" / package, program, package),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def _find(script: str, *arguments: str) -> tuple[str, str]:
+    """Return the path of a program as a script of `.ci` prints it, or why it is missing."""
+    command = (ROOT / ".ci" / script, *arguments)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     return found.stdout.strip(), found.stderr.strip()
+
+
+def _require(path: str, problem: str) -> Path:
+    """Return the path; skip the test without it, and fail it in CI."""
+    if not path:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(problem)
+    return Path(path)
 
 
 def tool(program: str, package: str) -> Path:
     """Return the path of a program of a Debian package; skip the test without it, and fail it in CI."""
-    path, problem = _find(program, package)
-    if not path:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(problem)
-    return Path(path)
+    return _require(*_find("tools", str(ROOT / "build" / "tools" / package), program, package))
+
+
+def chromium() -> Path:
+    """Return the path of Chromium; skip the test without it, and fail it in CI."""
+    return _require(*_find("chromium", str(ROOT / "build" / "tools" / "chromium")))
 
 
 def promtool() -> Path:

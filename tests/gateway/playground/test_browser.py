@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from tests.support.gateway.chromium import CHROMIUM, CONTROL, Page
+from tests.support.gateway.chromium import CONTROL, Page
 from tests.support.gateway.fakes import (
     FakeService,
     Refusal,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
     pytest.mark.slow,
 ]
 

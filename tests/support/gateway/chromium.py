@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import shutil
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tests.support.gateway.page import CONTROL, Page
+from tests.support.tools import chromium
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-__all__ = ["CHROMIUM", "CONTROL", "Page", "open_browser"]
+__all__ = ["CONTROL", "Page", "open_browser"]
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -45,10 +44,11 @@ MAX_MESSAGE = 2**26  # bytes of one message
 
 @asynccontextmanager
 async def open_browser(profile: Path) -> AsyncIterator[Page]:
-    """Start Chromium with the empty folder `profile` as its profile; yield a page."""
+    """Start Chromium with the empty folder `profile` as its profile; yield a page. Skip the test without it."""
+    program = str(chromium())
     browser_input, own_output = _pipe()
     own_input, browser_output = _pipe()
-    command = (sys.executable, "-c", LAUNCHER, str(browser_input), str(browser_output), str(CHROMIUM), *FLAGS)
+    command = (sys.executable, "-c", LAUNCHER, str(browser_input), str(browser_output), program, *FLAGS)
     process = await asyncio.create_subprocess_exec(
         *command,
         f"--user-data-dir={profile}",
