@@ -61,16 +61,18 @@ def _draw_hills(drawing: Drawing) -> None:
     hazy = mix(far, drawing.light.horizon, 0.42)
     swing = drawing.rng.choice((14, 20, 26))
     if drawing.scene.water == "lake":
-        _draw_ridges(drawing, drawing.horizon - 14, [hazy, mix(near, drawing.light.horizon, 0.1)], swing)
+        _draw_ridges(drawing, drawing.horizon - 14, [hazy], swing)
+        _draw_ridges(drawing, drawing.horizon + 6, [mix(far, near, 0.3)], 8)
     else:
         _draw_ridges(drawing, drawing.horizon, [hazy, mix(far, near, 0.4), near, far], swing)
 
 
 def _draw_desert(drawing: Drawing) -> None:
-    sand = [drawing.light.shade(color) for color in drawing.rng.choice(SAND)]
+    light = drawing.light
+    sand = [mix(light.shade(color), light.shade_bright(color), 0.35) for color in drawing.rng.choice(SAND)]
     if drawing.rng.random() < 0.4:
-        _draw_mesas(drawing, mix(drawing.light.shade((176, 92, 62)), drawing.light.horizon, 0.25))
-    _draw_ridges(drawing, drawing.horizon, [mix(sand[0], drawing.light.horizon, 0.2), *sand[1:]], 22)
+        _draw_mesas(drawing, mix(light.shade((176, 92, 62)), light.horizon, 0.25))
+    _draw_ridges(drawing, drawing.horizon, [mix(sand[0], light.horizon, 0.2), *sand[1:]], 22)
 
 
 def _draw_mesas(drawing: Drawing, color: Color) -> None:

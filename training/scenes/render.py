@@ -46,7 +46,7 @@ def draw_scene(scene: SceneSpec, side: int = SIDE) -> Image.Image:
     draw_water(drawing)
     if bare:
         draw_stars(drawing, bare)
-    if scene.water == "lake" and (drawing.has("house") or drawing.has("pine trees")):
+    if scene.water == "lake" and any(drawing.has(name) for name in ("house", "pine trees", "tree")):
         _draw_near_shore(drawing)
     for name, place in _PLACES.items():
         if drawing.has(name):
@@ -93,7 +93,7 @@ def _place_pines(drawing: Drawing) -> None:
 
 
 def _place_tree(drawing: Drawing) -> None:
-    size = drawing.rng.choice((1.9, 2.4, 3.0))
+    size = drawing.rng.choice((1.6, 1.9) if _on_bank(drawing) else (1.9, 2.4, 3.0))
     draw_tree(drawing, drawing.claim(17 * size, *_reach_low(drawing, 17 * size)), _baseline(drawing), size)
 
 
