@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Response, route
+from litestar import Response, post, route
 from litestar.response import Stream
 
-from .access.admission import authenticate
+from .access.admission import authenticate, require_admin
 from .context import AnyRequest  # noqa: TC001 - Litestar reads it
-from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
-from .errors import ServiceError
+from .dialects.openai_models import ModelList, ModelName, ModelObject, render_model, render_models
+from .errors import InvalidValue, ServiceError
 from .health import health_routes
 from .http.body_limits import hold_bytes
+from .http.json_request import read_json
 from .metrics import PROMETHEUS
 from .openapi.document import document
 from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, handler_options
@@ -51,6 +52,23 @@ GET_MODEL = Operation(
     parameters={"name": TEXT | {"description": "Name of the model, or an alias such as dall-e-3"}},
     responses={200: ResponseDoc("The model", {JSON: Media(ModelObject)})},
     errors=(404, *_LOOKUP),
+)
+_MODEL_NAME = {JSON: Media(ModelName, {"model": "dall-e-3"})}
+_MODEL_CHANGE = (400, 403, 404, 408, 413, 415, 429, *_LOOKUP)
+LOAD_MODEL = Operation(
+    summary="Begin to load a model into memory",
+    text="The answer comes at once: `state` and `load_fraction` of the model tell when it is done. "
+    "Needs an admin key if keys are required.",
+    request=_MODEL_NAME,
+    responses={200: ResponseDoc("The model", {JSON: Media(ModelObject)})},
+    errors=_MODEL_CHANGE,
+)
+UNLOAD_MODEL = Operation(
+    summary="Unload a model from memory",
+    text="It is unloaded when the requests that use it have ended. Needs an admin key if keys are required.",
+    request=_MODEL_NAME,
+    responses={200: ResponseDoc("The model", {JSON: Media(ModelObject)})},
+    errors=_MODEL_CHANGE,
 )
 GET_FILE = Operation(
     summary="Fetch a result",
@@ -129,7 +147,24 @@ def _model_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
         name = str(request.path_params["name"]).lstrip("/")
         return _json(render_model(await _find_model(context, context.names.resolve(name)), name))
 
-    return [models, model]
+    return [models, model, _change_route(gateway, "load", bases), _change_route(gateway, "unload", bases)]
+
+
+def _change_route(gateway: Gateway, verb: str, bases: Sequence[str]) -> HTTPRouteHandler:
+    operation = {"load": LOAD_MODEL, "unload": UNLOAD_MODEL}[verb]
+    paths = [f"{base}/models/{verb}" for base in bases]
+
+    @post(paths, name=f"models:{verb}", status_code=200, opt=handler_options(operation, paths))
+    async def change(request: AnyRequest) -> Response[bytes]:
+        context = require_admin(gateway, request)
+        name = (await read_json(request)).get("model")
+        if not isinstance(name, str) or not name:
+            raise InvalidValue("model", "must be the name of a model, as GET /v1/models lists it")
+        act = context.client.load if verb == "load" else context.client.unload
+        found = await _find_model(context, context.names.resolve(name))
+        return _json(render_model(await act(found.name), name))
+
+    return change
 
 
 async def _find_model(context: CallerContext, name: str) -> pb.Model:

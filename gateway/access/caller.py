@@ -120,6 +120,14 @@ class CallerClient:
         """Return one model; the caller's default for an empty name. Raises ServiceError, ModelNotAllowed."""
         return await self._find(self._client.model, name)
 
+    async def load(self, name: str) -> pb.Model:
+        """Begin to load a model; return it as it is then. Raises ServiceError, ModelNotAllowed."""
+        return await self._find(self._client.load, name)
+
+    async def unload(self, name: str) -> pb.Model:
+        """Unload a model when its requests have ended. Raises ServiceError, ModelNotAllowed."""
+        return await self._find(self._client.unload, name)
+
     async def known_model(self, name: str) -> pb.Model:
         """Return one model as of the last seconds, like `model`. Raises ServiceError, ModelNotAllowed."""
         return await self._find(self._models.get, name)

@@ -134,8 +134,18 @@ class ModelObject(msgspec.Struct, kw_only=True):
         Meta(description="Whether it is in memory; the first request loads it"),
     ] = UNSET
     error: Annotated[str | UnsetType, Meta(description="Why it could not be loaded")] = UNSET
+    load_fraction: Annotated[float | UnsetType, Meta(description="While it is loading, 0 to 1: what is loaded")] = UNSET
+    memory_bytes: Annotated[int | UnsetType, Meta(description="Size of its weights in memory")] = UNSET
+    provider: Annotated[str | UnsetType, Meta(description="What runs it, such as cuda or cpu; when loaded")] = UNSET
+    devices: Annotated[list[str] | UnsetType, Meta(description="Devices or replicas that have it in memory")] = UNSET
     parameters: Annotated[ModelParameters, Meta(description="Parameters with their defaults and limits")]
     capabilities: Annotated[ModelCapabilities | UnsetType, Meta(description="What the model can do")] = UNSET
+
+
+class ModelName(msgspec.Struct):
+    """The body of a request to load or unload a model."""
+
+    model: Annotated[str, Meta(description="Name of the model, as in the list")]
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -153,6 +163,10 @@ def render_model(model: pb.Model, name: str = "") -> ModelObject:
         owned_by=OWNER,
         state=STATES.get(model.state, UNSET),
         error=model.error or UNSET,
+        load_fraction=round(model.load_fraction, 3) if model.state == pb.MODEL_STATE_LOADING else UNSET,
+        memory_bytes=model.memory_bytes or UNSET,
+        provider=model.provider or UNSET,
+        devices=list(model.devices) or UNSET,
         parameters=_parameters(model),
         capabilities=_capabilities(model),
     )

@@ -60,6 +60,12 @@ class ImageClient(Protocol):
     async def model(self, name: str) -> pb.Model:
         """Return one model; the default model for an empty name."""
 
+    async def load(self, name: str) -> pb.Model:
+        """Begin to load a model; return it as it is then."""
+
+    async def unload(self, name: str) -> pb.Model:
+        """Unload a model when the requests that use it have ended; return it as it is then."""
+
     async def health_problem(self) -> str:
         """Return why images can't be generated now; empty if they can."""
 
@@ -77,6 +83,14 @@ class ClientLayer:
     async def model(self, name: str) -> pb.Model:
         """Return one model; the default model for an empty name. Raises ServiceError."""
         return await self._client.model(name)
+
+    async def load(self, name: str) -> pb.Model:
+        """Begin to load a model; return it as it is then. Raises ServiceError."""
+        return await self._client.load(name)
+
+    async def unload(self, name: str) -> pb.Model:
+        """Unload a model when the requests that use it have ended. Raises ServiceError."""
+        return await self._client.unload(name)
 
     async def health_problem(self) -> str:
         """Return why images can't be generated now; empty if they can."""
@@ -163,6 +177,14 @@ class ServiceClient:
     async def model(self, name: str) -> pb.Model:
         """Return one model; the default model for an empty name. Raises ServiceError."""
         return await self._lookups.model(name)
+
+    async def load(self, name: str) -> pb.Model:
+        """Begin to load a model on one replica; return it as it is then. Raises ServiceError."""
+        return await self._lookups.load(name)
+
+    async def unload(self, name: str) -> pb.Model:
+        """Unload a model from all replicas when the requests that use it have ended. Raises ServiceError."""
+        return await self._lookups.unload(name)
 
     async def health_problem(self) -> str:
         """Return why the service can't generate images now, without addresses; empty if it can."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tintype.v1 import image_service_pb2 as pb
-from tintype.v1.replicas.union import merge_lists
+from tintype.v1.replicas.union import merge, merge_lists
 
 from ..errors import ServiceError
 from .attempts import Attempts, Interrupted, cancellation, interruption
@@ -49,6 +49,23 @@ class Lookups:
         name = self._replicas.model_to_send(name)
         response: pb.GetModelResponse = await self._one("GetModel", pb.GetModelRequest(model=name), name)
         return response.model
+
+    async def load(self, name: str) -> pb.Model:
+        """Begin to load a model on one replica; return it as it is then. Raises ServiceError."""
+        name = self._replicas.model_to_send(name)
+        response: pb.LoadModelResponse = await self._one(
+            "LoadModel", pb.LoadModelRequest(model=name, no_wait=True), name
+        )
+        return response.model
+
+    async def unload(self, name: str) -> pb.Model:
+        """Unload a model from all replicas; return it as it is then. Raises ServiceError."""
+        request = pb.UnloadModelRequest(model=self._replicas.model_to_send(name))
+        if not self._replicas.are_several:
+            response: pb.UnloadModelResponse = await self._one("UnloadModel", request)
+            return response.model
+        responses = await self._each(await self._healthy(), "UnloadModel", request, LOOKUP_TIMEOUT)
+        return merge({address: each.model for address, each in responses.items()})
 
     async def _one(self, method: str, request: Message, model: str = "") -> Any:
         """Call a method of one replica, of another if the first is lost. Raises ServiceError."""

@@ -162,7 +162,7 @@ async def test_errors_outside_of_handlers_match(
 
 
 async def test_models_match(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Models have OpenAI's keys, and three of tintype's."""
+    """Models have OpenAI's keys, and some of tintype's."""
     listed = convert_strictly((await gateway.get("/v1/models")).content, ListModelsResponse)
     assert [model.id for model in listed.data] == fake.models
     for model in listed.data:

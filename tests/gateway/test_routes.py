@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2
 
 from tests.support.gateway.fakes import PATH, PNG, SMALLEST_PNG, FakeService, Refusal, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
+from tintype.v1.keyfile import create
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +72,36 @@ class TestModels:
             assert "gone" not in listed
             one = (await client.get("/v1/models/big")).json()
         assert (one["id"], one["object"]) == ("big", "model")
+
+    async def test_models_are_loaded_and_unloaded(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A model is loaded and unloaded by its name or an alias; the answer is the model, with state and memory."""
+        fake.loading["org/large"] = 0.25
+        loading = (await gateway.post("/v1/models/load", json={"model": "org/large"})).json()
+        assert (loading["state"], loading["load_fraction"], loading["memory_bytes"]) == ("loading", 0.25, 3 * 2**30)
+        fake.loading.clear()
+        assert (await gateway.get("/v1/models/org/large")).json()["state"] == "loaded"
+        unloaded = (await gateway.post("/openai/v1/models/unload", json={"model": "org/large"})).json()
+        assert (unloaded["id"], unloaded["state"]) == ("org/large", "unloaded")
+        assert fake.admin_calls == ["load org/large", "unload org/large"]
+
+    async def test_models_that_are_not_loaded(
+        self, gateway: httpx.AsyncClient, service: Service, fake: FakeService, tmp_path: Path
+    ) -> None:
+        """An unknown name is 404, a missing one 400; a key without admin rights is 403 and reaches no service."""
+        answer = await gateway.post("/v1/models/load", json={"model": "nope"})
+        assert "nope" in check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
+        for body in ({}, {"model": ""}, {"model": 3}):
+            answer = await gateway.post("/v1/models/unload", json=body)
+            assert "must be the name of a model" in check_error(
+                answer, 400, "invalid_request_error", "invalid_value", "model"
+            )
+        key, before = create(tmp_path / "keys", "alice"), list(fake.admin_calls)
+        async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys")) as client:
+            headers = {"authorization": f"Bearer {key}"}
+            answer = await client.post("/v1/models/load", json={"model": "tiny"}, headers=headers)
+        assert answer.status_code == 403
+        assert "--admin" in answer.json()["error"]["message"]
+        assert fake.admin_calls == before
 
     @pytest.mark.parametrize("action", ["generations", "edits", "variations"])
     async def test_azure_deployment_is_the_model(

@@ -132,6 +132,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         self.cancelled = asyncio.Event()
         self.models = ["tiny", "org/large"]
         self.loaded: set[str] = set()
+        self.loading: dict[str, float] = {}  # fractions
         self.rejects_key = self.hangs = False  # in calls of ListModels
         self.admin_calls: list[str] = []
         self.lookups: list[str] = []
@@ -191,6 +192,9 @@ class FakeService(pb_grpc.ImageServiceServicer):
         model = pb.Model(name=name, defaults=defaults, loras=["ink"], embeddings=["<cat>", "EasyNegative"], **facts)
         model.is_default = name == self.models[0]
         model.state = pb.MODEL_STATE_LOADED if name in self.loaded else pb.MODEL_STATE_UNLOADED
+        if name in self.loading:
+            model.state, model.load_fraction = pb.MODEL_STATE_LOADING, self.loading[name]
+        model.memory_bytes = 3 * 2**30 if "/" in name else 12 * 2**20
         model.samplers[:] = ["ddim", "dpmpp_2m", "euler", "euler_ancestral"]
         model.schedules[:] = ["karras", "normal"]
         if "/" in name:  # one model has presets, the other has none

@@ -96,8 +96,10 @@ class Model(Strict, kw_only=True):
     object: Literal["model"]
     owned_by: str
     type: Literal["image"]  # tintype's own
-    parameters: dict[str, Any]  # tintype's own
-    capabilities: dict[str, Any]  # tintype's own
+    state: str  # tintype's own, as those below
+    memory_bytes: int | UnsetType = UNSET
+    parameters: dict[str, Any]
+    capabilities: dict[str, Any]
 
 
 class ListModelsResponse(Strict, kw_only=True):
