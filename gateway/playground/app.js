@@ -1,38 +1,50 @@
 // The playground: composes the form, the images to send, the queue and the results.
 
 import { listModels } from "./shared/api.js";
+import * as adapters from "./form/adapters.js";
 import * as controls from "./inputs/controls.js";
 import * as dropping from "./shared/dropping.js";
 import * as gallery from "./results/gallery.js";
 import * as initialImage from "./inputs/initial_image.js";
+import * as link from "./form/link.js";
 import * as messages from "./results/messages.js";
+import * as notice from "./form/notice.js";
+import * as presets from "./form/presets.js";
 import * as queue from "./results/queue.js";
 import * as references from "./inputs/references.js";
 import * as settings from "./form/settings.js";
 import * as viewer from "./results/viewer.js";
 import { addAction, offer } from "./results/actions.js";
 import { clearError, showError, showStatus } from "./results/messages.js";
+import { copy } from "./shared/clipboard.js";
+import { requests } from "./form/prompts.js";
 import { validate } from "./form/validation.js";
 
 const $ = (id) => document.getElementById(id);
 const KEY = "tintype-key";
 const RETRY = 3000; // milliseconds
 
-const inputs = [initialImage, references, controls]; // what a request sends in addition to its settings
+const inputs = [initialImage, references, controls, adapters]; // what a request sends in addition to its settings
 const narrow = matchMedia("(max-width: 56rem)");
 
 let retryTimer = 0; // the timer of the next request for the models
+let linkOpened = false;
 let modelsError = ""; // the message shown because the models could not be loaded
 
-/** Queue the request of the form. */
+/** Queue the requests of the form: one, or one for each line of the prompt. */
 function run() {
   if (!validate($("form"))) return;
   clearError();
   showStatus("Generating.");
-  const request = Object.assign(settings.read(), ...inputs.map((one) => one.fields()));
-  viewer.follow(queue.enqueue(request));
-  settings.afterRun?.();
+  const [first] = requests(shared()).map((request) => queue.enqueue(request));
+  viewer.follow(first);
+  settings.afterRun();
   if (narrow.matches) $("stage").scrollIntoView({ behavior: "smooth", block: "start" });
+}
+
+/** Return the fields of all requests that are not of the form itself. */
+function shared() {
+  return Object.assign({}, ...inputs.map((one) => one.fields()));
 }
 
 function requestKey() {
@@ -46,6 +58,7 @@ async function loadModels(again = false) {
   try {
     settings.setModels(await listModels($("key").value));
     clearError(modelsError);
+    openLink();
   } catch (error) {
     if (!again) {
       showError(error);
@@ -55,14 +68,26 @@ async function loadModels(again = false) {
   }
 }
 
+/** Use the settings of the address, once the models are known. */
+function openLink() {
+  if (!linkOpened) link.open(notice.useLink);
+  linkOpened = true;
+}
+
 /** Offer what the selected model takes. */
 function showCapabilities(capabilities, model) {
   for (const one of inputs) one.setCapabilities(capabilities, model);
   offer();
 }
 
-/** Take dropped or pasted files: for the element they are dropped on, otherwise as references if there can be any. */
+/** Take dropped or pasted files, or offer the settings of one that was dropped on no field in particular. */
 async function takeFiles(place, files) {
+  const take = () => useFiles(place, files).catch(showError);
+  if (!(await notice.offer(files[0], take, { taken: Boolean(place) })) || place) await take();
+}
+
+/** Use files as images: for the element they are dropped on, otherwise as references if there can be any. */
+async function useFiles(place, files) {
   if (place.startsWith("control-")) return controls.take(place, files[0]);
   if (place !== "initial-image" && references.possible()) return references.add(files);
   if ($("initial-image-field").hidden) throw new Error("The selected model takes no images.");
@@ -74,7 +99,6 @@ async function reuse({ request }) {
   settings.write(request);
   for (const one of inputs) await one.restore(request).catch(showError);
   settings.write(request); // with the size, which an image may have changed
-  $("settings").open = true;
   $("prompt").focus();
 }
 
@@ -88,6 +112,11 @@ async function refer({ blob }) {
   clearError();
   await references.add([blob]).catch(showError);
   $("prompt").focus();
+}
+
+/** Copy a link to settings, and say what it leaves out. */
+function copyLink(request) {
+  return copy(link.linkTo(request), (text) => showStatus([text, link.leftOut(request)].join(" ")));
 }
 
 function openResults() {
@@ -108,12 +137,12 @@ function openResults() {
     },
   });
   addAction({ id: "reuse", label: "Use these settings", run: reuse });
+  addAction({ id: "link", label: "Copy link", run: ({ request }) => copyLink(request) });
   addAction({ id: "vary", label: "Use as initial image", when: () => !$("initial-image-field").hidden, run: vary });
   addAction({ id: "refer", label: "Use as reference image", when: references.possible, run: refer });
 }
 
 function openForm() {
-  if (narrow.matches) $("settings").open = false;
   $("key").value = sessionStorage.getItem(KEY) ?? "";
   $("key-field").hidden = !$("key").value;
   $("form").addEventListener("submit", (event) => {
@@ -141,6 +170,8 @@ document.addEventListener("keydown", (event) => {
 openForm();
 openResults();
 for (const one of inputs) one.open(showError);
+for (const one of [presets, notice]) one.open();
+$("copy-link").addEventListener("click", () => copyLink({ ...settings.describe(), ...shared() }));
 dropping.open((place, files) => {
   clearError();
   return takeFiles(place, files).catch(showError);

@@ -1,27 +1,26 @@
 // The form: the choices of each model, the request that the form describes, and filling the form from a request.
 
-const SIZES = [
-  ["256x256", "square"],
-  ["512x512", "square"],
-  ["768x768", "square"],
-  ["1024x1024", "square"],
-  ["1024x1536", "portrait"],
-  ["1536x1024", "landscape"],
-  ["1024x1792", "tall"],
-  ["1792x1024", "wide"],
-];
-const OTHER = "other";
-const CHOICES = ["quality", "style", "sampler", "schedule"];
-const OPTIONAL = ["sampler", "schedule"]; // empty differs from the default's name: a named sampler has its own schedule
-const NUMBERS = ["steps", "guidance_scale", "seed", "n", "clip_skip"];
-const SEEDS = 2 ** 31; // random seeds are below it: short enough to type
+import { afterRun, readSeed, takeSeeds, writeSeed } from "./seed.js";
+import { hasWeights } from "./prompt_editing.js";
+import { offerOwnSize, readSize, setModel, writeSize } from "./size.js";
+
+export { afterRun, offerOwnSize };
+
+const STYLES = ["quality", "style"];
+const SAMPLING = ["sampler", "schedule"]; // empty differs from the default's name: a named sampler has its own schedule
+const NUMBERS = ["steps", "guidance_scale", "n", "clip_skip"];
+const STATES = {
+  unloaded: "Not in memory: the first image waits until it is loaded.",
+  loading: "It is being loaded.",
+};
 
 let available = []; // the models
-const ownSizes = new Set(); // the images whose size the result may have
+let missing = ""; // the name of a model that was wanted, but is not served
 let onModel = () => {}; // is called with the capabilities of the selected model
 
 const form = document.querySelector("#form");
-const field = (name) => form.elements[name] ?? form.querySelector(`#${name}`);
+const $ = (id) => document.getElementById(id);
+const field = (name) => form.elements[name] ?? $(name);
 
 /** Show the models, and the defaults of the selected one. */
 export function setModels(models) {
@@ -32,103 +31,139 @@ export function setModels(models) {
   selectModel();
 }
 
-function selectModel() {
-  showModelSettings();
-  onModel(capabilities());
+/** Return the models. */
+export function models() {
+  return available;
 }
 
-/** Call `listener` with the capabilities of the selected model, now and whenever another one is selected. */
+/** Return the selected model; undefined before the models are known. */
+export function model() {
+  return available.find(({ id }) => id === field("model").value);
+}
+
+/** Call `listener` with the capabilities of the selected model, and the model, now and whenever another is selected. */
 export function watchModel(listener) {
   onModel = listener;
-  onModel(capabilities());
+  onModel(model()?.capabilities, model());
 }
 
-function capabilities() {
-  return available.find(({ id }) => id === field("model").value)?.capabilities;
-}
-
-/** Offer and select the size of an image, named for the option, or stop offering it. */
-export function offerOwnSize(name, present) {
-  if (present === ownSizes.has(name)) return;
-  if (present) ownSizes.add(name);
-  else ownSizes.delete(name);
+function selectModel() {
   showModelSettings();
-  if (present) field("size").value = "";
-  showSides();
+  onModel(model()?.capabilities, model());
 }
 
 /** Show the limits and defaults of the selected model. */
 function showModelSettings() {
-  const model = available.find(({ id }) => id === field("model").value);
-  const { width, height, steps, cfg } = model?.parameters ?? {};
-  setBounds("steps", steps);
-  setBounds("guidance_scale", cfg);
-  for (const name of CHOICES) setChoices(name, OPTIONAL.includes(name) ? withUnset(model?.parameters?.[name]) : model?.parameters?.[name]);
-  setSizes(width, height);
-}
-
-/** Show the sizes to choose from, the model's own first. */
-function setSizes(width, height) {
-  const own = width && height ? [[`${width.default}x${height.default}`, "this model's own"]] : [];
-  const others = SIZES.filter(([size]) => size !== own[0]?.[0]);
-  const chosen = field("size").value;
-  const options = [...own, ...others].map(([size, label]) => new Option(`${size.replace("x", " × ")} – ${label}`, size));
-  const [first] = ownSizes;
-  const same = first ? [new Option(`Same as the ${first}`, "")] : [];
-  field("size").replaceChildren(...same, ...options, new Option("Other …", OTHER));
-  if ([...field("size").options].some(({ value }) => value === chosen)) field("size").value = chosen;
-  showSides();
+  const { parameters = {} } = model() ?? {};
+  setBounds("steps", parameters.steps);
+  setBounds("guidance_scale", parameters.cfg);
+  for (const name of STYLES) setPresets(name, parameters[name]);
+  setNames("sampler", parameters.sampler);
+  showSchedules();
+  setModel(parameters);
+  showModelNote();
+  showGuidance();
 }
 
 function setBounds(name, limits) {
   Object.assign(field(name), { min: limits?.min ?? 0, max: limits?.max ?? "", placeholder: limits?.default ?? "" });
 }
 
-/** Show the names that the model has as options; hide the field if it has none. */
-function setChoices(name, { enum: names = [], default: initial } = {}) {
+/** Show the presets that the model has as options; hide the field if it has none. */
+function setPresets(name, { enum: names = [], default: initial } = {}) {
+  setOptions(name, names.map((word) => new Option(word === initial ? "default" : word, word === initial ? "" : word)));
+}
+
+/** Show the model's samplers or schedules under their usual names, with an empty first one: what applies without. */
+function setNames(name, { enum: names = [], labels = {}, default: initial } = {}, unset) {
+  const labelOf = (word) => labels[word] ?? word;
+  const first = new Option(unset ?? (initial ? `${labelOf(initial)} (model's default)` : "Model's default"), "");
+  setOptions(name, names.length ? [first, ...names.map((word) => new Option(labelOf(word), word))] : []);
+}
+
+/** A sampler that is chosen has its own schedule, unless a schedule is chosen as well. */
+function showSchedules() {
+  setNames("schedule", model()?.parameters?.schedule, field("sampler").value ? "The sampler's own" : undefined);
+}
+
+function setOptions(name, options) {
   const chosen = field(name).value;
-  field(name).parentElement.hidden = !names.length;
-  field(name).replaceChildren(...names.map((word) => new Option(word === initial ? "default" : word, word === initial ? "" : word)));
-  if (names.includes(chosen)) field(name).value = chosen;
+  field(name).closest(".field").hidden = !options.length;
+  field(name).replaceChildren(...options);
+  if (options.some(({ value }) => value === chosen)) field(name).value = chosen;
 }
 
-/** Return a choice with an empty name in addition, which is its default. */
-function withUnset(choice) {
-  return choice && { enum: ["", ...choice.enum], default: "" };
+/** Say what the user must know about the selected model. */
+function showModelNote() {
+  const { state, error } = model() ?? {};
+  const lost = missing ? `This server has no model “${missing}”. ` : "";
+  const failed = state === "failed" ? `It could not be loaded: ${error || "the server's log has the reason"}` : "";
+  $("model-note").textContent = lost + (failed || (STATES[state] ?? ""));
+  $("model-note").classList.toggle("problem", Boolean(lost || failed));
 }
 
-function showSides() {
-  for (const side of form.querySelectorAll("[data-size]")) side.hidden = field("size").value !== OTHER;
+/** Say where guidance or the negative prompt have no effect. */
+function showGuidance() {
+  const limits = model()?.parameters?.cfg;
+  const fixed = Boolean(model()) && !limits;
+  field("guidance_scale").disabled = fixed;
+  const scale = field("guidance_scale").value || limits?.default;
+  const unguided = fixed || scale <= 1;
+  $("guidance-note").hidden = !fixed;
+  $("negative-note").hidden = !unguided;
+  $("negative-note").textContent = fixed
+    ? "This model takes no guidance: a negative prompt has no effect."
+    : "No effect while guidance is 1 or less, which is usual for models of few steps.";
 }
 
 /** Return the request of the form. It always has a seed, so that each image can be made again. */
 export function read() {
-  const request = { prompt: field("prompt").value.trim() };
-  for (const name of ["negative_prompt", "model", ...CHOICES]) if (field(name).value) request[name] = field(name).value;
-  const size = field("size").value;
-  if (size) request.size = size === OTHER ? `${field("width").value}x${field("height").value}` : size;
-  for (const name of NUMBERS) if (field(name).value !== "") request[name] = field(name).valueAsNumber;
-  request.seed ??= Math.floor(Math.random() * SEEDS);
+  const request = describe();
+  [request.seed] = takeSeeds(1, request.n);
   return request;
 }
 
-/** Fill the form with a request. */
-export function write(request) {
-  field("prompt").value = request.prompt;
-  for (const name of ["negative_prompt", ...NUMBERS]) field(name).value = request[name] ?? "";
-  field("n").value ||= 1;
-  if (request.model) field("model").value = request.model;
-  selectModel();
-  for (const name of CHOICES) field(name).value = request[name] ?? "";
-  const [width, height] = (request.size ?? "").split("x");
-  const listed = [...field("size").options].some(({ value }) => value === request.size);
-  if (request.size) field("size").value = listed ? request.size : OTHER;
-  if (!listed && width) {
-    field("width").value = width;
-    field("height").value = height;
-  }
-  showSides();
+/** Return the settings of the form: a request without a seed if that is random. */
+export function describe() {
+  const request = { prompt: field("prompt").value.trim() };
+  for (const name of ["negative_prompt", "model", ...STYLES, ...SAMPLING]) if (field(name).value) request[name] = field(name).value;
+  const size = readSize();
+  if (size) request.size = size;
+  for (const name of NUMBERS) if (field(name).value !== "" && !field(name).disabled) request[name] = field(name).valueAsNumber;
+  if (readSeed() !== undefined) request.seed = readSeed();
+  if (isWeighted(request)) request.prompt_weighting = field("prompt_weighting").checked;
+  return request;
 }
 
-field("model").addEventListener("change", selectModel);
-field("size").addEventListener("change", showSides);
+/** Fill the form with a request. A model that is not served is named below the field, and the selected one is kept. */
+export function write(request) {
+  for (const name of ["prompt", "negative_prompt", ...NUMBERS]) field(name).value = request[name] ?? "";
+  field("n").value ||= 1;
+  if ("seed" in request) writeSeed(request.seed);
+  missing = available.length && request.model && !available.some(({ id }) => id === request.model) ? request.model : "";
+  if (request.model && !missing) field("model").value = request.model;
+  selectModel();
+  for (const name of [...STYLES, "sampler"]) choose(name, request[name]);
+  showSchedules();
+  choose("schedule", request.schedule);
+  if (request.size) writeSize(request.size);
+  if (isWeighted(request)) field("prompt_weighting").checked = Boolean(request.prompt_weighting);
+  showGuidance();
+  for (const name of ["prompt", "negative_prompt"]) field(name).dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function isWeighted({ prompt, negative_prompt = "" }) {
+  return hasWeights(prompt) || hasWeights(negative_prompt);
+}
+
+function choose(name, value) {
+  const known = [...field(name).options].some((option) => option.value === value);
+  field(name).value = known ? value : "";
+}
+
+field("model").addEventListener("change", () => {
+  missing = "";
+  selectModel();
+});
+field("sampler").addEventListener("change", showSchedules);
+field("guidance_scale").addEventListener("input", showGuidance);

@@ -50,7 +50,7 @@ function show(image) {
   current = image;
   if (image) $("initial-image-preview").src = image.url;
   else $("initial-image").value = "";
-  $("settings").open ||= Boolean(image);
+  $("images-group").open ||= Boolean(image);
   for (const id of ["initial-image-preview", "initial-image-remove", "strength-field"]) $(id).hidden = !image;
   offerOwnSize("initial image", Boolean(image && possible));
 }

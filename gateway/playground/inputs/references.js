@@ -31,7 +31,7 @@ export async function add(files) {
   const empty = taken.findIndex(({ size }) => !size);
   if (empty >= 0) throw new Error(`Image ${images.length + empty + 1} is empty.`);
   images.push(...(await Promise.all(taken.map(load))));
-  $("settings").open = true;
+  $("images-group").open = true;
   render();
   if (taken.length === files.length) return;
   const added = taken.length ? `: only the first ${taken.length} of ${files.length} were added` : "";

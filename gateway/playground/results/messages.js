@@ -26,6 +26,7 @@ export function showError(error) {
 export function noteError(error) {
   if (error.status === 401) onKey();
   const field = error.param && $("form").querySelector(`[name="${CSS.escape(error.param)}"]`);
+  field?.closest("details")?.setAttribute("open", "");
   field?.focus();
 }
 

@@ -27,11 +27,19 @@ from openai import OpenAI
 
 client = OpenAI(base_url=${JSON.stringify(`${base}/openai/v1`)}, api_key=${needsKey ? 'os.environ["TINTYPE_KEY"]' : '"none"'})
 answer = client.images.generate(
-${own.map(([key, value]) => `    ${key}=${JSON.stringify(value)},`).join("\n")}
-    extra_body=${JSON.stringify(extra)},
+${own.map(([key, value]) => `    ${key}=${literal(value)},`).join("\n")}
+    extra_body=${literal(extra)},
 )
 Path("image.png").write_bytes(base64.b64decode(answer.data[0].b64_json))
 `;
+}
+
+/** Return a value as Python writes it: as in JSON, but for true and false. */
+function literal(value) {
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  return `{${Object.entries(value).map(([key, one]) => `${JSON.stringify(key)}: ${literal(one)}`).join(", ")}}`;
 }
 
 /** Return a request with placeholders for the bytes of its images. */

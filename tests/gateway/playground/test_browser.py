@@ -26,6 +26,7 @@ from tests.support.gateway.playground import (
     BLUE,
     GREEN,
     IDLE,
+    OPEN,
     TEXT,
     VISIBLE,
     ControlledService,
@@ -108,7 +109,7 @@ async def test_error_focuses_the_field(page: Page, fake: FakeService) -> None:
 
 async def test_invalid_fields_have_messages(page: Page, fake: FakeService) -> None:
     """An invalid field has a message of the page's own below it, also in closed settings; a valid one has none."""
-    await page.run("document.querySelector('#settings').open = false")
+    await page.run("document.querySelector('#sampling-group').open = false")
     await page.run("document.querySelector('#steps').value = 900")
     await page.press("Enter", CONTROL)
     await page.wait_until(f"{TEXT.format('#steps-problem')} === 'It must be a whole number from 1 to 150.'")
@@ -164,6 +165,7 @@ async def test_each_image_has_its_own_seed(page: Page, fake: FakeService) -> Non
 async def test_presets_can_be_chosen(page: Page, fake: FakeService) -> None:
     """Qualities and styles can be chosen if the model has some, are sent, and are kept with the image."""
     fake.behave = ControlledService.ready()
+    await page.run(OPEN)
     assert not await page.run(VISIBLE.format("#quality"))
     for name, value in (("model", "org/large"), ("quality", "hd"), ("style", "noir")):
         await page.run(f"document.querySelector('#{name}').value = {value!r}")
@@ -230,7 +232,7 @@ async def test_documentation_has_every_dialect(page: Page, gateway: httpx.AsyncC
 
 async def test_dropped_file_is_the_initial_image(page: Page, fake: FakeService) -> None:
     """A file that is dropped on the page is the next initial image; after its removal there is none."""
-    await page.wait_until(VISIBLE.format("#drop"))
+    await page.wait_until("!document.querySelector('#initial-image-field').hidden")
     await drop(page, png(BLUE))
     await page.wait_until(VISIBLE.format("#strength"))
     await page.wait_until("document.querySelector('#initial-image-preview').naturalWidth === 64")

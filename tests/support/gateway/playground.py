@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # No request waits or runs.
 IDLE = "!document.querySelector('#queue [data-state=waiting], #queue [data-state=running]')"
+OPEN = "document.querySelectorAll('#form details').forEach((group) => (group.open = true))"
 BLUE, GREEN = (0, 0, 255), (0, 128, 0)
 VISIBLE = "document.querySelector({!r}).checkVisibility()"
 TEXT = "document.querySelector({!r}).textContent"
@@ -75,10 +76,11 @@ class ControlledService:
 
 
 async def open_with(page: Page, gateway: httpx.AsyncClient, fake: FakeService, model: str) -> None:
-    """Load the page with one model."""
+    """Load the page with one model, and open all groups of the form."""
     fake.models = [model]
     await page.open(str(gateway.base_url))
     await page.wait_until(f"document.querySelector('#model').value === {model!r}")
+    await page.run(OPEN)
     await page.type("#prompt", "a lake")
 
 
