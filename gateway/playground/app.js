@@ -5,6 +5,7 @@ import * as adapters from "./form/adapters.js";
 import * as controls from "./inputs/controls.js";
 import * as dropping from "./shared/dropping.js";
 import * as gallery from "./results/gallery.js";
+import * as imageActions from "./inputs/image_actions.js";
 import * as initialImage from "./inputs/initial_image.js";
 import * as link from "./form/link.js";
 import * as messages from "./results/messages.js";
@@ -102,18 +103,6 @@ async function reuse({ request }) {
   $("prompt").focus();
 }
 
-async function vary({ blob, request }) {
-  settings.write({ ...request, seed: undefined });
-  await initialImage.take(blob).catch(showError);
-  $("prompt").focus();
-}
-
-async function refer({ blob }) {
-  clearError();
-  await references.add([blob]).catch(showError);
-  $("prompt").focus();
-}
-
 /** Copy a link to settings, and say what it leaves out. */
 function copyLink(request) {
   return copy(link.linkTo(request), (text) => showStatus([text, link.leftOut(request)].join(" ")));
@@ -138,8 +127,7 @@ function openResults() {
   });
   addAction({ id: "reuse", label: "Use these settings", run: reuse });
   addAction({ id: "link", label: "Copy link", run: ({ request }) => copyLink(request) });
-  addAction({ id: "vary", label: "Use as initial image", when: () => !$("initial-image-field").hidden, run: vary });
-  addAction({ id: "refer", label: "Use as reference image", when: references.possible, run: refer });
+  imageActions.open();
 }
 
 function openForm() {

@@ -15,7 +15,7 @@ from tests.support.source import ROOT
 @cache
 def _find(script: str, *arguments: str) -> tuple[str, str]:
     """Return the path of a program as a script of `.ci` prints it, or why it is missing."""
-    command = (ROOT / ".ci" / script, *arguments)
+    command = (str(ROOT / ".ci" / script), *arguments)
     found = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     return found.stdout.strip(), found.stderr.strip()
 

@@ -46,6 +46,7 @@ function literal(value) {
 function withoutImageBytes(request) {
   const short = { ...request };
   if (request.image) short.image = PLACEHOLDER;
+  if (request.mask) short.mask = PLACEHOLDER;
   if (request.images) short.images = request.images.map(() => PLACEHOLDER);
   for (const kind of ["controls", "image_prompts"]) {
     if (request[kind]) short[kind] = request[kind].map((one) => ({ ...one, image: PLACEHOLDER }));
