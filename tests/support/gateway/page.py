@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-CONDITION_TIMEOUT = 30.0  # seconds to wait for a condition
+CONDITION_TIMEOUT = 90.0  # seconds to wait for a condition: machines may be busy
 ALT, CONTROL, SHIFT = 1, 2, 8  # modifiers, in the protocol's bits
 # Virtual key codes of keys that type no character.
 KEY_CODES = {
@@ -82,7 +82,7 @@ class Page:
                 message = json.loads((await self._reader.readuntil(b"\0"))[:-1])
             except asyncio.IncompleteReadError:
                 return
-            if message.get("id") in self._pending:
+            if message.get("id") in self._pending and not self._pending[message["id"]].done():
                 self._pending.pop(message["id"]).set_result(message)
             self.errors += _page_errors(message)
 
