@@ -11,11 +11,11 @@ from importlib import import_module
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
-from .generation_flags import ACTIONS, GENERATION
-from .key_flags import GATEWAY, add_action_and_name, add_keys, add_usage, parse_utf8
+from .generation.flags import add_generate
+from .key_flags import add_action_and_name, add_keys, add_usage
 from .parser import Parser, VersionAction
 from .settings.definitions import SECTIONS, settings_of
-from .settings.flags import add_cluster, add_config, add_section, add_setting
+from .settings.flags import add_cluster, add_config, add_section, add_service
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -34,9 +34,7 @@ Every setting is a flag, an environment variable and a line of tintype.toml, in 
   --memory 6GiB          TINTYPE_MEMORY=6GiB          memory = "6GiB"
 """
 EXPORT = "export"  # parses its own flags
-SERVICE = settings_of(SECTIONS["service"])
-# Settings of models that are read from published weights.
-LOADING = ("precision", "mapped", "exact", "text_encoders", "vae", "templates", "weights_cache", "additions")
+SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gateway"])
 
 
 def run(argv: Sequence[str]) -> int:
@@ -104,18 +102,6 @@ def _add_server_flags(parser: ArgumentParser) -> None:
     add_config(parser)
 
 
-def _add_generate(parser: ArgumentParser) -> None:
-    output = "PNG, JPEG or WebP file; several images are numbered, as in lake-1.png; - is stdout (default: image.png)"
-    parser.add_argument("prompt", metavar="PROMPT", type=parse_utf8, help="what the image shows")
-    parser.add_argument("-o", "--output", metavar="FILE", default="image.png", help=output)
-    for flag, metavar, default, text in GENERATION:
-        parser.add_argument(flag, metavar=metavar, default=default, help=text, action=ACTIONS.get(flag, "store"))
-    parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
-    _add_service(parser, "address of a running service, HOST:PORT (default: none, run the model in this process)")
-    for name in ("providers", "memory", "threads", *LOADING):
-        add_setting(parser, SERVICE[name])
-
-
 def _add_doctor(parser: ArgumentParser) -> None:
     what = "folder, .safetensors file or OWNER/NAME in the hub's cache (default: the models of the settings)"
     parser.add_argument("models_asked", metavar="MODEL", nargs="*", help=what)
@@ -139,15 +125,8 @@ def _add_pull(parser: ArgumentParser) -> None:
 def _add_models(parser: ArgumentParser) -> None:
     actions = ("list", "load", "unload", "available")
     add_action_and_name(parser, actions, "name of the model to load or unload, or of an available one to describe")
-    _add_service(parser, "address of the service, HOST:PORT (default: 127.0.0.1:50051)")
-
-
-def _add_service(parser: ArgumentParser, help_: str) -> None:
-    """Add the address and credentials of a gRPC service."""
     add_config(parser)
-    add_setting(parser, GATEWAY["grpc"], help_)
-    for name in ("service_key", "tls_ca", "service_cert", "service_cert_key"):
-        add_setting(parser, GATEWAY[name])
+    add_service(parser, "address of the service, HOST:PORT (default: 127.0.0.1:50051)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +135,7 @@ class Command:
 
     help: str
     module: str
-    add_flags: Callable[[ArgumentParser], None]
+    add_flags: Callable[[Parser], None]
     examples: str
 
     @property
@@ -207,8 +186,8 @@ COMMANDS = {
     ),
     "generate": Command(
         "make images and save them",
-        ".generate",
-        _add_generate,
+        ".generation.command",
+        add_generate,
         """
         tintype generate "A serene mountain lake at sunset" -o lake.png
         tintype generate "A lighthouse" --size 256x256 --steps 20 --seed 7 --count 4 -o lighthouse.webp

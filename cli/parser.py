@@ -27,11 +27,13 @@ class Parser(ArgumentParser):
     """An ArgumentParser that raises UserError.
 
     `owners` maps flags of other commands to those commands, for the message about a flag that this one does not have.
+    `rest` names a positional argument with any number of values, which may be given before and after flags.
     """
 
     def __init__(self, *, owners: Mapping[str, Sequence[str]] | None = None, **options: Any) -> None:
         super().__init__(formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False, **options)
         self._owners = owners or {}
+        self.rest = ""
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError."""
@@ -40,6 +42,9 @@ class Parser(ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse arguments, and reject those that this command does not have."""
         arguments, unknown = super().parse_known_args(args, namespace)
+        if self.rest and not any(word.startswith("-") and word != "-" for word in unknown):
+            getattr(arguments, self.rest).extend(unknown)
+            unknown = []
         if unknown:
             self.error(f"unrecognized argument {unknown[0]!r}{self._hint(unknown[0].partition('=')[0])}")
         return arguments, unknown

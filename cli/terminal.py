@@ -56,15 +56,7 @@ class ProgressText:
 
     def line(self, event: pb.StreamImagesResponse, blocks: tuple[str, str] = BLOCKS) -> str:
         """Return the line to show after an event; empty if the event changes nothing visible."""
-        match event.WhichOneof("event"):
-            case "queued":
-                return _format_queued(event.queued)
-            case "loading":
-                return f"loading {event.loading.model}: {event.loading.fraction:.0%}"
-            case "progress":
-                return self._progress(event.progress, blocks)
-            case _:
-                return ""
+        return self._progress(event.progress, blocks) if event.HasField("progress") else format_event(event)
 
     def is_frequent(self, event: pb.StreamImagesResponse) -> bool:
         """Whether the event is about a step."""
@@ -76,6 +68,13 @@ class ProgressText:
         elapsed = f"{time.monotonic() - self._began:.1f} s"
         left = f", {progress.eta.ToTimedelta().total_seconds():.1f} s to go" if progress.HasField("eta") else ""
         return f"{format_bar(done / total, blocks)} {done}/{total} steps, {elapsed}{left}"
+
+
+def format_event(event: pb.StreamImagesResponse) -> str:
+    """Return the line about a request that has not begun; empty for other events."""
+    if event.HasField("queued"):
+        return _format_queued(event.queued)
+    return f"loading {event.loading.model}: {event.loading.fraction:.0%}" if event.HasField("loading") else ""
 
 
 def _format_queued(queued: pb.Queued) -> str:
@@ -105,6 +104,10 @@ class LiveProgress(Generic[Event]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._write("")
 
+    def clear(self) -> None:
+        """Erase the line."""
+        self._write("")
+
     def _write(self, line: str) -> None:
         self._stream.write(f"\r\x1b[K{line}")
         self._stream.flush()
@@ -129,6 +132,9 @@ class PlainProgress(Generic[Event]):
             self._stream.flush()
             self._last, self._written = line, self._clock()
 
+    def clear(self) -> None:
+        """Do nothing: lines stay."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -141,6 +147,9 @@ class NoProgress(Generic[Event]):
 
     def show(self, event: Event) -> None:
         """Show nothing."""
+
+    def clear(self) -> None:
+        """Do nothing."""
 
     def __enter__(self) -> Self:
         return self

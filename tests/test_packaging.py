@@ -178,7 +178,8 @@ def imported_by(code: str, names: set[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["service.server", "gateway.server", "cli.servers.up", "cli.generate", "cli.models", "cli.commands"]
+    "module",
+    ["service.server", "gateway.server", "cli.servers.up", "cli.generation.command", "cli.models", "cli.commands"],
 )
 def test_serving_imports_no_torch(module: str) -> None:
     """Servers and commands do not import torch or its relatives, even if they are installed."""

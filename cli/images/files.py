@@ -11,6 +11,7 @@ from ..errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
+MAX_COPIES = 1000  # files of one name, apart from their numbers
 # File extensions and their MIME types.
 MIME_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
@@ -38,6 +39,20 @@ def prepare_folder(path: Path) -> None:
         raise UserError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'not a regular file'}")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"cannot write {path}: its folder is read-only")
+
+
+def reserve(path: Path) -> Path:
+    """Make an empty file of this name, with `-2`, `-3` ... if there is one, and return its path. Raises UserError."""
+    for number in range(1, MAX_COPIES + 1):
+        free = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        try:
+            free.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot write {free}: {error.strerror}") from error
+        return free
+    raise UserError(f"cannot write {path}: there are {MAX_COPIES} files of this name; name another with -o")
 
 
 def save(data: bytes, path: Path) -> None:

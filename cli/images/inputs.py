@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from tintype.v1 import image_service_pb2 as pb
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_WEIGHT = 2.0  # the contract's limit
+STDIN = "-"  # in place of a file's name
 CONTROL_FORM, PROMPT_FORM = "NAME=FILE[:WEIGHT[:START-END]]", "NAME=FILE[:WEIGHT]"
 _NUMBER = re.compile(r"\d{1,9}(\.\d{0,9})?|\.\d{1,9}")
 _RANGE = re.compile(r"([\d.]{1,20})-([\d.]{1,20})")
@@ -31,7 +34,7 @@ class ImageSpec(NamedTuple):
 
 
 def read_image(flag: str, name: str | None, form: str = "") -> bytes:
-    """Return the bytes of a flag's file; empty without the flag. The service checks that they are an image.
+    """Return the bytes of a flag's file, or of stdin (-); empty without the flag. The service checks the image.
 
     `form` is the form of the flag's value, if it is more than a file.
 
@@ -41,12 +44,21 @@ def read_image(flag: str, name: str | None, form: str = "") -> bytes:
     if not name:
         return b""
     try:
-        data = parse_path(name).read_bytes()
+        data = read_stdin(MAX_FILES) if name == STDIN else parse_path(name).read_bytes()
     except OSError as error:
         hint = f"; the form is {form}" if form and ":" in name else ""
         raise UserError(f"--{flag}: cannot read {name}: {error.strerror}{hint}") from error
     if not data:
-        raise UserError(f"--{flag}: {name} is empty")
+        raise UserError(f"--{flag}: {'stdin' if name == STDIN else name} is empty")
+    return data
+
+
+@cache
+def read_stdin(limit: int) -> bytes:
+    """Return what stdin has, which is read once. Raises UserError if it has more than `limit` bytes."""
+    data = sys.stdin.buffer.read(limit + 1)
+    if len(data) > limit:
+        raise UserError(f"stdin must have at most {limit} bytes")
     return data
 
 

@@ -26,6 +26,14 @@ def add_config(parser: FlagContainer) -> None:
     )
 
 
+def add_service(parser: FlagContainer, help_: str) -> None:
+    """Add the address and credentials of a gRPC service; `help_` is that of the address."""
+    settings = settings_of(SECTIONS["gateway"])
+    add_setting(parser, settings["grpc"], help_)
+    for name in ("service_key", "tls_ca", "service_cert", "service_cert_key"):
+        add_setting(parser, settings[name])
+
+
 def add_setting(parser: FlagContainer, setting: Setting, help_: str = "") -> None:
     """Add the flag of a setting, with `help_` in place of its own help."""
     text = f"{help_ or setting.help + _default(setting)} [{setting.env}]"

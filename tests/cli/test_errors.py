@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 from importlib.util import find_spec
@@ -42,7 +43,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("gateway --model=x", "unrecognized argument '--model=x' (a flag of `tintype serve`)"),
         ("generate x --data y", "unrecognized argument '--data' (a flag of `tintype serve` and `tintype gateway`)"),
         ("serve --qwxz 3", "unrecognized argument '--qwxz'; see `tintype serve --help`"),
-        ("generate x -- --seed 3", "unrecognized argument '--seed'; see"),
+        ("generate x --sede 3", "unrecognized argument '--sede' (did you mean --seed?); see"),
         ("serve --memory lots", "--memory must be a size, for example 6GiB or 500MB; got 'lots'"),
         (
             "serve --grpc 50051",
@@ -51,7 +52,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("up --rest 127.0.0.1", "--rest must be HOST:PORT"),
         ("up --first-image x -o x.jpg", "--output of the first image must end in .png; got x.jpg"),
         ("up --first-image \udcff", "--first-image: 'utf-8' codec can't encode character"),
-        ("generate", "the following arguments are required: PROMPT; see `tintype generate --help`"),
+        ("generate", "generate needs a PROMPT, or --prompts FILE; see `tintype generate --help`"),
         ("generate x --size big", "--size must be WIDTHxHEIGHT in pixels, for example 512x512; got 'big'"),
         ("generate x --size 0x256", "--size must be WIDTHxHEIGHT in pixels, for example 512x512; got '0x256'"),
         ("up --rest 127.0.0.1:9000 --grpc 127.0.0.1:9000", "--grpc and --rest are both 127.0.0.1:9000"),
@@ -67,6 +68,25 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("generate x -o x.gif", "an image file must end in .png, .jpg, .jpeg, .webp; got x.gif"),
         ("generate x -o /proc/none/x.png", "cannot write /proc/none/x.png"),
         ("generate x -o - --count 2", "-o - takes one image, not --count 2"),
+        ("generate x y -o -", "-o - takes one image, not 2 prompts; name files, for example -o {index:03}.png"),
+        ("generate x -o {nope}.png", "-o: unknown field {nope}; the fields are {index}, {image}, {seed}, {slug}, "),
+        ("generate x -o {slug:09}.png", "-o: the width of a number is written as in {index:03}; got {slug:09}"),
+        ("generate x -o }.png", "-o: a brace of a file's name is written twice: }}; got }.png"),
+        ("generate x --jobs 0", "--jobs must be 1 to 64; got '0'"),
+        ("generate x --mask m.png --image -", "--image: stdin is empty"),
+        ("generate - --prompts -", "only one argument may read stdin; got - for PROMPT and --prompts"),
+        ("generate --prompts /none", "--prompts: cannot read /none: No such file or directory"),
+        ("generate --prompts /dev/null", "--prompts: /dev/null has no prompts"),
+        ("generate x --lora a.safetensors", "copy a.safetensors into the folder loras of the model"),
+        ("generate x --lora a:9", "--lora must be NAME[:WEIGHT], for example film:0.8; the weight must be -4 to 4"),
+        ("generate x --x steps=1,2", "--x and --y need --grid FILE, the sheet of their images"),
+        ("generate x --grid g.png --x stps=1", "--x varies a flag of an image; got 'stps'; did you mean steps?"),
+        ("generate x --grid g.png --x steps", "--x must be NAME=VALUE,..., for example steps=4,8,20; got 'steps'"),
+        ("generate x --grid g.png --x steps=1,2,999", "--steps must be 1 to 150; got 999"),
+        ("generate x y --grid g.png --x steps=1,2", "--x and --y take one prompt; vary it with --y"),
+        ("generate x --grid g.gif", "an image file must end in .png, .jpg, .jpeg, .webp; got g.gif"),
+        ("generate x --show kittty", "invalid how 'kittty'; did you mean 'kitty'?"),
+        ("generate x --show sixel -o -", "--show sixel writes to stdout, as -o - does; choose one"),
         ("models load", "load needs the name of a model: tintype models load NAME"),
         ("serve --log-level loud --grpc 127.0.0.1:0", "--log-level must be one of debug, info, warning, error; got"),
         ("gateway --url-ttl 0", "--url-ttl must be above 0; got 0"),
@@ -116,6 +136,7 @@ def test_argument_error_is_one_line(
     """Wrong arguments are one line on stderr."""
     for name in [name for name in os.environ if name.startswith("TINTYPE_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     assert main(arguments.split()) == 2
     captured = capsys.readouterr().err
     assert expected in captured

@@ -27,9 +27,9 @@ def _require(path: str, problem: str) -> Path:
     return Path(path)
 
 
-def tool(program: str, package: str) -> Path:
-    """Return the path of a program of a Debian package; skip the test without it, and fail it in CI."""
-    return _require(*_find("tools", str(ROOT / "build" / "tools" / package), program, package))
+def tool(program: str, *packages: str) -> Path:
+    """Return the path of a program of Debian packages; skip the test without it, and fail it in CI."""
+    return _require(*_find("tools", str(ROOT / "build" / "tools" / packages[0]), program, *packages))
 
 
 def chromium() -> Path:

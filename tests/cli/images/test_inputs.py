@@ -8,7 +8,8 @@ import pytest
 
 from tintype.cli import main
 from tintype.cli.commands import build_parser
-from tintype.cli.generate import build_request
+from tintype.cli.generation.prompts import read_prompts
+from tintype.cli.generation.request import build_request
 from tintype.cli.images.inputs import ImageSpec, parse_image_spec
 from tintype.v1 import image_service_pb2 as pb
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def request_of(*flags: str) -> pb.GenerateImagesRequest:
-    return build_request(build_parser().parse_args(["generate", "x", *flags]))
+    (entry,) = read_prompts(vars(build_parser().parse_args(["generate", "x", *flags])))
+    return build_request(entry.values)
 
 
 def test_references_are_sent_in_order(tmp_path: Path) -> None:

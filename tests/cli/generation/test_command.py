@@ -13,15 +13,23 @@ from PIL import Image
 
 from tintype.cli import main
 from tintype.cli.commands import build_parser
-from tintype.cli.generate import _is_source, _local_service, build_request
+from tintype.cli.generation.local import is_source, local_service
+from tintype.cli.generation.prompts import read_prompts
+from tintype.cli.generation.request import build_request
 from tintype.cli.settings.sources import Sources
-from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tintype.v1 import image_service_pb2 as pb
+
 
 pytestmark = pytest.mark.slow
+
+
+def request_of(*words: str) -> pb.GenerateImagesRequest:
+    (entry,) = read_prompts(vars(build_parser().parse_args(words)))
+    return build_request(entry.values)
 
 
 def test_init_image_and_mask_are_sent(tmp_path: Path) -> None:
@@ -30,7 +38,7 @@ def test_init_image_and_mask_are_sent(tmp_path: Path) -> None:
     image.write_bytes(b"image")
     mask.write_bytes(b"mask")
     flags = ["generate", "x", "--image", str(image), "--mask", str(mask), "--strength", "0"]
-    request = build_request(build_parser().parse_args(flags))
+    request = request_of(*flags)
     assert (request.image, request.mask) == (b"image", b"mask")
     assert request.HasField("strength")
     assert request.strength == 0
@@ -39,14 +47,14 @@ def test_init_image_and_mask_are_sent(tmp_path: Path) -> None:
 def test_names_are_sent_unchanged() -> None:
     """Sampler, schedule, quality and style are sent unchanged; the service checks them."""
     flags = ["--sampler", "euler", "--schedule", "karras", "--quality", "low", "--style", "vivid"]
-    request = build_request(build_parser().parse_args(["generate", "x", *flags]))
+    request = request_of("generate", "x", *flags)
     assert (request.sampler, request.schedule) == ("euler", "karras")
     assert (request.quality, request.style) == ("low", "vivid")
 
 
 def test_strength_is_sent_only_with_an_image() -> None:
     """Without --image neither image nor strength is set, so the service's default applies."""
-    request = build_request(build_parser().parse_args(["generate", "x"]))
+    request = request_of("generate", "x")
     assert not request.image
     assert not request.HasField("strength")
 
@@ -106,15 +114,14 @@ def test_a_path_is_not_looked_at_to_tell_it_from_a_name(monkeypatch: pytest.Monk
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr("pathlib.Path.exists", refuse)
-    assert _is_source("closed/model.safetensors")
+    assert is_source("closed/model.safetensors")
 
 
 def test_model_from_the_hub_is_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OWNER/NAME is downloaded, and the request names no model, because the service in this process has only this."""
     monkeypatch.setattr("tintype.cli.pull.resolve_model", lambda text, **_: tmp_path / text)
-    request = pb.GenerateImagesRequest(model="owner/name")
-    config = _local_service(Sources(flags={"data": str(tmp_path)}), request)
-    assert (config.models, request.model) == ((tmp_path / "owner" / "name",), "")
-    named = pb.GenerateImagesRequest(model="sdxl")
-    assert _local_service(Sources(flags={"data": str(tmp_path)}), named).models == ()
-    assert named.model == "sdxl"
+    sources = Sources(flags={"data": str(tmp_path)})
+    config, name = local_service(sources, "owner/name")
+    assert (config.models, name) == ((tmp_path / "owner" / "name",), "")
+    config, name = local_service(sources, "sdxl")
+    assert (config.models, name) == ((), "sdxl")
