@@ -192,6 +192,8 @@ COMMANDS = {
         tintype generate "A serene mountain lake at sunset" -o lake.png
         tintype generate "A lighthouse" --size 256x256 --steps 20 --seed 7 --count 4 -o lighthouse.webp
         tintype generate "A lighthouse" --grpc gpu-box:50051 --model sdxl
+        tintype generate --prompts prompts.txt -o "out/{index:03}-{slug}.png" --grid all.png
+        tintype generate "A lighthouse" --x steps=4,8,20 --y guidance=1,3 --grid sheet.png
         tintype generate "The cat of image 1 on the sofa of image 2" --reference cat.png --reference sofa.png
         tintype generate "A lighthouse" --control canny=edges.png:0.8:0-0.5 --image-prompt ip-adapter=style.png
         tintype generate "A lighthouse" -q -o - | convert - -resize 50% small.png

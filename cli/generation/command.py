@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from tintype.service.config import ServiceConfig
 
-    from ..images.sheet import Sheet
     from ..images.screen import Screen
+    from ..images.sheet import Sheet
     from .prompts import Entry
     from .runner import Work
 

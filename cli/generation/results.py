@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-    from ..images.sheet import Sheet
     from ..images.screen import Screen
+    from ..images.sheet import Sheet
     from .prompts import Entry
     from .runner import Work
 
