@@ -112,6 +112,12 @@ class ModelCapabilities(msgspec.Struct, kw_only=True):
     clip_layer: Annotated[
         int, Meta(description="Layer of CLIP that it reads, from the end; 0 if clip_skip has no effect")
     ]
+    guidance: Annotated[
+        str | UnsetType,
+        Meta(
+            description="What guidance_scale does: classifier_free, embedded (a negative prompt has no effect) or none"
+        ),
+    ] = UNSET
     controls: Annotated[list[str], Meta(description="Names of its ControlNets")]
     control_modes: Annotated[
         dict[str, int], Meta(description="Number of kinds of each ControlNet that has several: mode is below it")
@@ -206,7 +212,7 @@ def _capabilities(model: pb.Model) -> ModelCapabilities | UnsetType:
     lists = {name: list(getattr(model, name)) for name in ("controls", "image_adapters", "loras", "embeddings")}
     facts = ("text_to_image", "image_to_image", "inpainting", "max_references", "requires_references", "clip_layer")
     known = {**{name: getattr(model, name) for name in facts}, **lists, "control_modes": dict(model.control_modes)}
-    return ModelCapabilities(**known) if any(known.values()) else UNSET
+    return ModelCapabilities(**known, guidance=model.guidance or UNSET) if any(known.values()) else UNSET
 
 
 def _images_parameter(model: pb.Model) -> ImagesParameter | UnsetType:

@@ -115,6 +115,7 @@ def model(repository: Repository, spec: ModelSpec) -> pb.Model:
         description=spec.description,
         native_sizes=[pb.Size(width=width, height=height) for width, height in spec.native_sizes],
         size_multiple=spec.size_multiple,
+        guidance=spec.guidance,
         defaults=_defaults(spec),
         samplers=samplers_for(spec.diffusion),
         schedules=_schedules(spec),

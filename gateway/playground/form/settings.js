@@ -14,7 +14,13 @@ const STATES = {
   loading: "It is being loaded.",
 };
 
+const WITHOUT_NEGATIVE = {
+  none: "This model takes no guidance: a negative prompt has no effect.",
+  embedded: "This model takes guidance without a negative prompt.",
+};
+
 let available = []; // the models
+let loaded = false; // whether the models are known
 let missing = ""; // the name of a model that was wanted, but is not served
 let onModel = () => {}; // is called with the capabilities of the selected model
 
@@ -26,6 +32,7 @@ const field = (name) => form.elements[name] ?? $(name);
 export function setModels(models) {
   const chosen = field("model").value;
   available = models;
+  loaded = true;
   field("model").replaceChildren(...models.map(({ id }) => new Option(id, id)));
   if (models.some(({ id }) => id === chosen)) field("model").value = chosen;
   selectModel();
@@ -96,24 +103,23 @@ function setOptions(name, options) {
 /** Say what the user must know about the selected model. */
 function showModelNote() {
   const { state, error } = model() ?? {};
+  const none = loaded && !available.length ? "This server has no models." : "";
   const lost = missing ? `This server has no model “${missing}”. ` : "";
   const failed = state === "failed" ? `It could not be loaded: ${error || "the server's log has the reason"}` : "";
-  $("model-note").textContent = lost + (failed || (STATES[state] ?? ""));
-  $("model-note").classList.toggle("problem", Boolean(lost || failed));
+  $("model-note").textContent = lost + none + (failed || (STATES[state] ?? ""));
+  $("model-note").classList.toggle("problem", Boolean(lost || failed || none));
 }
 
-/** Say where guidance or the negative prompt have no effect. */
+/** Say where guidance or the negative prompt have no effect, and disable what the model does not take. */
 function showGuidance() {
-  const limits = model()?.parameters?.cfg;
-  const fixed = Boolean(model()) && !limits;
-  field("guidance_scale").disabled = fixed;
-  const scale = field("guidance_scale").value || limits?.default;
-  const unguided = fixed || scale <= 1;
-  $("guidance-note").hidden = !fixed;
-  $("negative-note").hidden = !unguided;
-  $("negative-note").textContent = fixed
-    ? "This model takes no guidance: a negative prompt has no effect."
-    : "No effect while guidance is 1 or less, which is usual for models of few steps.";
+  const { guidance } = model()?.capabilities ?? {};
+  const reason = WITHOUT_NEGATIVE[guidance] ?? "";
+  const weak = (field("guidance_scale").value || model()?.parameters?.cfg?.default) <= 1;
+  field("guidance_scale").disabled = guidance === "none";
+  field("negative_prompt").disabled = Boolean(reason);
+  $("guidance-note").hidden = guidance !== "none";
+  $("negative-note").hidden = !reason && !weak;
+  $("negative-note").textContent = reason || "No effect while guidance is 1 or less, as usual for models of few steps.";
 }
 
 /** Return the request of the form. It always has a seed, so that each image can be made again. */
@@ -126,7 +132,7 @@ export function read() {
 /** Return the settings of the form: a request without a seed if that is random. */
 export function describe() {
   const request = { prompt: field("prompt").value.trim() };
-  for (const name of ["negative_prompt", "model", ...STYLES, ...SAMPLING]) if (field(name).value) request[name] = field(name).value;
+  for (const name of ["negative_prompt", "model", ...STYLES, ...SAMPLING]) if (field(name).value && !field(name).disabled) request[name] = field(name).value;
   const size = readSize();
   if (size) request.size = size;
   for (const name of NUMBERS) if (field(name).value !== "" && !field(name).disabled) request[name] = field(name).valueAsNumber;
@@ -149,7 +155,17 @@ export function write(request) {
   if (request.size) writeSize(request.size);
   if (isWeighted(request)) field("prompt_weighting").checked = Boolean(request.prompt_weighting);
   showGuidance();
+  if (request.negative_prompt) $("negative-group").open = true;
   for (const name of ["prompt", "negative_prompt"]) field(name).dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+/** Show what differs from the model's defaults in the heading of the group, which may be closed. */
+function showSampling() {
+  const names = [...SAMPLING, ...STYLES].map(field).filter(({ value }) => value).map(({ selectedOptions: [{ text }] }) => text);
+  const [steps, guidance, skip] = ["steps", "guidance_scale", "clip_skip"].map((name) => field(name).value);
+  const numbers = [steps && `${steps} steps`, guidance && `guidance ${guidance}`, skip && `clip skip ${skip}`];
+  $("sampling-summary").textContent = [...names, ...numbers].filter(Boolean).join(", ");
+  $("negative-summary").textContent = $("negative-group").open ? "" : field("negative_prompt").value.slice(0, 80);
 }
 
 function isWeighted({ prompt, negative_prompt = "" }) {
@@ -167,3 +183,5 @@ field("model").addEventListener("change", () => {
 });
 field("sampler").addEventListener("change", showSchedules);
 field("guidance_scale").addEventListener("input", showGuidance);
+for (const event of ["input", "change"]) form.addEventListener(event, showSampling);
+$("negative-group").addEventListener("toggle", showSampling);

@@ -74,6 +74,7 @@ def test_capabilities_are_reported() -> None:
     model = pb.Model(name="a", text_to_image=True, image_to_image=True, max_references=4, controls=["canny"])
     model.control_modes["canny"] = 10
     model.clip_layer = 2
+    model.guidance = "embedded"
     rendered = msgspec.to_builtins(render_model(model))
     assert rendered["capabilities"] == {
         "text_to_image": True,
@@ -82,6 +83,7 @@ def test_capabilities_are_reported() -> None:
         "max_references": 4,
         "requires_references": False,
         "clip_layer": 2,
+        "guidance": "embedded",
         "controls": ["canny"],
         "control_modes": {"canny": 10},
         "image_adapters": [],

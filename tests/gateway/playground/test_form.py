@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from tests.support.gateway.chromium import CONTROL, Page
-from tests.support.gateway.playground import IDLE, OPEN, TEXT, VISIBLE, drop, generate, press_button
+from tests.support.gateway.playground import IDLE, OPEN, TEXT, VISIBLE, drop, generate, open_with, press_button
 
 if TYPE_CHECKING:
     import httpx
@@ -288,3 +288,7 @@ async def test_state_of_the_model(page: Page, gateway: httpx.AsyncClient, fake: 
     assert not await page.run(VISIBLE.format("#negative-note"))
     await page.type("#guidance_scale", "1")
     assert await page.run(VISIBLE.format("#negative-note"))
+    assert await page.run(TEXT.format("#sampling-summary")) == "guidance 1"
+    await open_with(page, gateway, fake, "guided")
+    assert await page.run("document.querySelector('#negative_prompt').disabled")
+    assert "without a negative prompt" in await page.run(TEXT.format("#negative-note"))

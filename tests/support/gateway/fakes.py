@@ -41,6 +41,7 @@ CAPABILITIES: dict[str, dict[str, Any]] = {
         "image_to_image": True,
         "controls": ["canny", "depth"],
         "control_modes": {"depth": 10},
+        "guidance": "embedded",
         "image_adapters": ["ip-adapter"],
         "clip_layer": 1,
     },
