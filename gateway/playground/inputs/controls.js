@@ -1,5 +1,6 @@
 // ControlNets and IP-Adapters: rows of a name, an image, a weight and, for ControlNets, a range of the steps.
 
+import { HintChoice } from "./hint_choice.js";
 import { load, loadDataUrl, release } from "../shared/images.js";
 
 const $ = (id) => document.getElementById(id);
@@ -8,9 +9,10 @@ const PROMPTS = "image_prompts";
 const GROUPS = [[CONTROLS, "ControlNets"], [PROMPTS, "IP-Adapters"]];
 const NUMBERS = [["weight", "Weight", 2, 1], ["start", "From", 1, 0], ["end", "To", 1, 1]];
 const MISSING = "Choose an image.";
+const UNFINISHED = "The hint is being made: try again in a moment.";
 
 let names = { [CONTROLS]: [], [PROMPTS]: [] }; // what the model has
-let rows = []; // {element, image}
+let rows = []; // {element, image, hint: HintChoice, sent: the image of the request}
 let nextId = 1;
 let report = () => {}; // is called with errors
 
@@ -51,7 +53,7 @@ export async function restore(request) {
       const row = add();
       field(row, "name").value = `${kind}:${sent.name}`;
       for (const [name] of NUMBERS) field(row, name).value = sent[name] ?? "";
-      setImage(row, await loadDataUrl(sent.image));
+      await setImage(row, await loadDataUrl(sent.image), { ready: true });
     }
   }
   renumber();
@@ -67,7 +69,7 @@ function kindOf(row) {
 }
 
 function value(row) {
-  const request = { name: field(row, "name").value.slice(kindOf(row).length + 1), image: row.image.data };
+  const request = { name: nameOf(row), image: row.sent.data };
   for (const [name] of NUMBERS) {
     const input = field(row, name);
     if (input.value !== "" && !input.closest("[hidden]")) request[name] = input.valueAsNumber;
@@ -83,12 +85,14 @@ function add() {
   const id = `control-${nextId++}`;
   const element = document.createElement("fieldset");
   element.dataset.drop = id;
-  const row = { element, image: null };
+  const row = { element, image: null, sent: null };
+  row.hint = new HintChoice(id, (image) => setSent(row, image));
   element.append(
     document.createElement("legend"),
     labelled(id, "name", "Name", document.createElement("select")),
     labelled(id, "image", "Image", fileInput(row)),
     Object.assign(new Image(), { hidden: true, alt: "The image to follow" }),
+    row.hint.element,
     ...NUMBERS.map(([name, label, max, initial]) => labelled(id, name, label, numberInput(max, initial))),
     removeButton(row),
   );
@@ -96,7 +100,10 @@ function add() {
   $("controls").append(element);
   setNames(row);
   setImage(row, null);
-  field(row, "name").addEventListener("change", renumber);
+  field(row, "name").addEventListener("change", () => {
+    renumber();
+    row.hint.suggest(nameOf(row)).catch(report);
+  });
   renumber();
   return row;
 }
@@ -134,13 +141,29 @@ function removeButton(row) {
   return button;
 }
 
-function setImage(row, image) {
+/** Use an image for a row; with `ready` it is a hint already. */
+function setImage(row, image, { ready = false } = {}) {
+  const first = !row.image;
   release(row.image);
   row.image = image;
+  setSent(row, null);
+  if (image) row.element.querySelector("img").src = image.url;
+  const suggests = first && image && !ready;
+  return row.hint.use(image, { ready }).then(() => suggests && row.hint.suggest(nameOf(row))).catch(report);
+}
+
+/** Send this image for a row: the chosen one, or the hint that was made of it; null while it is made. */
+function setSent(row, image) {
+  if (row.sent && row.sent !== row.image) release(row.sent);
+  row.sent = kindOf(row) === PROMPTS ? row.image : image;
   const shown = row.element.querySelector("img");
-  shown.hidden = !image;
-  if (image) shown.src = image.url;
-  field(row, "image").setCustomValidity(image ? "" : MISSING);
+  shown.hidden = !row.image || (row.sent !== row.image && kindOf(row) === CONTROLS);
+  row.hint.element.hidden = kindOf(row) === PROMPTS || !row.image;
+  field(row, "image").setCustomValidity(row.sent ? "" : (row.image ? UNFINISHED : MISSING));
+}
+
+function nameOf(row) {
+  return field(row, "name").value.slice(kindOf(row).length + 1);
 }
 
 /** Show the model's names as options, and keep the chosen one if the model has it. */
@@ -165,5 +188,6 @@ function renumber() {
     row.element.querySelector("button").setAttribute("aria-label", `Remove control ${index + 1}`);
     for (const name of ["name", "image", "weight", "start", "end"]) field(row, name).name = `${place}.${name}`;
     for (const name of ["start", "end"]) field(row, name).parentElement.hidden = kind === PROMPTS;
+    row.hint.element.hidden = kind === PROMPTS || !row.image;
   }
 }

@@ -13,6 +13,7 @@ const ACTIONS = [
 let images = [];
 let limit = 0; // the largest number that the model takes
 let required = false; // whether the model needs one
+let dragged = -1; // the index of the image that is dragged
 
 /** Return the fields of a request for the images that the model takes; none without any. */
 export function fields() {
@@ -95,7 +96,8 @@ function item({ url }, index) {
   const row = document.createElement("li");
   const name = document.createElement("span");
   name.textContent = number > limit ? `Image ${number}, not used by this model` : `Image ${number}`;
-  row.append(Object.assign(new Image(), { src: url, alt: `Reference image ${number}` }), name);
+  row.append(Object.assign(new Image(), { src: url, alt: `Reference image ${number}`, draggable: false }), name);
+  makeDraggable(row, index);
   for (const [action, text, label, act] of ACTIONS) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
     button.dataset.action = action;
@@ -105,4 +107,23 @@ function item({ url }, index) {
     row.append(button);
   }
   return row;
+}
+
+/** Let a row be dragged to the place of another one; the buttons do the same by keyboard and on a phone. */
+function makeDraggable(row, index) {
+  const mark = (on) => row.classList.toggle("target", on && dragged >= 0 && dragged !== index);
+  row.draggable = true;
+  row.addEventListener("dragstart", ({ dataTransfer }) => {
+    dragged = index;
+    dataTransfer.effectAllowed = "move";
+    dataTransfer.setData("text/plain", `Image ${index + 1}`); // without data Firefox drags nothing
+  });
+  row.addEventListener("dragend", () => (dragged = -1));
+  row.addEventListener("dragover", () => mark(true));
+  row.addEventListener("dragleave", () => mark(false));
+  row.addEventListener("drop", () => {
+    mark(false);
+    if (dragged >= 0 && dragged !== index) move(dragged, index);
+    dragged = -1;
+  });
 }

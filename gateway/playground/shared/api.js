@@ -17,6 +17,23 @@ export async function listModels(key) {
   return (await (await fetchOk("openai/v1/models", { headers: authorization(key) })).json()).data;
 }
 
+/** Whether the server enlarges images. */
+export async function canUpscale() {
+  const { endpoints } = await (await fetchOk("./", { headers: { accept: "application/json" } })).json();
+  return Boolean(endpoints.upscales);
+}
+
+/** Return an image, a data: URL, enlarged by a factor, as a PNG file. */
+export async function upscale(image, factor, key) {
+  const response = await fetchOk("v1/images/upscales", {
+    method: "POST",
+    headers: { "content-type": "application/json", ...authorization(key) },
+    body: JSON.stringify({ image, factor, response_format: "b64_json" }),
+  });
+  const text = atob((await response.json()).data[0].b64_json);
+  return new Blob([Uint8Array.from(text, (letter) => letter.charCodeAt(0))], { type: "image/png" });
+}
+
 /** Yield the events of a generation; aborting `signal` also cancels it on the server. */
 export async function* generate(request, { key, signal }) {
   const response = await fetchOk("openai/v1/images/generations", {

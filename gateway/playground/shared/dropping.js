@@ -4,7 +4,7 @@
 export function open(take) {
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
-    document.body.classList.add("dragging");
+    document.body.classList.toggle("dragging", event.dataTransfer.types.includes("Files"));
   });
   document.addEventListener("dragleave", (event) => event.relatedTarget ?? stopDragging());
   document.addEventListener("drop", (event) => {

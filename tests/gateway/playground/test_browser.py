@@ -315,7 +315,9 @@ async def test_controls_are_sent(page: Page, gateway: httpx.AsyncClient, fake: F
     await choose(page, "#controls [type=file]", png(BLUE))
     await page.wait_until("document.querySelector('#controls img').naturalWidth === 64")
     for name, value in (("name", "controls:depth"), ("weight", "0.5"), ("end", "0.75")):
-        await page.run(f"document.querySelector('[name=\"controls[0].{name}\"]').value = {value!r}")
+        field = f"document.querySelector('[name=\"controls[0].{name}\"]')"
+        await page.run(f"{field}.value = {value!r}")
+        await page.run(f"{field}.dispatchEvent(new Event('change'))")
     await page.run("document.querySelector('#controls-add').click()")
     second = "document.querySelectorAll('#controls fieldset')[1].querySelector"
     await page.run(f"{second}('select').value = 'image_prompts:ip-adapter'")

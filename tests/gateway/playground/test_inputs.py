@@ -12,17 +12,20 @@ from PIL import Image
 from tests.support.gateway.page import SHIFT
 from tests.support.gateway.playground import (
     BLUE,
+    GREEN,
     TEXT,
     VISIBLE,
     ControlledService,
     choose,
     generate,
+    open_with,
     png,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import httpx
     from numpy.typing import NDArray
 
     from tests.support.gateway.fakes import FakeService
@@ -31,6 +34,17 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.slow]
 
 OPEN = "document.querySelector({!r}).open"
+MADE = "!document.querySelector('#control-1-image').validity.customError"
+# Chromium starts no drag for the mouse of the protocol.
+DRAG = """{
+    const [first, last] = document.querySelectorAll("#references li");
+    const dataTransfer = new DataTransfer();
+    const send = (target, name) => target.dispatchEvent(new DragEvent(name, { dataTransfer, bubbles: true }));
+    send(last, "dragstart");
+    send(first, "dragover");
+    send(first, "drop");
+    send(last, "dragend");
+}"""
 SIDE = 200  # pixels of the square image on which tests paint
 
 
@@ -172,3 +186,40 @@ async def test_image_is_extended(page: Page, fake: FakeService) -> None:
     assert [mask[10, 50], mask[60, 90], mask[80, 10]] == [255, 255, 0]
     assert 0 < mask[80, 62] < 255, "the overlap is soft"
     assert (sent.width, sent.strength) == (0, 1)
+
+
+async def test_hint_is_made(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """The page makes the edges that a ControlNet follows and shows them; inverted, or as it is, the image is sent."""
+    await open_with(page, gateway, fake, "guided")
+    square = Image.new("L", (96, 64), 20)
+    square.paste(230, (32, 16, 64, 48))
+    file = BytesIO()
+    square.convert("RGB").save(file, "PNG")
+    await page.run("document.querySelector('#controls-add').click()")
+    await choose(page, "#controls [type=file]", file.getvalue())
+    await page.wait_until("document.querySelectorAll('.hint-images img')[1].naturalWidth === 96")
+    edges = levels((await generate(page, fake)).controls[0].image)
+    assert edges.shape == (64, 96)
+    assert set(edges[20:44, 28:36].max(1)) == {255}, "the left side of the square is an edge"
+    assert edges[20:44, 38:58].max() == edges[:, :28].max() == 0, "and nothing else near it"
+    assert (edges[30] == 255).sum() == 2, "which is one pixel wide"
+    await page.click("#control-1-hint-invert")
+    await page.wait_until(
+        VISIBLE.format("#controls") + " && !document.querySelector('#control-1-image').validity.customError"
+    )
+    inverted = levels((await generate(page, fake)).controls[0].image)
+    assert (inverted == 255 - edges).all()
+    await page.click("#control-1-hint-invert")
+    await page.run("document.querySelector('#control-1-hint-kind').value = 'none'")
+    await page.run("document.querySelector('#control-1-hint-kind').dispatchEvent(new Event('change', {bubbles: true}))")
+    await page.wait_until(MADE)
+    assert (await generate(page, fake)).controls[0].image == file.getvalue()
+
+
+async def test_references_are_dragged(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """A reference image that is dragged onto another one takes its place."""
+    await open_with(page, gateway, fake, "both")
+    await choose(page, "#references-input", png(BLUE), png(GREEN))
+    await page.wait_until("document.querySelectorAll('#references li').length === 2")
+    await page.run(DRAG)
+    assert list((await generate(page, fake)).references) == [png(GREEN), png(BLUE)]
