@@ -35,6 +35,7 @@ let modelsError = ""; // the message shown because the models could not be loade
 /** Queue the requests of the form: one, or one for each line of the prompt. */
 function run() {
   if (!validate($("form"))) return;
+  notice.close();
   clearError();
   showStatus("Generating.");
   const [first] = requests(shared()).map((request) => queue.enqueue(request));

@@ -123,11 +123,12 @@ function resolve(graph, value, hops = HOPS) {
 function readText(graph, link, side) {
   const other = side === "positive" ? "negative" : "positive";
   const inputsOf = ({ inputs }) => Object.entries(inputs).filter(([name]) => name !== other).map(([, value]) => value);
-  const isText = ({ class_type, inputs }) => /encode|text|prompt/i.test(class_type) && TEXTS.some((name) => typeof resolve(graph, inputs[name]) === "string");
+  const names = [side, ...TEXTS]; // loaders of several things have both prompts
+  const textOf = ({ inputs }) => names.map((name) => resolve(graph, inputs[name])).find((text) => typeof text === "string");
+  const isText = (node) => /encode|text|prompt|loader/i.test(node.class_type) && textOf(node) !== undefined;
   const isEmpty = ({ class_type }) => class_type === "ConditioningZeroOut";
   const node = walk(graph, [link], (one) => isText(one) || isEmpty(one), inputsOf);
-  if (!node || isEmpty(node)) return undefined;
-  return TEXTS.map((name) => resolve(graph, node.inputs[name])).find((text) => typeof text === "string");
+  return node && !isEmpty(node) ? textOf(node) : undefined;
 }
 
 /** Return the model and the adapters that the sampler's model came through. */

@@ -10,6 +10,7 @@ const EMBEDDINGS = 8; // of one request
 const WORD = /[\p{L}\p{N}_]/u;
 // No part extends beyond the next `<`, so that each character is read a bounded number of times.
 const NETWORK = /<(\w+):([^<:>]+)(?::([^<>]*))?>/g;
+const LINES = 100; // requests of one click
 const PAUSE = 300; // milliseconds without a key before the prompt is read
 
 let timer = 0;
@@ -17,7 +18,7 @@ let timer = 0;
 /** Return the requests to queue: one, or one for each line of the prompt. `shared` has the fields of all of them. */
 export function requests(shared = {}) {
   const base = Object.assign(describe(), shared);
-  const prompts = several() ? linesOf(base.prompt) : [base.prompt];
+  const prompts = several() ? linesOf(base.prompt).slice(0, LINES) : [base.prompt];
   const seeds = takeSeeds(prompts.length, base.n);
   return prompts.map((prompt, index) => resolve({ ...base, prompt, seed: seeds[index] }));
 }
@@ -49,7 +50,14 @@ export function extractLoras(prompt, known, chosen = []) {
     else weights.set(found, weightOf(weight));
   }
   const loras = [...weights].map(([name, weight]) => ({ name, weight }));
-  return { prompt: prompt.replace(NETWORK, "").trim(), loras, left };
+  return { prompt: withoutNetworks(prompt), loras, left };
+}
+
+/** Return a prompt without `<lora:…>`, and without spaces that they leave before commas. */
+function withoutNetworks(prompt) {
+  const bare = prompt.replace(NETWORK, "");
+  if (bare === prompt) return prompt.trim();
+  return bare.split(",").map((part) => part.trimEnd()).join(",").trim();
 }
 
 function weightOf(text) {
@@ -125,7 +133,7 @@ function several() {
 export function showNotes() {
   const lines = linesOf($("prompt").value).length;
   $("lines-field").hidden = lines < 2;
-  $("lines-count").textContent = lines;
+  $("lines-count").textContent = lines > LINES ? `the first ${LINES} of ${lines}` : lines;
   $("prompt-note").textContent = notes().join(" ");
 }
 
