@@ -14,8 +14,10 @@ import * as presets from "./form/presets.js";
 import * as queue from "./results/queue.js";
 import * as references from "./inputs/references.js";
 import * as settings from "./form/settings.js";
+import * as selection from "./results/selection.js";
 import * as viewer from "./results/viewer.js";
 import { addAction, offer } from "./results/actions.js";
+import { showNotice } from "./results/notice.js";
 import { clearError, showError, showStatus } from "./results/messages.js";
 import { copy } from "./shared/clipboard.js";
 import { requests } from "./form/prompts.js";
@@ -111,7 +113,14 @@ function copyLink(request) {
 
 function openResults() {
   messages.open({ requestKey });
-  viewer.open({ report: showStatus, needsKey: () => !$("key-field").hidden, onChange: gallery.mark });
+  viewer.open({
+    report: showStatus,
+    needsKey: () => !$("key-field").hidden,
+    onChange: gallery.mark,
+    place: gallery.place,
+    step: gallery.step,
+  });
+  gallery.open((text) => showNotice(text, { seconds: 0 }));
   queue.open({
     key: () => $("key").value,
     onImage: gallery.addImage,
@@ -128,6 +137,8 @@ function openResults() {
   });
   addAction({ id: "reuse", label: "Use these settings", run: reuse });
   addAction({ id: "link", label: "Copy link", run: ({ request }) => copyLink(request) });
+  addAction({ id: "compare-with", label: "Compare with …", run: selection.beginComparison });
+  addAction({ id: "delete", label: "Delete", run: ({ id }) => selection.discard([id]) });
   imageActions.open();
 }
 

@@ -32,7 +32,7 @@ export function open(given) {
  * Returns {id, done, cancel, request}: `done` resolves to the records of the images, in their order.
  */
 export function enqueue(request, { label = request.prompt, priority = 0, row = true, onEvent = () => {} } = {}) {
-  const entry = { id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, request, label, priority, onEvent, state: "waiting", abort: null };
+  const entry = { id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, request, label, priority, onEvent, state: "waiting", abort: null, images: [] };
   entry.done = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
   entry.done.catch(() => {}); // a caller need not wait for it
   entry.cancel = () => cancel(entry);
@@ -124,15 +124,15 @@ async function run(entry) {
 
 /** Make all images of a request; return their records. */
 async function make(entry) {
-  const images = [];
+  const { images } = entry; // those of an earlier try stay
   for await (const event of generate(entry.request, { key: options.key(), signal: entry.abort.signal })) {
     entry.view?.report(event);
     const blob = event.b64_json && decode(event);
     entry.onEvent(event, blob);
     if (!blob) continue;
     const index = event.image_index ?? 0;
-    const size = (await entry.view?.draw(index, blob)) ?? (await sizeOf(blob));
-    if (event.type !== "image_generation.completed") continue;
+    const size = await entry.view?.draw(index, blob);
+    if (event.type !== "image_generation.completed" || images[index]) continue;
     const image = { blob, type: blob.type, request: requestOfImage(entry.request, index), created: Date.now(), ...size };
     images[index] = await options.onImage(image);
   }
@@ -188,11 +188,4 @@ function requestOfImage(request, index) {
 function decode({ b64_json, output_format }) {
   const text = atob(b64_json);
   return new Blob([Uint8Array.from(text, (letter) => letter.charCodeAt(0))], { type: `image/${output_format}` });
-}
-
-async function sizeOf(blob) {
-  const bitmap = await createImageBitmap(blob);
-  const { width, height } = bitmap;
-  bitmap.close();
-  return { width, height };
 }

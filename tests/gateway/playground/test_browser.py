@@ -153,7 +153,7 @@ async def test_each_image_has_its_own_seed(page: Page, fake: FakeService) -> Non
     await page.press("Enter", CONTROL)
     await page.wait_until("document.querySelectorAll('#images li').length === 3")
     await page.run("document.querySelector('#images button').click()")  # the newest is first
-    assert "seed7" in await page.run(TEXT.format("#shown-settings"))
+    await page.wait_until(f"{TEXT.format('#shown-settings')}.includes('seed7')")
     await page.run("navigator.clipboard.writeText = () => Promise.reject()")  # as in a page without https
     await page.run("document.querySelector('#curl').click()")
     await page.wait_until("document.querySelector('#snippet').open")
