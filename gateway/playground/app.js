@@ -1,23 +1,27 @@
 // The playground: composes the form, the images to send, the queue and the results.
 
-import { listModels } from "./shared/api.js";
 import * as adapters from "./form/adapters.js";
 import * as controls from "./inputs/controls.js";
 import * as dropping from "./shared/dropping.js";
 import * as gallery from "./results/gallery.js";
+import * as grid from "./grid/grid.js";
+import * as gridPanel from "./grid/panel.js";
 import * as imageActions from "./inputs/image_actions.js";
 import * as initialImage from "./inputs/initial_image.js";
+import * as keyboard from "./results/keyboard.js";
 import * as link from "./form/link.js";
 import * as messages from "./results/messages.js";
+import * as modelsPanel from "./server/models.js";
 import * as notice from "./form/notice.js";
 import * as presets from "./form/presets.js";
 import * as queue from "./results/queue.js";
 import * as references from "./inputs/references.js";
-import * as settings from "./form/settings.js";
 import * as selection from "./results/selection.js";
+import * as serverState from "./server/state.js";
+import * as settings from "./form/settings.js";
 import * as viewer from "./results/viewer.js";
 import { addAction, offer } from "./results/actions.js";
-import { showNotice } from "./results/notice.js";
+import { showToast } from "./results/toast.js";
 import { clearError, showError, showStatus } from "./results/messages.js";
 import { copy } from "./shared/clipboard.js";
 import { requests } from "./form/prompts.js";
@@ -25,14 +29,12 @@ import { validate } from "./form/validation.js";
 
 const $ = (id) => document.getElementById(id);
 const KEY = "tintype-key";
-const RETRY = 3000; // milliseconds
 
 const inputs = [initialImage, references, controls, adapters]; // what a request sends in addition to its settings
 const narrow = matchMedia("(max-width: 56rem)");
 
-let retryTimer = 0; // the timer of the next request for the models
+let models = []; // of the server
 let linkOpened = false;
-let modelsError = ""; // the message shown because the models could not be loaded
 
 /** Queue the requests of the form: one, or one for each line of the prompt. */
 function run() {
@@ -56,20 +58,49 @@ function requestKey() {
   $("key").focus();
 }
 
-/** Load the models, and retry until it succeeds: the service may be starting. Call it again after a change of the key. */
-async function loadModels(again = false) {
-  clearTimeout(retryTimer);
-  try {
-    settings.setModels(await listModels($("key").value));
-    clearError(modelsError);
-    openLink();
-  } catch (error) {
-    if (!again) {
-      showError(error);
-      modelsError = error.message;
-    }
-    if (error.status !== 401) retryTimer = setTimeout(loadModels, RETRY, true);
-  }
+/** Ask for the models, and again until the service is there; requests that wait for it go on then. */
+function openServer() {
+  serverState.open({
+    key: () => $("key").value,
+    onKey: requestKey,
+    onBack: queue.resume,
+    onModels: (listed) => {
+      if (JSON.stringify(listed) !== JSON.stringify(models)) settings.setModels(listed);
+      models = listed;
+      openLink();
+    },
+  });
+  modelsPanel.open(() => $("key").value);
+  $("models-open").addEventListener("click", modelsPanel.show);
+}
+
+/** Let a request wait that failed because the server does not answer. */
+async function holdInOutage(entry, error) {
+  if (entry.view && serverState.isOutage(error) && !(await serverState.check())) queue.hold(entry, "Waits for the server");
+}
+
+function openGrid() {
+  gridPanel.open({ request: () => requests(shared())[0], models: () => models, onStart: makeGrid });
+  $("grid-open").addEventListener("click", () => validate($("form")) && gridPanel.show());
+}
+
+function makeGrid(plan) {
+  clearError();
+  showStatus("Generating.");
+  return grid.run(plan, {
+    follow: (group) => viewer.follow(group, { again: true }),
+    choose: viewer.choose,
+    finish: (group, image, problem) => {
+      viewer.finish(group, image);
+      if (problem) showError(problem);
+      else showStatus("The grid is ready.");
+    },
+    leave: (group, problem) => {
+      viewer.leave(group);
+      if (problem) showError(problem);
+      else showStatus("Cancelled.");
+    },
+  });
 }
 
 /** Use the settings of the address, once the models are known. */
@@ -120,16 +151,19 @@ function openResults() {
     place: gallery.place,
     step: gallery.step,
   });
-  gallery.open((text) => showNotice(text, { seconds: 0 }));
+  gallery.open((text) => showToast(text, { seconds: 0 }));
   queue.open({
     key: () => $("key").value,
     onImage: gallery.addImage,
     onOpen: (entry) => viewer.follow(entry, { again: true }),
     onDone: (entry, images, seconds) => {
-      if (entry.view) viewer.finish(entry, images[0]);
+      if (!entry.view) return; // a part of something else
+      viewer.finish(entry, images[0]);
       showStatus(`Ready after ${seconds.toFixed(1)} s.`);
     },
     onFail: (entry, error) => {
+      if (!entry.view) return;
+      holdInOutage(entry, error);
       viewer.leave(entry);
       showStatus(error.name === "AbortError" ? "Cancelled." : "");
       messages.noteError(error);
@@ -157,15 +191,9 @@ function openForm() {
   });
   $("key").addEventListener("change", () => {
     sessionStorage.setItem(KEY, $("key").value);
-    loadModels();
+    serverState.check();
   });
 }
-
-document.addEventListener("keydown", (event) => {
-  if (document.querySelector("dialog[open]")) return;
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
-  if (event.key === "Escape") queue.cancelNewest();
-});
 
 openForm();
 openResults();
@@ -176,5 +204,7 @@ dropping.open((place, files) => {
   clearError();
   return takeFiles(place, files).catch(showError);
 });
+keyboard.open({ run, step: gallery.step });
 settings.watchModel(showCapabilities);
-loadModels();
+openGrid();
+openServer();

@@ -14,13 +14,16 @@ import sys
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from tests.support.gateway.chromium import open_browser
-from tests.support.gateway.page import Page
 from tests.support.source import ROOT
 from tests.support.up import up
+
+if TYPE_CHECKING:
+    from tests.support.gateway.page import Page
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 COLOURS = 256  # of a saved file: a page has few, and the file is a third as large

@@ -2,7 +2,7 @@
 
 import { addGroup, enqueue } from "../results/queue.js";
 import { addImage } from "../results/gallery.js";
-import { describe } from "../results/facts.js";
+import { facts } from "../results/facts.js";
 import { cellRequest } from "./panel.js";
 import { createTable, draw } from "./sheet.js";
 
@@ -17,7 +17,7 @@ export async function run(plan, { follow, choose, finish, leave }) {
   const records = y.values.map(() => x.values.map(() => null));
   const table = createTable(request.prompt, x, y, size, (row, column) => records[row][column] && choose(records[row][column]));
   const jobs = [];
-  const group = addGroup({ label: `X/Y grid: ${titleOf(plan)}`, tiles: table.element, request, onCancel: () => jobs.forEach((job) => job.cancel()) });
+  const group = addGroup({ label: `X/Y grid: ${[x.label, y.label].filter(Boolean).join(" and ")}`, tiles: table.element, request, onCancel: () => jobs.forEach((job) => job.cancel()) });
   follow(group);
   let done = 0;
   const total = x.values.length * y.values.length;
@@ -54,8 +54,9 @@ async function end(plan, group, jobs, blobs, { finish, leave }) {
   }
   const { request, x, y } = plan;
   const { n, ...base } = request;
-  const settings = describe(base).map((pair) => pair.textContent.replace(/^(\D*?)(?=\d|$)/, "$1 ")).length ? factsLine(base, [x.key, y.key]) : "";
-  const sheet = await draw(request.prompt, [`X: ${x.label}${y.key ? `, Y: ${y.label}` : ""}`, settings], x, y, blobs);
+  const settings = facts(base).filter(([key]) => ![x.key, y.key].includes(key)).map(([, label, text]) => `${label} ${text}`);
+  const lines = [`X: ${x.label}${y.key ? `, Y: ${y.label}` : ""}`, settings.join(", ")];
+  const sheet = await draw(request.prompt, lines, x, y, blobs);
   const axes = Object.fromEntries([x, y].filter(({ key }) => key).map(({ key, values }, index) => [index ? "y" : "x", { setting: key, values }]));
   finish(group, await addImage({ blob: sheet, request: base, grid: axes }), problem);
 }

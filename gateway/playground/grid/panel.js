@@ -7,6 +7,7 @@ const SIDES = ["x", "y"];
 const NONE = "";
 
 let axes = {};
+let request = {}; // that of the form when the dialog was opened
 let options = { request: () => ({}), models: () => [], onStart() {} };
 
 /** Connect the dialog. `request()` returns that of the form, `models()` the server's list, `onStart(plan)` begins. */
@@ -33,7 +34,7 @@ export function open(given) {
 /** Show the dialog for the request of the form. */
 export function show() {
   const models = options.models();
-  const request = options.request();
+  request = options.request();
   axes = axesOf(models.find(({ id }) => id === request.model) ?? models[0], models);
   if (!request.image) delete axes.strength;
   for (const [side, first] of [["x", "steps"], ["y", NONE]]) {
@@ -49,11 +50,10 @@ export function show() {
 
 /** Return {request, x, y}, each axis with {key, label, values, names}; null if something is wrong, which is shown. */
 function check() {
-  const request = options.request();
   showHints();
   try {
     if (!request.prompt) throw new Error("The prompt is empty.");
-    const [x, y] = SIDES.map((side) => readAxis(side, request.prompt));
+    const [x, y] = SIDES.map(readAxis);
     if (x.key === y.key) throw new Error("Both axes have the same setting.");
     const count = x.values.length * y.values.length;
     if (count > MAX_CELLS) throw new Error(`${x.values.length} × ${y.values.length} = ${count} images are too many: a grid has at most ${MAX_CELLS}.`);
@@ -65,18 +65,18 @@ function check() {
   }
 }
 
-function readAxis(side, prompt) {
+function readAxis(side) {
   const key = $(`grid-${side}`).value;
   if (key === NONE) return { key, label: "", values: [null], names: [""] };
   const axis = axes[key];
-  const values = parseValues($(`grid-${side}-values`).value, axis, prompt);
+  const values = parseValues($(`grid-${side}-values`).value, axis, request.prompt);
   const short = key === "prompt" || key === "model" ? "" : `${axis.label}: `;
   return { key, label: axis.label, values, names: values.map((value) => `${short}${axis.labels?.[value] ?? value}`) };
 }
 
 /** Return the request of one cell. */
-export function cellRequest({ request, x, y }, row, column) {
-  const { n, ...base } = request;
+export function cellRequest({ request: whole, x, y }, row, column) {
+  const { n, ...base } = whole;
   const across = applyValue(base, x.key, x.values[column], x.values);
   return y.key === NONE ? across : applyValue(across, y.key, y.values[row], y.values);
 }

@@ -49,14 +49,15 @@ export async function setFavourite(ids, favourite) {
 }
 
 /** Remove images; return {undo, commit}, of which one must be called. */
-export async function remove(ids) {
+export function remove(ids) {
   const removed = images.filter(({ id }) => ids.includes(id));
   images = images.filter(({ id }) => !ids.includes(id));
   onChange({ kind: "removed", ids });
-  await store.change(ids, { deleted: Date.now() });
+  const marked = store.change(ids, { deleted: Date.now() });
   return {
-    commit: () => store.purge(ids),
+    commit: () => marked.then(() => store.purge(ids)),
     undo: async () => {
+      await marked;
       images = [...images, ...removed].sort((one, other) => (one.id < other.id ? 1 : -1));
       await store.change(ids, { deleted: 0 });
       onChange({ kind: "restored", ids });

@@ -3,11 +3,10 @@
 const CANCEL = "Cancel";
 
 /** Return the row of a request: {element, tiles, ...}, with its events as methods. */
-export function createEntry({ request, label, onCancel, onRetry, onDismiss, onOpen }) {
+export function createEntry({ request, label, tiles = createTiles(request), onCancel, onRetry, onDismiss, onOpen }) {
   const element = document.createElement("li");
   element.className = "entry";
   element.dataset.state = "waiting";
-  const tiles = createTiles(request);
   const step = textIn("p", "step", "Waiting");
   const problem = alertIn("entry-problem");
   const bar = Object.assign(document.createElement("progress"), { max: 1, value: 0 });
@@ -56,6 +55,11 @@ export function createEntry({ request, label, onCancel, onRetry, onDismiss, onOp
         button("Try again", `Try again: ${label}`, onRetry),
         button("Dismiss", `Dismiss ${label}`, onDismiss),
       );
+    },
+    /** Show a text and a share, 0 to 1. */
+    show(text, share) {
+      step.textContent = text;
+      bar.value = share;
     },
     /** Show an event of the server; events of other kinds are skipped. */
     report(event) {

@@ -8,6 +8,7 @@ const PARALLEL = "tintype-parallel"; // requests at a time, in localStorage
 const MAX_PARALLEL = 8;
 const DEFAULT_PARALLEL = 2;
 
+const groups = new Set(); // rows for several requests that have none
 const entries = []; // waiting, running and failed ones, oldest first
 let options = { key: () => "", onStart() {}, onImage: async (image) => image, onDone() {}, onFail() {} };
 
@@ -28,11 +29,11 @@ export function open(given) {
 
 /**
  * Queue a request. `label` names it (default: its prompt), a higher `priority` goes first. With `row: false` it has no
- * row, and fails at once instead of offering another try; `onEvent(event, blob)` is called with its events.
- * Returns {id, done, cancel, request}: `done` resolves to the records of the images, in their order.
+ * row, and fails at once instead of offering another try; `onEvent(event, blob)` is called with its events; with
+ * `keep: false` its images are not kept. Returns {id, done, cancel, request}: `done` resolves to the records of the images, in their order.
  */
-export function enqueue(request, { label = request.prompt, priority = 0, row = true, onEvent = () => {} } = {}) {
-  const entry = { id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, request, label, priority, onEvent, state: "waiting", abort: null, images: [] };
+export function enqueue(request, { label = request.prompt, priority = 0, row = true, keep = true, onEvent = () => {} } = {}) {
+  const entry = { id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, request, label, priority, keep, onEvent, state: "waiting", abort: null, images: [] };
   entry.done = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
   entry.done.catch(() => {}); // a caller need not wait for it
   entry.cancel = () => cancel(entry);
@@ -46,7 +47,7 @@ export function enqueue(request, { label = request.prompt, priority = 0, row = t
 
 /** Cancel the newest request with a row that waits or runs; tell whether there was one. */
 export function cancelNewest() {
-  const newest = entries.findLast(({ state, view }) => state !== "failed" && view);
+  const newest = [...groups].at(-1) ?? entries.findLast(({ state, view }) => state !== "failed" && view);
   newest?.cancel();
   return Boolean(newest);
 }
@@ -54,6 +55,27 @@ export function cancelNewest() {
 /** Cancel all requests, and dismiss those that failed. */
 export function cancelAll() {
   for (const entry of [...entries]) cancel(entry);
+  for (const group of [...groups]) group.cancel();
+}
+
+/**
+ * Add a row for several requests without rows: {view, show(done, total), remove(), cancel()}. `tiles` is what is shown
+ * large for it; `onCancel()` cancels them.
+ */
+export function addGroup({ label, tiles, request, onCancel }) {
+  const group = { cancel: onCancel };
+  group.view = createEntry({ request, label, tiles, onCancel, onOpen: () => options.onOpen?.(group) });
+  group.view.begin();
+  group.show = (done, total) => group.view.show(`${done} of ${total} images`, done / total);
+  group.remove = () => {
+    groups.delete(group);
+    group.view.element.remove();
+    update();
+  };
+  groups.add(group);
+  $("queue").append(group.view.element);
+  update();
+  return group;
 }
 
 /** Return how many requests wait or run. */
@@ -134,7 +156,7 @@ async function make(entry) {
     const size = await entry.view?.draw(index, blob);
     if (event.type !== "image_generation.completed" || images[index]) continue;
     const image = { blob, type: blob.type, request: requestOfImage(entry.request, index), created: Date.now(), ...size };
-    images[index] = await options.onImage(image);
+    images[index] = entry.keep ? await options.onImage(image) : image;
   }
   return images.filter(Boolean);
 }
@@ -171,7 +193,7 @@ function remove(entry) {
 
 /** Show the head of the queue if there is something in it. */
 function update() {
-  const rows = entries.filter(({ view }) => view);
+  const rows = [...entries.filter(({ view }) => view), ...groups];
   const active = count();
   $("queue-section").hidden = !rows.length;
   $("queue-title").textContent = active > 1 ? `Queue: ${active}` : "Queue";

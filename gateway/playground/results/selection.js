@@ -3,7 +3,7 @@
 import { saveAll } from "../history/archive.js";
 import { remove, setFavourite } from "../history/collection.js";
 import { compare } from "./compare.js";
-import { showNotice } from "./notice.js";
+import { showToast } from "./toast.js";
 
 const $ = (id) => document.getElementById(id);
 const chosen = new Set(); // ids
@@ -21,7 +21,10 @@ export function open(given) {
   $("selection-compare").addEventListener("click", () => finishComparison());
   $("selection-download").addEventListener("click", () => download(selected()));
   $("selection-favourite").addEventListener("click", () => setFavourite([...chosen], !selected().every(({ favourite }) => favourite)));
-  $("selection-delete").addEventListener("click", () => discard([...chosen]).then(() => set(false)));
+  $("selection-delete").addEventListener("click", () => {
+    discard([...chosen]);
+    set(false);
+  });
   $("images-download").addEventListener("click", () => download(options.all()));
   $("images-delete").addEventListener("click", askToDelete);
   $("delete-confirm").addEventListener("click", () => {
@@ -70,22 +73,22 @@ export function cancel() {
 }
 
 /** Delete images, with an undo. */
-export async function discard(ids) {
+export function discard(ids) {
   if (!ids.length) return;
-  const { undo, commit } = await remove(ids);
+  const { undo, commit } = remove(ids);
   const text = ids.length === 1 ? "The image is deleted." : `${ids.length} images are deleted.`;
-  showNotice(text, { label: "Undo", act: undo, onEnd: commit });
+  showToast(text, { label: "Undo", act: undo, onEnd: commit });
 }
 
 async function download(images) {
   const abort = new AbortController();
   const text = (done) => `Packing ${done} of ${images.length} images.`;
-  const notice = showNotice(text(0), { label: "Cancel", act: () => abort.abort(), seconds: 0 });
+  const toast = showToast(text(0), { label: "Cancel", act: () => abort.abort(), seconds: 0 });
   try {
-    await saveAll(images, { onProgress: (done) => notice.update(text(done)), signal: abort.signal });
-    showNotice(`${images.length} images are in the archive, with their settings.`);
+    await saveAll(images, { onProgress: (done) => toast.update(text(done)), signal: abort.signal });
+    showToast(`${images.length} images are in the archive, with their settings.`);
   } catch (error) {
-    if (error.name !== "AbortError") showNotice(error.message);
+    if (error.name !== "AbortError") showToast(error.message);
   }
 }
 

@@ -3,12 +3,13 @@
 
 import { events } from "./sse.js";
 
-/** What went wrong; `status` is the HTTP status, 0 without a response. */
+/** What went wrong; `status` is the HTTP status, 0 without a response; `code` is OpenAI's. */
 export class Failure extends Error {
-  constructor(message, { status = 0, param = null } = {}) {
+  constructor(message, { status = 0, param = null, code = null } = {}) {
     super(message);
     this.status = status;
     this.param = param;
+    this.code = code;
   }
 }
 
@@ -32,6 +33,16 @@ export async function upscale(image, factor, key) {
   });
   const text = atob((await response.json()).data[0].b64_json);
   return new Blob([Uint8Array.from(text, (letter) => letter.charCodeAt(0))], { type: "image/png" });
+}
+
+/** Load or unload (`verb`) a model; return it as it is then. */
+export async function changeModel(verb, model, key) {
+  const response = await fetchOk(`openai/v1/models/${verb}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...authorization(key) },
+    body: JSON.stringify({ model }),
+  });
+  return response.json();
 }
 
 /** Yield the events of a generation; aborting `signal` also cancels it on the server. */
@@ -74,7 +85,7 @@ async function fetchOk(path, options = {}) {
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
   const message = body.error?.message ?? `The server answered ${response.status} without a reason.`;
-  throw new Failure(message + retryAdvice(response), { status: response.status, param: body.error?.param });
+  throw new Failure(message + retryAdvice(response), { status: response.status, param: body.error?.param, code: body.error?.code });
 }
 
 function retryAdvice(response) {
