@@ -119,7 +119,7 @@ async def test_invalid_fields_have_messages(page: Page, fake: FakeService) -> No
     await page.type("#prompt", "a lake")
     await page.run("document.querySelector('#steps').value = 9")
     await page.press("Enter", CONTROL)
-    await page.wait_until("!document.querySelector('.problem')")
+    await page.wait_until("!document.querySelector('#form .problem')")
     await page.wait_until(IDLE)
     assert [request.steps for request in fake.requests] == [9]
 
