@@ -61,12 +61,13 @@ function selectModel() {
 
 /** Show the limits and defaults of the selected model. */
 function showModelSettings() {
-  const { parameters = {} } = model() ?? {};
+  const { parameters = {}, capabilities = {} } = model() ?? {};
   setBounds("steps", parameters.steps);
   setBounds("guidance_scale", parameters.cfg);
   for (const name of STYLES) setPresets(name, parameters[name]);
   setNames("sampler", parameters.sampler);
   showSchedules();
+  field("clip_skip").closest(".field").hidden = capabilities.clip_layer === 0;
   setModel(parameters);
   showModelNote();
   showGuidance();

@@ -4,6 +4,7 @@
 const RATIOS = ["1:1", "5:4", "4:3", "3:2", "16:9", "21:9", "4:5", "3:4", "2:3", "9:16"];
 const USUAL = ["256x256", "512x512", "768x768", "1024x1024", "1024x1536", "1536x1024", "1024x1792", "1792x1024"];
 const OTHER = "other";
+const JOIN = " / ";
 const LARGE = 512 * 512; // pixels; models of this size or more were trained with sides that are multiples of 64
 const DISTANCE = 0.5; // how much a wrong number of pixels counts, compared with a wrong ratio
 
@@ -50,7 +51,8 @@ export function sizesOf({ width, height, multiple }) {
   for (const ratio of RATIOS) {
     const [across, down] = ratio.split(":").map(Number);
     const size = nearest(across / down, width * height, multiple);
-    if (!sizes.has(size)) sizes.set(size, ratio);
+    const names = sizes.get(size)?.split(JOIN) ?? []; // small models have one size for several ratios
+    if (!names.includes(ratio)) sizes.set(size, [...names, ratio].join(JOIN));
   }
   return sizes;
 }
@@ -91,11 +93,16 @@ function showSizes() {
     ...(ratios.length ? [group("By aspect ratio", ratios)] : []),
     group("Other sizes", [...others, new Option("Free entry …", OTHER)]),
   );
-  const same = ratios.find((option) => option.dataset.ratio === ratio); // another model's size of that ratio
+  const same = ratios.find((option) => sharesRatio(option, ratio)); // another model's size of that ratio
   if (same) same.selected = true;
   else if (isListed(chosen) || chosen === OTHER) $("size").value = chosen;
   else if (/x/.test(chosen)) writeSize(chosen);
   showSides();
+}
+
+function sharesRatio({ dataset }, ratio = "") {
+  const names = ratio.split(JOIN);
+  return dataset.ratio.split(JOIN).some((name) => names.includes(name));
 }
 
 function sizeOption(size, ratio, own) {

@@ -108,8 +108,8 @@ async def test_size_by_ratio(page: Page, fake: FakeService) -> None:
     listed = (await page.run(OPTIONS.format("#size"))).split(",")
     assert listed[0] == "3:2 – 96 × 64 (native)"  # noqa: RUF001 - as people write it
     sizes = dict(one.split(" – ") for one in listed if " – " in one)  # noqa: RUF001
-    for ratio, size in list(sizes.items())[1:]:
-        across, down = map(int, ratio.split(":"))
+    for ratios, size in list(sizes.items())[1:]:
+        across, down = map(int, ratios.split(" / ")[0].split(":"))
         width, height = map(int, size.split(" × "))  # noqa: RUF001
         assert abs(width / height / (across / down) - 1) < 0.1
         assert 0.7 < width * height / (96 * 64) < 1.4
