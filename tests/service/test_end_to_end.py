@@ -165,7 +165,7 @@ def test_image_to_image_and_inpainting() -> None:
     assert [answer.usage.steps for answer in answers] == [2, 2, 0]
     assert answers[0].timings.encode.ToMicroseconds() > 0
     assert "Denoising strength: 0.5" in opened(answers[0].images[0]).info["parameters"]
-    assert about.guidance == "classifier_free"
+    assert about.model.guidance == "classifier_free"
     assert (about.model.image_to_image, about.model.inpainting) == (True, True)
 
 
