@@ -1,0 +1,105 @@
+"""The upscaler's training set: large images, and pairs of small and large crops that are made from them.
+
+The small crop is made as small images come about: reduced with one of the usual filters, and sometimes blurred, noisy
+or compressed as JPEG. The network learns to undo all of it.
+"""
+
+# ruff: noqa: S311 - these random numbers draw images; they keep nothing secret
+
+from __future__ import annotations
+
+import io
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+
+from ..scenes.render import render
+from ..scenes.spec import make_spec
+from .textures import Pixels, draw_fractal, draw_gradient, draw_leaves, draw_strokes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+SIDE = 512
+FILE = "large.npy"
+# Seeds of rendered images, apart from those of the built-in model's training and from those of the comparison.
+FIRST_SEED = 2_000_000
+# The side of a large crop; the small one has half of it.
+CROP = 96
+FILTERS = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BILINEAR)
+# Shares of the kinds of images.
+KINDS: tuple[tuple[float, Callable[[random.Random, int], Pixels]], ...] = (
+    (0.30, draw_leaves),
+    (0.10, draw_fractal),
+    (0.14, draw_strokes),
+    (0.02, draw_gradient),
+)
+
+
+def write_large_images(folder: Path, count: int) -> None:
+    """Draw `count` large images: `folder`/large.npy, uint8 [count, 512, 512, 3]; an existing file is kept."""
+    path = folder / FILE
+    if path.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    store = np.lib.format.open_memmap(path.with_suffix(".partial"), "w+", np.uint8, (count, SIDE, SIDE, 3))
+    for number in range(count):
+        store[number] = _draw_large(number)
+    store.flush()
+    path.with_suffix(".partial").replace(path)
+
+
+def _draw_large(number: int) -> Pixels:
+    rng = random.Random(f"large {number}")
+    kind = rng.random()
+    for share, draw in KINDS:
+        if kind < share:
+            return draw(rng, SIDE)
+        kind -= share
+    side = rng.choice((SIDE, SIDE, 2 * SIDE))
+    left, top = (rng.randint(0, side - SIDE) for _ in range(2))
+    return np.asarray(render(make_spec(FIRST_SEED + number), side).crop((left, top, left + SIDE, top + SIDE)))
+
+
+def shrink(image: Image.Image, rng: random.Random) -> Image.Image:
+    """Halve an image, and degrade it as published images often are."""
+    if rng.random() < 0.25:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.1)))
+    small = image.resize((image.width // 2, image.height // 2), rng.choice(FILTERS))
+    if rng.random() < 0.2:
+        noise = np.random.default_rng(rng.randrange(2**32)).normal(0, rng.uniform(1, 5), (small.height, small.width, 3))
+        small = Image.fromarray(np.clip(np.asarray(small) + noise, 0, 255).astype(np.uint8))
+    if rng.random() < 0.3:
+        file = io.BytesIO()
+        small.save(file, "JPEG", quality=rng.randint(60, 96))
+        small = Image.open(file).convert("RGB")
+    return small
+
+
+class PairBatches:
+    """Random batches of pairs: small crops [n, 3, 48, 48] and large crops [n, 3, 96, 96], in 0..1."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._images = np.load(folder / FILE, mmap_mode="r")
+        self._size, self._rng = size, random.Random()
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Draw a new batch: small and large crops."""
+        pairs = [self._crop() for _ in range(self._size)]
+        small, large = (torch.from_numpy(np.stack(side)).permute(0, 3, 1, 2) for side in zip(*pairs, strict=True))
+        return small.float() / 255, large.float() / 255
+
+    def _crop(self) -> tuple[Pixels, Pixels]:
+        rng = self._rng
+        image = self._images[rng.randrange(len(self._images))]
+        places = [(rng.randint(0, SIDE - CROP), rng.randint(0, SIDE - CROP)) for _ in range(2)]
+        crops = [image[row : row + CROP, column : column + CROP] for row, column in places]
+        part = np.rot90(max(crops, key=lambda crop: float(crop[::4, ::4].std())), rng.randrange(4))
+        part = np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
+        return np.asarray(shrink(Image.fromarray(part), rng)), part
