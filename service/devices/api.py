@@ -1,4 +1,4 @@
-"""The six calls of ImageService over several devices.
+"""The seven calls of ImageService over several devices.
 
 - A request is sent to one device. If that device has no room for it, others are asked.
 - If a device is lost, the images that are missing are made by another device, with the same seeds. The client notices
@@ -200,6 +200,20 @@ class DeviceApi:
         await self._lookup.find(request.model)
         await self._each(self._devices(), "UnloadModel", request, None)
         return pb.UnloadModelResponse(model=await self._merged(request.model))
+
+    async def upscale(self, request: pb.UpscaleImageRequest) -> pb.UpscaleImageResponse:
+        """Enlarge an image in the process of the device with the fewest requests. Raises as `get_model`."""
+        failure: Interrupted | None = None
+        for device in sorted(self._devices(), key=lambda device: len(device.running)):
+            try:
+                response: pb.UpscaleImageResponse = await _call(device, "UpscaleImage", request, None)
+            except Interrupted as interruption:
+                failure = interruption
+                if interruption.failure is Failure.FINAL:
+                    break
+            else:
+                return response
+        raise failure.error if failure else Unavailable("no device is left")
 
     async def _merged(self, name: str) -> pb.Model:
         request = pb.GetModelRequest(model=name)

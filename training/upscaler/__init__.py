@@ -1,1 +1,1 @@
-"""The upscaler: a small network that doubles the side of an image, trained on images that are drawn here."""
+"""The fit of the upscaler, which doubles the side of an image, to images that are drawn here."""

@@ -1,7 +1,7 @@
-"""The upscaler's training set: large images, and pairs of small and large crops that are made from them.
+"""The upscaler's training set: large images, and the small ones that are made from them.
 
-The small crop is made as small images come about: reduced with one of the usual filters, and sometimes blurred, noisy
-or compressed as JPEG. The network learns to undo all of it.
+Small images are made as they usually come about: reduced with one of the usual filters, and sometimes blurred, noisy
+or compressed as JPEG. The filters learn to undo all of it.
 """
 
 # ruff: noqa: S311 - these random numbers draw images; they keep nothing secret
@@ -13,7 +13,6 @@ import random
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
 
 from ..scenes.render import render
@@ -24,14 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor
-
-SIDE = 512
+SIDE, COUNT = 512, 256
 FILE = "large.npy"
 # Seeds of rendered images, apart from those of the built-in model's training and from those of the comparison.
 FIRST_SEED = 2_000_000
-# The side of a large crop; the small one has half of it.
-CROP = 96
 FILTERS = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BILINEAR)
 # Shares of the kinds of images.
 KINDS: tuple[tuple[float, Callable[[random.Random, int], Pixels]], ...] = (
@@ -42,7 +37,7 @@ KINDS: tuple[tuple[float, Callable[[random.Random, int], Pixels]], ...] = (
 )
 
 
-def write_large_images(folder: Path, count: int) -> None:
+def write_large_images(folder: Path, count: int = COUNT) -> None:
     """Draw `count` large images: `folder`/large.npy, uint8 [count, 512, 512, 3]; an existing file is kept."""
     path = folder / FILE
     if path.exists():
@@ -82,24 +77,7 @@ def shrink(image: Image.Image, rng: random.Random) -> Image.Image:
     return small
 
 
-class PairBatches:
-    """Random batches of pairs: small crops [n, 3, 48, 48] and large crops [n, 3, 96, 96], in 0..1."""
-
-    def __init__(self, folder: Path, size: int) -> None:
-        self._images = np.load(folder / FILE, mmap_mode="r")
-        self._size, self._rng = size, random.Random()
-
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """Draw a new batch: small and large crops."""
-        pairs = [self._crop() for _ in range(self._size)]
-        small, large = (torch.from_numpy(np.stack(side)).permute(0, 3, 1, 2) for side in zip(*pairs, strict=True))
-        return small.float() / 255, large.float() / 255
-
-    def _crop(self) -> tuple[Pixels, Pixels]:
-        rng = self._rng
-        image = self._images[rng.randrange(len(self._images))]
-        places = [(rng.randint(0, SIDE - CROP), rng.randint(0, SIDE - CROP)) for _ in range(2)]
-        crops = [image[row : row + CROP, column : column + CROP] for row, column in places]
-        part = np.rot90(max(crops, key=lambda crop: float(crop[::4, ::4].std())), rng.randrange(4))
-        part = np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
-        return np.asarray(shrink(Image.fromarray(part), rng)), part
+def open_large_images(folder: Path) -> Pixels:
+    """Open the large images, uint8 [n, 512, 512, 3], as a memory map."""
+    images: Pixels = np.load(folder / FILE, mmap_mode="r")
+    return images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import os
 import threading
@@ -13,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tests.support.gateway.fakes import SMALLEST_PNG
 from tests.support.service.rpc_errors import rpc_error, status_of
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import keys
@@ -32,6 +34,7 @@ CALLS = {
     "GetModel": (pb.GetModelRequest(), False),
     "LoadModel": (pb.LoadModelRequest(), True),
     "UnloadModel": (pb.UnloadModelRequest(model="second"), True),
+    "UpscaleImage": (pb.UpscaleImageRequest(image=base64.b64decode(SMALLEST_PNG)), False),
 }
 
 
