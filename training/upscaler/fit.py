@@ -28,14 +28,16 @@ ANCHORS = 256
 LIMITS = (0.006, 0.02, 0.06, 0.15)
 ROUNDS = 12
 # Patches that the anchors are fitted to.
-CLUSTERED = 60_000
+CLUSTERED = 40_000
+# The side of the part of a large image that is used in one pass.
+PART = 200
 # Patches of all filters that count in each one, and the least variance of a direction.
 PRIOR, RIDGE = 60.0, 1e-5
 OUTPUTS = FACTOR**2
 
 
 def fit_filters(folder: Path, passes: int = 1) -> Filters:
-    """Fit the filters to the large images in a folder, each of which is shrunk `passes` times."""
+    """Fit the filters to parts of the large images in a folder: `passes` of each."""
     rng = random.Random(0)  # noqa: S311 - these random numbers degrade images; they keep nothing secret
     images = open_large_images(folder)
     anchors = _fit_anchors(_sample_details(images, rng))
@@ -47,9 +49,11 @@ def fit_filters(folder: Path, passes: int = 1) -> Filters:
 
 
 def _pair(image: Pixels, rng: random.Random) -> tuple[Pixels, Pixels]:
-    """Return a small image, and the part of the large one whose pixels have whole patches in it."""
-    small, edge = np.asarray(shrink(Image.fromarray(np.ascontiguousarray(image)), rng)), FACTOR * REACH
-    return small, image[edge:-edge, edge:-edge]
+    """Return a random part of an image made small, and the large pixels that have whole patches in it."""
+    top, left = (rng.randint(0, side - PART) for side in image.shape[:2])
+    large = np.ascontiguousarray(image[top : top + PART, left : left + PART])
+    small, edge = np.asarray(shrink(Image.fromarray(large), rng)), FACTOR * REACH
+    return small, large[edge:-edge, edge:-edge]
 
 
 def _sample_details(images: Pixels, rng: random.Random) -> Floats:

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SIDE, COUNT = 512, 256
+SIDE, COUNT = 512, 320
 FILE = "large.npy"
 # Seeds of rendered images, apart from those of the built-in model's training and from those of the comparison.
 FIRST_SEED = 2_000_000
 FILTERS = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BILINEAR)
 # Shares of the kinds of images.
 KINDS: tuple[tuple[float, Callable[[random.Random, int], Pixels]], ...] = (
-    (0.30, draw_leaves),
-    (0.10, draw_fractal),
-    (0.14, draw_strokes),
+    (0.30, lambda rng, side: expose(draw_leaves(rng, side), rng)),
+    (0.24, lambda rng, side: expose(draw_fractal(rng, side), rng)),
+    (0.12, draw_strokes),
     (0.02, draw_gradient),
 )
 
@@ -62,17 +62,24 @@ def _draw_large(number: int) -> Pixels:
     return np.asarray(render(make_spec(FIRST_SEED + number), side).crop((left, top, left + SIDE, top + SIDE)))
 
 
+def expose(levels: Pixels, rng: random.Random) -> Pixels:
+    """Make a drawing softer and grainier, as a camera does: the filters must keep grain, and not sharpen all edges."""
+    image = Image.fromarray(levels).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.3)))
+    grain = np.random.default_rng(rng.randrange(2**32)).normal(0, rng.uniform(0, 6), (*levels.shape[:2], 1))
+    return np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
+
+
 def shrink(image: Image.Image, rng: random.Random) -> Image.Image:
     """Halve an image, and degrade it as published images often are."""
-    if rng.random() < 0.25:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.1)))
+    if rng.random() < 0.1:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9)))
     small = image.resize((image.width // 2, image.height // 2), rng.choice(FILTERS))
-    if rng.random() < 0.2:
-        noise = np.random.default_rng(rng.randrange(2**32)).normal(0, rng.uniform(1, 5), (small.height, small.width, 3))
+    if rng.random() < 0.06:
+        noise = np.random.default_rng(rng.randrange(2**32)).normal(0, rng.uniform(1, 4), (small.height, small.width, 3))
         small = Image.fromarray(np.clip(np.asarray(small) + noise, 0, 255).astype(np.uint8))
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         file = io.BytesIO()
-        small.save(file, "JPEG", quality=rng.randint(60, 96))
+        small.save(file, "JPEG", quality=rng.randint(70, 96))
         small = Image.open(file).convert("RGB")
     return small
 

@@ -28,7 +28,7 @@ def draw_fractal(rng: random.Random, side: int) -> Pixels:
     numbers = np.random.default_rng(rng.randrange(2**32))
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij"))
     frequency[0, 0] = 1
-    spectrum = np.fft.rfft2(numbers.standard_normal((side, side))) / frequency ** rng.uniform(0.9, 2.2)
+    spectrum = np.fft.rfft2(numbers.standard_normal((side, side))) / frequency ** rng.uniform(0.6, 1.8)
     field = np.fft.irfft2(spectrum, (side, side))
     low, high = np.quantile(field, (0.01, 0.99))
     share = np.clip((field - low) / (high - low), 0, 1)
