@@ -15,7 +15,7 @@ from tintype.v1 import image_header
 from tintype.v1.image_parts import BadImage
 from tintype.v1.limits import MAX_UPLOAD_PIXELS, MAX_UPLOAD_SIDE, UPSCALE_FACTORS
 
-from ..errors import InvalidField
+from ..errors import InvalidRequest, Violation
 from .encode import Output, encode_image
 from .upload import decode
 
@@ -35,7 +35,7 @@ class UpscaleJob:
     """An image file to enlarge, by which factor, and how the result is encoded.
 
     Raises:
-        InvalidField: the factor is not served, the file is not an image, or the result would be too large.
+        InvalidRequest: the factor is not served, the file is not an image, or the result would be too large.
     """
 
     image: bytes = field(repr=False)
@@ -43,20 +43,26 @@ class UpscaleJob:
     output: Output = field(default_factory=Output)
 
     def __post_init__(self) -> None:
-        if self.factor not in UPSCALE_FACTORS:
-            factors = " or ".join(map(str, UPSCALE_FACTORS))
-            raise InvalidField("factor", f"must be {factors}, not {self.factor}")
+        problems = {"factor": self._factor_problem(), "image": self._image_problem()}
+        faults = [Violation(name, problem) for name, problem in problems.items() if problem]
+        if faults:
+            raise InvalidRequest(faults)
+
+    def _factor_problem(self) -> str:
+        factors = " or ".join(map(str, UPSCALE_FACTORS))
+        return "" if self.factor in UPSCALE_FACTORS else f"must be {factors}, not {self.factor}"
+
+    def _image_problem(self) -> str:
         if not self.image:
-            raise InvalidField("image", "must not be empty")
+            return "must not be empty"
         try:
-            width, height = image_header.check(self.image).size
+            width, height = (side * self.factor for side in image_header.check(self.image).size)
         except BadImage as error:
-            raise InvalidField("image", str(error)) from error
-        pixels, side = width * height * self.factor**2, max(width, height) * self.factor
-        if pixels > MAX_UPLOAD_PIXELS or side > MAX_UPLOAD_SIDE:
-            most = f"at most {MAX_UPLOAD_PIXELS} pixels and {MAX_UPLOAD_SIDE} on a side"
-            larger = f"{width * self.factor}x{height * self.factor}"
-            raise InvalidField("image", f"must be smaller for factor {self.factor}: {most} are served, not {larger}")
+            return str(error)
+        if width * height <= MAX_UPLOAD_PIXELS and max(width, height) <= MAX_UPLOAD_SIDE:
+            return ""
+        most = f"at most {MAX_UPLOAD_PIXELS} pixels and {MAX_UPLOAD_SIDE} on a side"
+        return f"must be smaller for factor {self.factor}: {most} are served, not {width}x{height}"
 
 
 def enlarge(job: UpscaleJob, double: Double, mark: Mark | None = None) -> EncodedImage:

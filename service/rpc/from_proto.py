@@ -69,8 +69,11 @@ def job_from_pb(
 def upscale_job_from_pb(request: pb.UpscaleImageRequest) -> UpscaleJob:
     """Return the job of a request to enlarge an image. Raises InvalidRequest with all wrong fields."""
     faults: list[Violation] = []
-    values = {"image": request.image, "output": _output(request.output, faults)}
-    job = build(UpscaleJob, values | ({"factor": request.factor} if request.factor else {}), faults)
+    values: dict[str, Any] = {"image": request.image, "output": _output(request.output, faults)}
+    try:
+        job = UpscaleJob(**values, **({"factor": request.factor} if request.factor else {}))
+    except InvalidRequest as error:
+        raise InvalidRequest([*error.violations, *faults]) from error
     if faults:
         raise InvalidRequest(faults)
     return job

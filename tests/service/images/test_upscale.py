@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tintype.service.errors import Cancelled, InvalidField
+from tintype.service.errors import Cancelled, InvalidRequest
 from tintype.service.images import upscaler
 from tintype.service.images.encode import Output
 from tintype.service.images.upscale import UpscaleJob, enlarge
@@ -85,7 +85,7 @@ def test_alpha_is_kept_where_the_file_has_it() -> None:
 )
 def test_requests_are_checked_before_the_work(image: bytes, factor: int, problem: str) -> None:
     """A wrong factor, a wrong file, and a result that would be too large are refused by the file's header."""
-    with pytest.raises(InvalidField, match=problem):
+    with pytest.raises(InvalidRequest, match=problem):
         UpscaleJob(image, factor)
 
 

@@ -248,7 +248,9 @@ def test_log_has_the_name_of_the_key(running: Any, tmp_path: Path, caplog: pytes
 
 # Invalid messages: truncated, invalid UTF-8, a group without an end, a varint without an end.
 GARBAGE = (b"\x0a\x05ab", b"\x0a\x02\xff\xfe", b"\x0b", b"\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")
-METHODS = [(f"/tintype.v1.ImageService/{name}", name == "StreamImages") for name in CALLS if name != "ListModels"]
+# ListModels has no fields, and the first one of UpscaleImage may have any bytes.
+OTHERS = [name for name in CALLS if name not in ("ListModels", "UpscaleImage")]
+METHODS = [(f"/tintype.v1.ImageService/{name}", name == "StreamImages") for name in OTHERS]
 
 
 @pytest.mark.parametrize(("method", "streams"), METHODS)
