@@ -50,7 +50,8 @@ async def find_violations(page: Page, state: str, *, dark_window: bool = False) 
 # Elements that are fading have other colours for a moment.
 AUDIT = """(async () => {
     await Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {})));
-    const { violations } = await axe.run(document, { resultTypes: ["violations"], rules: { "target-size": { enabled: true } } });
+    const options = { resultTypes: ["violations"], rules: { "target-size": { enabled: true } } };
+    const { violations } = await axe.run(document, options);
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) =>
         `${html.slice(0, 160)} (${failureSummary})`).join("; ")}`);
 })()"""
