@@ -76,6 +76,10 @@ async def test_playground(audited: Page, gateway: httpx.AsyncClient, fake: FakeS
     await choose(page, "#initial-image", png(GREEN))
     await page.wait_until(VISIBLE.format("#initial-image-preview"))
     found += await find_violations(page, "image and form", dark_window=True)
+    for name in await page.run("[...document.querySelectorAll('dialog:not(.canvas-dialog)')].map(({ id }) => id)"):
+        await page.run(f"document.getElementById({name!r}).showModal()")
+        found += await find_violations(page, name)
+        await page.run(f"document.getElementById({name!r}).close()")
     assert found == []
 
 
