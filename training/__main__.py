@@ -2,6 +2,7 @@
 
     python -m tintype.training all --minutes 180                 two CPU cores, an afternoon
     python -m tintype.training all --minutes 9 --device cuda     a large GPU
+    python -m tintype.training unpack                            before `all`: continue from the packed model
 
 Every step continues from what it finds in the work folder; `vae` and `unet` may run at the same time.
 """
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # Shares of the time for training.
-SHARES = {"vae": 0.22, "unet": 0.68, "refine": 0.10}
+SHARES = {"vae": 0.1, "unet": 0.5, "distil": 0.2, "refine": 0.2}
 # Minutes reserved for packing, verifying, scoring and the grid.
 RESERVE = 1.0
 # Batch sizes of the denoiser and the decoder.
-BATCHES = {"cpu": (40, 8), "cuda": (1024, 64)}
+BATCHES = {"cpu": (80, 8), "cuda": (1024, 64)}
+# A distilled model is scored with this number of steps too.
+MANY_STEPS = 20
 # The images that the principal components are fitted to.
 FITTED = 1200
 
@@ -40,7 +43,6 @@ class Options:
     kept: int
     device: str
     docs: Path | None
-    photos: Path | None = None
 
     @property
     def data(self) -> Path:
@@ -54,16 +56,25 @@ class Options:
         return ComputeDevice.from_name(self.device)
 
 
+def unpack(options: Options) -> None:
+    """Unpack the model folder, so that training continues from its weights."""
+    from .model import warm_start
+
+    warm_start.unpack(options.out, options.work)
+
+
 def render(options: Options) -> None:
-    """Render images and captions, fit the principal components, and encode the images."""
+    """Render images and captions, fit the principal components unless they are there, and encode the images."""
     import numpy as np
 
     from .model.latents import PatchBasis
     from .scenes.dataset import render_pixels, write_dataset
 
-    patches = PatchBasis.fit(np.stack([render_pixels(seed) for seed in range(min(options.images, FITTED))]))
+    components = options.work / "components.npz"
+    if not components.exists():
+        PatchBasis.fit(np.stack([render_pixels(seed) for seed in range(min(options.images, FITTED))])).save(components)
+    patches = PatchBasis.load(components)
     options.data.mkdir(parents=True, exist_ok=True)
-    patches.save(options.work / "components.npz")
     write_dataset(
         options.data,
         min(options.kept, options.images),
@@ -73,12 +84,18 @@ def render(options: Options) -> None:
 
 
 def tokenizer(options: Options) -> None:
-    """Train the tokenizer on all captions."""
-    from .model.tokenizer import train_tokenizer
-    from .scenes.dataset import read_captions
+    """Train the tokenizer on all captions, or extend that of the unpacked model."""
+    from .model.tokenizer import extend_tokenizer, train_tokenizer
+    from .model.warm_start import FORMER_TOKENIZER
+    from .scenes.dataset import IDS, read_captions
 
-    captions = read_captions(options.data)
-    train_tokenizer((line for group in captions for line in group), options.work / "tokenizer")
+    lines = (line for group in read_captions(options.data) for line in group)
+    # Token ids of a former tokenizer.
+    (options.data / IDS).unlink(missing_ok=True)
+    if (former := options.work / FORMER_TOKENIZER).exists():
+        extend_tokenizer(former, lines, options.work / "tokenizer")
+    else:
+        train_tokenizer(lines, options.work / "tokenizer")
 
 
 def vae(options: Options) -> None:
@@ -99,16 +116,26 @@ def unet(options: Options) -> None:
     train_denoiser(options.data, tokens, options.work, minutes, options.compute(), BATCHES[options.device][0])
 
 
+def distil(options: Options) -> None:
+    """Distil the denoiser, so that four steps without guidance suffice."""
+    from transformers import CLIPTokenizer
+
+    from .distillation import distil
+
+    tokens, minutes = CLIPTokenizer.from_pretrained(options.work / "tokenizer"), options.minutes * SHARES["distil"]
+    distil(options.data, tokens, options.work, minutes, options.compute(), BATCHES[options.device][0])
+
+
 def refine(options: Options) -> None:
-    """Continue the decoder's training with imperfect latents of the denoiser."""
+    """Refine the decoder with imperfect latents of the denoiser, and with a critic."""
     from transformers import CLIPTokenizer
 
     from .decoder_training import train_decoder, write_imperfect_latents
 
     tokens = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
-    write_imperfect_latents(options.data, options.work, tokens, options.compute(), options.kept)
-    minutes = options.minutes * (SHARES["vae"] + SHARES["refine"])
-    train_decoder(options.data, options.work, minutes, options.compute(), BATCHES[options.device][1])
+    write_imperfect_latents(options.data, options.work, tokens, options.compute(), (options.kept, options.kept // 3))
+    minutes = options.minutes * SHARES["refine"]
+    train_decoder(options.data, options.work, minutes, options.compute(), BATCHES[options.device][1], refine=True)
 
 
 def pack(options: Options) -> None:
@@ -135,25 +162,18 @@ def grid(options: Options) -> None:
     render_sheet(count=32).save(folder / "builtin-renderer.png", optimize=True)
 
 
-def upscaler(options: Options) -> None:
-    """Fit the filters of the upscaler, and compare them with Lanczos."""
-    from tintype.service.images.upscaler import FILE, Filters
-
-    from .upscaler.comparison import compare
-    from .upscaler.fit import fit_filters, save_filters
-    from .upscaler.samples import write_large_images
-
-    write_large_images(options.work / "upscaler")
-    save_filters(fit_filters(options.work / "upscaler"), FILE)
-    print(compare(Filters.load(), options.photos))
-
-
 def score(options: Options) -> None:
-    """Score the model with unseen combinations and times of day; fail if too few are right."""
+    """Score the model with unseen combinations and times of day, and its diversity; fail if too few are right."""
     from .evaluation import score as scoring
+    from .evaluation.diversity import measure_diversity, report_diversity
+    from .evaluation.pipeline import OnnxPipeline
 
     result = scoring.score(options.out, options.work / "score.png")
     print(result.report())
+    pipeline = OnnxPipeline(options.out)
+    print(report_diversity(measure_diversity(pipeline)))
+    if pipeline.defaults["steps"] < MANY_STEPS:
+        print(f"with {MANY_STEPS} steps:\n{scoring.score(options.out, steps=MANY_STEPS).report()}")
     if result.combinations < scoring.REQUIRED:
         raise SystemExit(
             f"only {result.combinations:.2f} of the combinations are right, less than {scoring.REQUIRED}: train longer"
@@ -161,16 +181,17 @@ def score(options: Options) -> None:
 
 
 STEPS: dict[str, Callable[[Options], None]] = {
+    "unpack": unpack,
     "render": render,
     "tokenizer": tokenizer,
     "vae": vae,
     "unet": unet,
+    "distil": distil,
     "refine": refine,
     "pack": pack,
     "verify": verify,
     "grid": grid,
     "score": score,
-    "upscaler": upscaler,
 }
 FORMER_STEPS = {"forgive": "refine"}
 
@@ -182,7 +203,7 @@ def run_all(options: Options) -> None:
         _run_step(name, options)
     left = options.minutes - (time.monotonic() - start) / 60 - RESERVE
     training = replace(options, minutes=max(left, options.minutes / 2))
-    for name in ("vae", "unet", "refine", "pack", "verify", "grid", "score"):
+    for name in ("vae", "unet", "distil", "refine", "pack", "verify", "grid", "score"):
         _run_step(name, training)
 
 
@@ -201,7 +222,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m tintype.training",
         description=__doc__.split("\n", 1)[0],
-        epilog=f"steps, in the order of `all`, which leaves out `upscaler`:\n{steps}",
+        epilog=f"steps, in the order of `all`:\n{steps}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("step", type=_step_name, choices=[*STEPS, "all"], help="the step to run")
@@ -212,7 +233,6 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, default=Path("service/models/builtin"), help="the model folder (default: %(default)s)"
     )
     parser.add_argument("--docs", type=Path, help="folder for the images of `grid` (default: the work folder)")
-    parser.add_argument("--photos", type=Path, help="folder of photographs for the comparison of `upscaler`")
     parser.add_argument("--minutes", type=float, default=180, help="total time (default: %(default)s)")
     parser.add_argument("--images", type=int, default=50_000, help="images to render (default: %(default)s)")
     parser.add_argument("--pictures", type=int, dest="images", default=argparse.SUPPRESS, help=argparse.SUPPRESS)

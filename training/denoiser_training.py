@@ -14,37 +14,52 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from .model.networks import NOISE, make_noise_schedule, make_text_encoder, make_unet
 from .model.tokenizer import tokenize
+from .model.warm_start import FORMER_TOKENIZER, grow_text_encoder
 from .muon import Muon
-from .scenes.dataset import LATENTS, read_captions
+from .scenes.dataset import IDS, LATENTS, read_captions
 from .training_loop import Budget, ComputeDevice, TrainingRun, join_processes, train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-RATE = 2e-3
-HOLD = 0.25
+# The peak learning rates of random weights and of weights that were trained before.
+RATE, WARM_RATE = 2e-3, 1.4e-3
+HOLD = 0.3
 # Share of samples without a prompt, for guidance.
 NO_PROMPT = 0.1
 # Share of captions with a meaningless word.
 NONSENSE = 0.1
+# Parameters whose updates are not orthogonalized.
+EXCLUDED = ("conv_in", "conv_out", "embedding")
 TIMESTEPS = NOISE["num_train_timesteps"]
 
 
 class ConditionedDenoiser(nn.Module):
     """Text encoder and UNet as one network."""
 
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
         super().__init__()
-        self.text_encoder: CLIPTextModel = make_text_encoder(tokenizer)
-        self.unet: UNet2DConditionModel = make_unet()
+        self.text_encoder, self.unet = text_encoder, unet
+
+    @classmethod
+    def untrained(cls, tokenizer: CLIPTokenizer) -> ConditionedDenoiser:
+        """Return a network with random weights."""
+        return cls(make_text_encoder(tokenizer), make_unet())
+
+    @classmethod
+    def load(cls, folder: Path, part: str = ".") -> ConditionedDenoiser:
+        """Load the networks in `folder`/`part`; the text encoder's vocabulary grows to that of `folder`/tokenizer."""
+        text_encoder = CLIPTextModel.from_pretrained(folder / part / "text_encoder")
+        if text_encoder.config.vocab_size < len(CLIPTokenizer.from_pretrained(folder / "tokenizer")):
+            text_encoder = grow_text_encoder(text_encoder, folder / FORMER_TOKENIZER, folder / "tokenizer")
+        return cls(text_encoder, UNet2DConditionModel.from_pretrained(folder / part / "unet")).train()
 
     def forward(self, noisy: Tensor, timestep: Tensor, ids: Tensor) -> Tensor:
         """Predict v [n, c, 16, 16] from noisy latents, timesteps [n] and token ids [n, 32]."""
@@ -57,8 +72,8 @@ class LatentBatches:
     def __init__(self, folder: Path, tokenizer: CLIPTokenizer, size: int, device: torch.device) -> None:
         self._latents = torch.from_numpy(np.load(folder / LATENTS)).to(device)
         self._ids = torch.from_numpy(_load_token_ids(folder, tokenizer)).to(device)
-        self._no_prompt = torch.tensor(tokenize(tokenizer, [""])[0], device=device)
-        self._size, self._device = size, device
+        self.no_prompt = torch.tensor(tokenize(tokenizer, [""])[0], device=device)
+        self._size, self.device = size, device
 
     def select(self, indices: range) -> tuple[Tensor, Tensor]:
         """Return latents and the first caption of a range of images."""
@@ -67,16 +82,16 @@ class LatentBatches:
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Draw a new batch; a share `NO_PROMPT` of it has the empty prompt."""
-        chosen = torch.randint(len(self._latents), (self._size,), device=self._device)
-        caption = torch.randint(self._ids.shape[1], (self._size,), device=self._device)
+        chosen = torch.randint(len(self._latents), (self._size,), device=self.device)
+        caption = torch.randint(self._ids.shape[1], (self._size,), device=self.device)
         ids = self._ids[chosen, caption].long()
-        ids[torch.rand(self._size, device=self._device) < NO_PROMPT] = self._no_prompt
+        ids[torch.rand(self._size, device=self.device) < NO_PROMPT] = self.no_prompt
         return self._latents[chosen].float(), ids
 
 
 def _load_token_ids(folder: Path, tokenizer: CLIPTokenizer) -> np.ndarray:
-    """Return token ids, int16 [images, captions, 32]; they are computed once and stored as `ids.npy`."""
-    path = folder / "ids.npy"
+    """Return token ids, int16 [images, captions, 32]; they are computed once and stored."""
+    path = folder / IDS
     if not path.exists():
         rng = random.Random(0)
         captions = read_captions(folder)
@@ -112,12 +127,16 @@ def compute_v_loss(network: nn.Module, latents: Tensor, ids: Tensor, alphas: Ten
 def train_denoiser(
     data: Path, tokenizer: CLIPTokenizer, out: Path, minutes: float, compute: ComputeDevice, size: int
 ) -> None:
-    """Train for `minutes` in total, from the checkpoint `out`/unet.pt if it exists; write the averaged weights."""
+    """Train for `minutes` in total, and write the averaged weights.
+
+    Training continues from the checkpoint `out`/unet.pt, or else from the networks in `out`.
+    """
     rank = join_processes()
     torch.manual_seed(0)
-    network = ConditionedDenoiser(tokenizer)
+    warm = (out / "unet").exists()
+    network = ConditionedDenoiser.load(out) if warm else ConditionedDenoiser.untrained(tokenizer)
     compute.move(network)
-    optimizer = Muon(network.named_parameters(), RATE, excluded=("conv_in", "conv_out", "embedding"))
+    optimizer = Muon(network.named_parameters(), RATE, excluded=EXCLUDED)
     run = TrainingRun(network, optimizer, Budget(minutes), out / "unet.pt", rank)
     # A continued run must not repeat its batches, and processes must not draw the same ones.
     torch.manual_seed(1000 * run.step + rank)
@@ -129,7 +148,7 @@ def train_denoiser(
         with compute.autocast():
             return compute_v_loss(network, latents, ids, alphas), size
 
-    train(run, compute_loss, RATE, HOLD)
+    train(run, compute_loss, WARM_RATE if warm else RATE, HOLD)
     if not rank:
         save_networks(run, out)
 

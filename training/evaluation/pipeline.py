@@ -54,12 +54,18 @@ class OnnxPipeline:
     def denoise(self, prompts: Sequence[str], seeds: Sequence[int], steps: int | None, scale: float | None) -> Floats:
         """Return final latents [n, c, 16, 16], one row per prompt and seed."""
         x = np.concatenate([draw_noise(seed, self.manifest["latent_channels"]) for seed in seeds])
-        embeds = self._encode([""] * len(prompts) + list(prompts))
-        guidance = np.float32(scale or self.defaults["guidance_scale"])
+        guidance = np.float32(self.defaults["guidance_scale"] if scale is None else scale)
+        embeds = self._encode(list(prompts) if guidance == 1 else [""] * len(prompts) + list(prompts))
         for timestep, now, then in list_timesteps(steps or self.defaults["steps"]):
-            unconditional, conditional = np.split(self._predict_v(np.concatenate([x, x]), timestep, embeds), 2)
-            x = ddim_step(x, unconditional + guidance * (conditional - unconditional), now, then)
+            x = ddim_step(x, self._predict_guided_v(x, timestep, embeds, guidance), now, then)
         return x
+
+    def _predict_guided_v(self, x: Floats, timestep: int, embeds: Floats, guidance: np.float32) -> Floats:
+        if guidance == 1:
+            return self._predict_v(x, timestep, embeds)
+        without, given = np.split(self._predict_v(np.concatenate([x, x]), timestep, embeds), 2)
+        guided: Floats = without + guidance * (given - without)
+        return guided
 
     def _encode(self, prompts: list[str]) -> Floats:
         ids = np.array(tokenize(self._tokenizer, prompts), np.int64)

@@ -115,9 +115,13 @@ def _make_pair_prompt(left: Combination, right: Combination) -> str:
     return f"{with_article(left[0])} {left[1]} to the left of {make_prompt(right)}"
 
 
-def score(folder: Path, sheet: Path | None = None, count: int = COMBINATIONS) -> Score:
-    """Score the model in `folder`; write the images of all combinations to `sheet`, as one image."""
+def score(folder: Path, sheet: Path | None = None, count: int = COMBINATIONS, steps: int | None = None) -> Score:
+    """Score the model in `folder`, with its default steps or with `steps`.
+
+    The images of all combinations are written to `sheet`, as one image.
+    """
     pipeline, result = OnnxPipeline(folder), Score()
+    pipeline.defaults |= {"steps": steps} if steps else {}
     asked = choose_combinations(count)
     images = _generate(pipeline, [make_prompt(combination) for combination in asked], list(range(count)))
     result.verdicts = [(combination, judge(image)) for combination, image in zip(asked, images, strict=True)]

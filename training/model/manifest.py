@@ -15,21 +15,29 @@ if TYPE_CHECKING:
 
 NAME = "tintype-demo"
 MANIFEST = "tintype.json"
-DEFAULTS = {"steps": 20, "guidance_scale": 3.0, "sampler": "ddim"}
 # Chosen by eye: from 10 steps on, images hardly differ; above a guidance of 4, objects disappear; style words change
 # nothing, because the renderer has only one style.
-QUALITIES: dict[str, Any] = {"low": {"steps": 10}, **{name: {} for name in ("high", "hd", "xhigh", "max")}}
-STYLES: dict[str, Any] = {
-    "vivid": {"guidance_scale": 4.0},
-    "natural": {"guidance_scale": 2.0},
-    **dict.fromkeys(("photo", "digital art", "illustration", "drawing")),
+PRESETS: dict[str, Any] = {
+    "defaults": {"steps": 20, "guidance_scale": 3.0, "sampler": "ddim"},
+    "qualities": {"low": {"steps": 10}, **{name: {} for name in ("high", "hd", "xhigh", "max")}},
+    "styles": {
+        "vivid": {"guidance_scale": 4.0},
+        "natural": {"guidance_scale": 2.0},
+        **dict.fromkeys(("photo", "digital art", "illustration", "drawing")),
+    },
+}
+# The presets of a distilled model: guidance is in its weights, and a little more of it makes it vivid.
+DISTILLED: dict[str, Any] = {
+    "defaults": {"steps": 4, "guidance_scale": 1.0, "sampler": "ddim"},
+    "qualities": {name: {"steps": 20} for name in ("high", "hd", "xhigh", "max")},
+    "styles": PRESETS["styles"] | {"vivid": {"guidance_scale": 1.5}, "natural": {}},
 }
 # The three levels of the UNet halve the latents twice: sides must be multiples of 4 latents, 64 pixels.
 UNET_MULTIPLE = 4
 
 
-def write_manifest(folder: Path, patches: PatchBasis, defaults: dict[str, Any] | None = None) -> None:
-    """Write the manifest of the model in `folder`; its other files must exist."""
+def write_manifest(folder: Path, patches: PatchBasis, presets: dict[str, Any]) -> None:
+    """Write the manifest of the model in `folder`, whose other files must exist, with `PRESETS` or `DISTILLED`."""
     manifest = {
         "tintype": 1,
         "name": NAME,
@@ -45,9 +53,7 @@ def write_manifest(folder: Path, patches: PatchBasis, defaults: dict[str, Any] |
         "precision": "fp16-weights",
         "clip_layer": 0,  # the text encoder's graph has no earlier states, so clip skip has no effect
         "vae_encoder_output": "latent_parameters",
-        "defaults": defaults or DEFAULTS,
-        "qualities": QUALITIES,
-        "styles": STYLES,
+        **presets,
         "preview": latent_preview(patches),
         "license": "Apache-2.0",
         "files": hash_files(folder),

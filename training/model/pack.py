@@ -27,7 +27,7 @@ from .graphs import (
     read_weights,
 )
 from .latents import PatchBasis
-from .manifest import write_manifest
+from .manifest import DISTILLED, PRESETS, write_manifest
 from .networks import make_noise_schedule
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# The folder of the distilled text encoder and UNet.
+STUDENT = "student"
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json")
 INDEX: dict[str, Any] = {
     "_class_name": "ORTStableDiffusionPipeline",
@@ -50,24 +52,28 @@ INDEX: dict[str, Any] = {
 }
 
 
-def pack(trained: Path, folder: Path, defaults: dict[str, Any] | None = None) -> None:
+def pack(trained: Path, folder: Path) -> None:
     """Write the model folder from `trained` (text_encoder/, unet/, vae/, tokenizer/, components.npz).
+
+    The distilled networks in `trained`/student are preferred.
 
     It is written next to `folder` and moved there when it is complete, because a process may be reading the old one.
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    _write_folder(trained, partial, defaults)
+    _write_folder(trained, partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
 
 
-def _write_folder(trained: Path, folder: Path, defaults: dict[str, Any] | None) -> None:
-    text_encoder = CLIPTextModel.from_pretrained(trained / "text_encoder")
-    unet = UNet2DConditionModel.from_pretrained(trained / "unet")
+def _write_folder(trained: Path, folder: Path) -> None:
+    distilled = (trained / STUDENT).exists()
+    denoiser = trained / STUDENT if distilled else trained
+    text_encoder = CLIPTextModel.from_pretrained(denoiser / "text_encoder")
+    unet = UNet2DConditionModel.from_pretrained(denoiser / "unet")
     vae = PatchAutoencoder.from_pretrained(trained / "vae")
-    _write_component(folder / "text_encoder", describe_text_encoder(text_encoder), trained / "text_encoder")
-    _write_component(folder / "unet", describe_unet(unet), trained / "unet")
+    _write_component(folder / "text_encoder", describe_text_encoder(text_encoder), denoiser / "text_encoder")
+    _write_component(folder / "unet", describe_unet(unet), denoiser / "unet")
     _write_component(folder / "vae_decoder", describe_decoder(vae), trained / "vae")
     _write_component(folder / "vae_encoder", describe_encoder(vae), trained / "vae")
     (folder / "tokenizer").mkdir()
@@ -75,7 +81,7 @@ def _write_folder(trained: Path, folder: Path, defaults: dict[str, Any] | None) 
         shutil.copyfile(trained / "tokenizer" / name, folder / "tokenizer" / name)
     make_noise_schedule().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
-    write_manifest(folder, PatchBasis.load(trained / "components.npz"), defaults)
+    write_manifest(folder, PatchBasis.load(trained / "components.npz"), DISTILLED if distilled else PRESETS)
 
 
 def _write_component(folder: Path, graph: GraphExport, source: Path) -> None:

@@ -3,6 +3,7 @@
 - `images.npy`: the first images, uint8 [kept, 256, 256, 3]; earlier versions called it `pictures.npy`.
 - `latents.npy`: latents of all images, [n, c, 16, 16].
 - `captions.json`: captions of all images, [n][8] strings.
+- `ids.npy`: their token ids, int16 [n, 8, 32], which the training of the denoiser writes.
 
 Latents are computed while the images are drawn, so a large set needs no space for images.
 """
@@ -31,6 +32,7 @@ CHUNK = 64
 IMAGES, FORMER_IMAGES = "images.npy", "pictures.npy"
 LATENTS = "latents.npy"
 CAPTIONS = "captions.json"
+IDS = "ids.npy"
 
 
 def render_pixels(seed: int) -> ImageArray:

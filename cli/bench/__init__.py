@@ -1,1 +1,0 @@
-"""`tintype bench`: this machine's own figures, in a minute."""
