@@ -48,13 +48,14 @@ export async function setFavourite(ids, favourite) {
   await update(ids, { favourite });
 }
 
-/** Remove images; return {undo, commit}, of which one must be called. */
+/** Remove images; return {stored, undo, commit}: `stored` is done when a reload shows none; one of the others must be called. */
 export function remove(ids) {
   const removed = images.filter(({ id }) => ids.includes(id));
   images = images.filter(({ id }) => !ids.includes(id));
   onChange({ kind: "removed", ids });
   const marked = store.change(ids, { deleted: Date.now() });
   return {
+    stored: marked,
     commit: () => marked.then(() => store.purge(ids)),
     undo: async () => {
       await marked;

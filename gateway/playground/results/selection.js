@@ -72,10 +72,11 @@ export function cancel() {
   return was;
 }
 
-/** Delete images, with an undo. */
-export function discard(ids) {
+/** Delete images, with an undo; they are said to be deleted when a reload does not bring them back. */
+export async function discard(ids) {
   if (!ids.length) return;
-  const { undo, commit } = remove(ids);
+  const { stored, undo, commit } = remove(ids);
+  await stored;
   const text = ids.length === 1 ? "The image is deleted." : `${ids.length} images are deleted.`;
   showToast(text, { label: "Undo", act: undo, onEnd: commit });
 }

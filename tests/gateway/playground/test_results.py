@@ -161,6 +161,7 @@ async def test_history_is_searched_and_deleted(page: Page, gateway: httpx.AsyncC
     assert asked == "1000 images will be deleted from this browser, 1 of them favourites."
     await page.click("#delete-confirm")
     await page.wait_until(f"!{VISIBLE.format('#gallery')}")
+    await page.wait_until(f"{TEXT.format('#toast-text')} === '1000 images are deleted.'")
     await page.open(str(gateway.base_url))
     await page.wait_until("document.querySelector('#model').options.length === 2")
     assert await page.run(COUNT) == 0
