@@ -11,11 +11,11 @@ from importlib import import_module
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
-from .generation.flags import add_generate
+from .generation.flags import LOADING, add_generate
 from .key_flags import add_action_and_name, add_keys, add_usage
 from .parser import Parser, VersionAction
 from .settings.definitions import SECTIONS, settings_of
-from .settings.flags import add_cluster, add_config, add_section, add_service
+from .settings.flags import add_cluster, add_config, add_section, add_service, add_setting
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -99,6 +99,25 @@ def _add_server_flags(parser: ArgumentParser) -> None:
     """Add the flags of all commands that start a server."""
     print_config = "print the effective settings with their sources, and exit"
     parser.add_argument("--print-config", action="store_true", help=print_config)
+    add_config(parser)
+
+
+def _add_bench(parser: ArgumentParser) -> None:
+    what = "folder, .safetensors file or OWNER/NAME; the name of a model of a running service (default: its default)"
+    parser.add_argument("model", metavar="MODEL", nargs="?", help=what)
+    seconds = "time for all measurements, 2 to 3600 (default: 60)"
+    parser.add_argument("--seconds", metavar="X", default="60", help=seconds)
+    steps = "denoising steps; may be repeated (default: the model's own, and 20)"
+    parser.add_argument("--steps", metavar="N", action="append", help=steps)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not show what is being measured")
+    service, local = parser.add_argument_group("running service"), parser.add_argument_group("service of its own")
+    url = "address of a running gateway, for example http://127.0.0.1:8080; with --grpc, to measure what it adds"
+    service.add_argument("--url", metavar="URL", help=url)
+    add_setting(service, GATEWAY["api_key"], "key for the gateway; prefer the environment variable")
+    add_service(service, "address of a running service, HOST:PORT (default: none, start one with the model)")
+    for name in ("providers", "memory", "threads", *LOADING):
+        add_setting(local, SERVICE[name])
     add_config(parser)
 
 
@@ -197,6 +216,17 @@ COMMANDS = {
         tintype generate "The cat of image 1 on the sofa of image 2" --reference cat.png --reference sofa.png
         tintype generate "A lighthouse" --control canny=edges.png:0.8:0-0.5 --image-prompt ip-adapter=style.png
         tintype generate "A lighthouse" -q -o - | convert - -resize 50% small.png
+        """,
+    ),
+    "bench": Command(
+        "measure the figures of this machine in a minute: start, image, images per second, memory",
+        ".bench.command",
+        _add_bench,
+        """
+        tintype bench
+        tintype bench stabilityai/sd-turbo --steps 1 --steps 4 --seconds 300
+        tintype bench --grpc gpu-box:50051
+        tintype bench --json | jq '.by_steps[0].images_per_second'
         """,
     ),
     "doctor": Command(

@@ -122,6 +122,10 @@ class Replica:
         """Evict a model from the memory of the replica that gets this call."""
         return await self._answer("UnloadModel", request, grpc_context, pb.UnloadModelResponse)
 
+    async def UpscaleImage(self, request: pb.UpscaleImageRequest, grpc_context: RayContext) -> Any:
+        """Enlarge an image."""
+        return await self._answer("UpscaleImage", request, grpc_context, pb.UpscaleImageResponse)
+
     # grpc.health.v1.
 
     async def Check(self, request: Any, grpc_context: RayContext) -> Any:

@@ -38,6 +38,7 @@ from .moderation.client import moderate
 from .openapi.operation import handler_options
 from .requests.handler import handle, operation
 from .requests.idempotency import IdempotencyCache
+from .requests.upscaling import routes as upscale_routes
 from .results.stores import local_store
 from .routes import routes, with_pages
 from .tracing import RequestSpans, TracedClient
@@ -107,6 +108,7 @@ def create_app(
     handlers = [
         *_image_handlers(gateway, dialects),
         *job_routes(gateway, dialects),
+        *upscale_routes(gateway),
         *routes(gateway, metrics),
         *usage_routes(gateway),
         *sdapi.routes(gateway),

@@ -156,6 +156,11 @@ class CountedClient(ClientLayer):
         with self._metrics.count_errors():
             return await self._client.model(name)
 
+    async def upscale(self, request: pb.UpscaleImageRequest, request_id: str = "") -> pb.UpscaleImageResponse:
+        """Return an enlarged image. Raises ServiceError."""
+        with self._metrics.count_errors():
+            return await self._client.upscale(request, request_id)
+
 
 class ReplicaMetrics(Collector):
     """The state of each replica when metrics are read, so that replicas that are gone leave no series behind."""

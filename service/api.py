@@ -30,9 +30,10 @@ from .ordered_pipeline import run_ahead
 from .prepare import prepare_job
 from .rpc import to_proto
 from .rpc.collect import collect
-from .rpc.from_proto import job_from_pb
+from .rpc.from_proto import job_from_pb, upscale_job_from_pb
 from .rpc.model_health import wait_until_loaded
 from .stages import as_stage, record_event
+from .upscaling import Upscaling
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -68,7 +69,7 @@ class Device(Protocol):
 
 
 class ImageApi:
-    """The six calls of ImageService on one device. `close` it after the last call.
+    """The seven calls of ImageService on one device. `close` it after the last call.
 
     With `marks` each image has a mark that says that it was generated. `safety` checks finished images.
     """
@@ -84,6 +85,7 @@ class ImageApi:
         self._repository = repository
         self._device = device
         self._marks, self._safety = marks, safety
+        self._upscaling = Upscaling()
         self._scans = Threads("tintype-models", 1, SCAN_TIMEOUT)
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tintype-encode")
 
@@ -97,7 +99,8 @@ class ImageApi:
         await self._device.drain(grace)
 
     def close(self) -> None:
-        """Stop the threads that encode images."""
+        """Stop the threads that encode and enlarge images."""
+        self._upscaling.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def stream(
@@ -161,6 +164,13 @@ class ImageApi:
         # Freeing gigabytes takes a while.
         await asyncio.to_thread(self._repository.unload, request.model)
         return pb.UnloadModelResponse(model=self._model(request.model))
+
+    async def upscale(self, request: pb.UpscaleImageRequest) -> pb.UpscaleImageResponse:
+        """Enlarge an image. Raises InvalidRequest, QueueFull."""
+        mark = Mark(composite=True) if self._marks else None
+        image = await self._upscaling.run(await asyncio.to_thread(upscale_job_from_pb, request), mark)
+        size = {"width": image.width, "height": image.height}
+        return pb.UpscaleImageResponse(data=image.data, mime_type=image.mime_type, **size)
 
     async def _look_for(self, model: str) -> None:
         """Look for an unknown model in the folder of models."""

@@ -210,6 +210,35 @@ def test_generate(running: Up) -> None:
             assert image.format == "WEBP"
 
 
+def test_generate_from_a_file(running: Up) -> None:
+    """A file of prompts makes files by a pattern and a sheet; a prompt that fails is named, and the others are made."""
+    file = running.data.parent / "prompts.txt"
+    file.write_text(
+        '# two and a half\na red house\n{"prompt": "a lake", "seed": 7, "count": 2}\n{"prompt": "x", "model": "y"}\n'
+    )
+    words = ["--prompts", str(file), "--steps", "1", "-o", "run/{index}-{image}-{slug}.png", "--grid", "sheet.webp"]
+    command_line = [sys.executable, "-P", "-m", "tintype.cli", "generate", *words, "--grpc", running.address("gRPC")]
+    done = subprocess.run(command_line, cwd=file.parent, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"tintype: {file}:4: there is no model 'y'" in done.stderr
+    assert "3 images in " in done.stderr
+    names = ["1-1-a-red-house.png", "2-1-a-lake.png", "2-2-a-lake.png"]
+    assert sorted(path.name for path in (file.parent / "run").iterdir()) == names
+    with Image.open(file.parent / "run" / names[2]) as image:
+        assert "Seed: 8," in image.info["parameters"]
+    with Image.open(file.parent / "sheet.webp") as sheet:
+        assert sheet.width > 2 * image.width
+
+
+def test_bench_of_a_running_service(running: Up) -> None:
+    """`tintype bench` measures a running service and what its gateway adds."""
+    words = ["--url", running.url, "--seconds", "4", "--steps", "1", "--json", "-q"]
+    found = json.loads(command(running, "bench", *words).stdout)
+    assert found["first"]["count"] == 1
+    assert found["notes"] or found["by_steps"][0]["through_gateway"]["count"] >= 3
+    assert found["where"] == "a running service, over gRPC"
+
+
 def test_models(running: Up) -> None:
     """`tintype models` lists the models, and unloads and loads one."""
     name = command(running, "models").stdout.splitlines()[1].split()[0]

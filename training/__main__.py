@@ -43,6 +43,7 @@ class Options:
     kept: int
     device: str
     docs: Path | None
+    photos: Path | None = None
 
     @property
     def data(self) -> Path:
@@ -162,6 +163,19 @@ def grid(options: Options) -> None:
     render_sheet(count=32).save(folder / "builtin-renderer.png", optimize=True)
 
 
+def upscaler(options: Options) -> None:
+    """Fit the filters of the upscaler, and compare them with Lanczos."""
+    from tintype.service.images.upscaler import FILE, Filters
+
+    from .upscaler.comparison import compare
+    from .upscaler.fit import fit_filters, save_filters
+    from .upscaler.samples import write_large_images
+
+    write_large_images(options.work / "upscaler")
+    save_filters(fit_filters(options.work / "upscaler"), FILE)
+    print(compare(Filters.load(), options.photos))
+
+
 def score(options: Options) -> None:
     """Score the model with unseen combinations and times of day, and its diversity; fail if too few are right."""
     from .evaluation import score as scoring
@@ -192,6 +206,7 @@ STEPS: dict[str, Callable[[Options], None]] = {
     "verify": verify,
     "grid": grid,
     "score": score,
+    "upscaler": upscaler,
 }
 FORMER_STEPS = {"forgive": "refine"}
 
@@ -222,7 +237,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m tintype.training",
         description=__doc__.split("\n", 1)[0],
-        epilog=f"steps, in the order of `all`:\n{steps}",
+        epilog=f"steps, in the order of `all`, which leaves out `upscaler`:\n{steps}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("step", type=_step_name, choices=[*STEPS, "all"], help="the step to run")
@@ -233,6 +248,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, default=Path("service/models/builtin"), help="the model folder (default: %(default)s)"
     )
     parser.add_argument("--docs", type=Path, help="folder for the images of `grid` (default: the work folder)")
+    parser.add_argument("--photos", type=Path, help="folder of photographs for the comparison of `upscaler`")
     parser.add_argument("--minutes", type=float, default=180, help="total time (default: %(default)s)")
     parser.add_argument("--images", type=int, default=50_000, help="images to render (default: %(default)s)")
     parser.add_argument("--pictures", type=int, dest="images", default=argparse.SUPPRESS, help=argparse.SUPPRESS)

@@ -95,8 +95,9 @@ class Progress:
 
 
 def shorten(prompt: str) -> str:
-    """Return a prompt in one line of at most MAX_SHOWN characters."""
-    text = " ".join(prompt[: 4 * MAX_SHOWN].split())
+    """Return a prompt in one line of at most MAX_SHOWN characters, without those that control a terminal."""
+    words = " ".join(prompt[: 4 * MAX_SHOWN].split())
+    text = "".join(character if character.isprintable() else "?" for character in words)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 

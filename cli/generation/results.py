@@ -136,7 +136,8 @@ class Results:
         data = encode_sheet(drawn, mime_type(file))
         save(data, file)
         if not self._wanted.json:
-            print(f"{file}: {drawn.width}x{drawn.height}, {len(sheet.images)} images", flush=True)
+            line = f"{file}: {drawn.width}x{drawn.height}, {len(sheet.images)} images"
+            print(line, file=sys.stderr if self._wanted.output == str(STDOUT) else None, flush=True)
         if self._wanted.screen:
             print(self._wanted.screen.show(data), end="", flush=True)
 

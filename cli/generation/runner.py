@@ -96,7 +96,7 @@ async def run(
         async with asyncio.TaskGroup() as group:
             for _ in range(min(jobs, len(works))):
                 group.create_task(make_in_turn())
-    except* (grpc.aio.AioRpcError, UserError) as errors:
+    except* (grpc.aio.AioRpcError, UserError, OSError) as errors:  # OSError: stdout is closed, as by `head`
         raise _first(errors) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from tintype.v1 import image_header
+from tintype.v1.limits import UPSCALE_FACTORS
 from tintype.v1.reasons import Reason
 
 from ..errors import ServiceError
@@ -42,6 +43,15 @@ _BOUNDS: tuple[tuple[str, str, FieldSize, str], ...] = (
     ("max_prompt", "prompt", lambda request: len(request.prompt), _LENGTH_MESSAGE),
     ("max_prompt", "negative_prompt", lambda request: len(request.negative_prompt), _LENGTH_MESSAGE),
 )
+
+
+def check_upscale(request: pb.UpscaleImageRequest, config: GatewayConfig) -> None:
+    """Raise ServiceError if an enlarged image would have more pixels than the configuration allows."""
+    width, height = image_header.check(request.image).size
+    count = width * height * (request.factor or min(UPSCALE_FACTORS)) ** 2
+    if 0 < config.max_pixels < count:
+        problem = f"must give at most {config.max_pixels} pixels here, not {count}"
+        raise ServiceError("", status=400, reason=Reason.INVALID_FIELD, violations=[("factor", problem)])
 
 
 def check(request: pb.GenerateImagesRequest, config: GatewayConfig) -> None:

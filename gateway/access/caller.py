@@ -106,6 +106,22 @@ class CallerClient:
         finally:
             self.give_back(missing)
 
+    async def upscale(self, request: pb.UpscaleImageRequest, request_id: str = "") -> pb.UpscaleImageResponse:
+        """Return an enlarged image, which counts as one image of the caller's rate.
+
+        Raises TooManyRequests, ServiceError.
+        """
+        bounds.check_upscale(request, self._config)
+        self.reserve_images(1)
+        try:
+            response = await self._client.upscale(request, request_id)
+        except BaseException as error:
+            self._record.fail(error)
+            self.give_back(1)
+            raise
+        self._record.images += 1
+        return response
+
     async def models(self) -> list[pb.Model]:
         """Return the caller's models, its default first. Raises ServiceError."""
         models = await self._client.models()

@@ -56,8 +56,13 @@ def render_body(render: Callable[[pb.GenerateImagesResponse], Any], response: pb
 
 def file_body(render: Callable[[bytes], Any], file: bytes) -> JsonBody:
     """Return the body that `render` makes of a file, with the file left out of the JSON until it is sent."""
+    return files_body(lambda marks: render(*marks), [file])
+
+
+def files_body(render: Callable[[list[bytes]], Any], files: Sequence[bytes]) -> JsonBody:
+    """Return the body that `render` makes of several files, in order, left out of the JSON until it is sent."""
     placeholder = secrets.token_bytes(24)
-    return _with_files(render(placeholder), placeholder, [file])
+    return _with_files(render([placeholder] * len(files)), placeholder, files)
 
 
 def _with_files(document: Any, placeholder: bytes, files: Sequence[bytes]) -> JsonBody:

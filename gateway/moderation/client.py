@@ -79,6 +79,15 @@ class ModeratedClient(ClientLayer):
                     await self._check_result(event.image, request_id)
                 yield event
 
+    async def upscale(self, request: pb.UpscaleImageRequest, request_id: str = "") -> pb.UpscaleImageResponse:
+        """Return an enlarged image; the image of the request is checked, which is the same one.
+
+        Raises ContentRefused, ModerationUnavailable, TooManyUploads, ServiceError.
+        """
+        if self._images:
+            await self._check_image(UPLOAD, request.image, mime_type(request.image) or "image/png", request_id)
+        return await self._client.upscale(request, request_id)
+
     async def _check_request(self, request: pb.StreamImagesRequest, request_id: str) -> None:
         """Check the prompt, and the images of a request; remove its previews if images are checked."""
         prompt = request.generation.prompt

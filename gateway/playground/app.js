@@ -72,6 +72,7 @@ function openServer() {
   });
   modelsPanel.open(() => $("key").value);
   $("models-open").addEventListener("click", modelsPanel.show);
+  $("models").addEventListener("close", () => serverState.check());
 }
 
 /** Let a request wait that failed because the server does not answer. */
@@ -157,6 +158,7 @@ function openResults() {
     onImage: gallery.addImage,
     onOpen: (entry) => viewer.follow(entry, { again: true }),
     onDone: (entry, images, seconds) => {
+      if (settings.model()?.state !== "loaded") serverState.check(); // it is now
       if (!entry.view) return; // a part of something else
       viewer.finish(entry, images[0]);
       showStatus(`Ready after ${seconds.toFixed(1)} s.`);

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..dialects.fields import EXAMPLE_IMAGE
 from ..openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, handler_options
-from .request_types import ImageToImage, PngInfoRequest, TextToImage, UpscaleRequest
-from .response_types import GenerationResponse, JobProgress, PngInfoResponse, UpscaleResponse, WebUiError
+from .request_types import BatchUpscaleRequest, ImageToImage, PngInfoRequest, TextToImage, UpscaleRequest
+from .response_types import (
+    BatchUpscaleResponse,
+    GenerationResponse,
+    JobProgress,
+    PngInfoResponse,
+    UpscaleResponse,
+    WebUiError,
+)
 
 if TYPE_CHECKING:
     import msgspec
@@ -43,6 +50,7 @@ ADMIN_RESPONSES: dict[str, Any] = {"reload-checkpoint": {}, "unload-checkpoint":
 _KEYS, _ADMIN, _MODELS = (401, 500), (401, 403, 500), (401, 500, 501, 503, 504)
 _READ = (400, 401, 408, 413, 415, 422, 500)  # errors of requests with a body
 _GENERATION = (*_READ, 403, 404, 429, 501, 503, 504)
+_ENLARGEMENT = (*_READ, 429, 501, 503, 504)
 _NULL: dict[str, Any] = {"type": "null"}
 
 
@@ -120,9 +128,16 @@ OPERATIONS: dict[str, Operation] = {
     "POST extra-single-image": _operation(
         "Enlarge an image",
         UpscaleResponse,
-        _READ,
+        _ENLARGEMENT,
         UpscaleRequest,
-        {"image": EXAMPLE_IMAGE, "upscaler_1": "Lanczos", "upscaling_resize": 2},
+        {"image": EXAMPLE_IMAGE, "upscaler_1": "tintype", "upscaling_resize": 2},
+    ),
+    "POST extra-batch-images": _operation(
+        "Enlarge images",
+        BatchUpscaleResponse,
+        _ENLARGEMENT,
+        BatchUpscaleRequest,
+        {"imageList": [{"data": EXAMPLE_IMAGE, "name": "lake"}], "upscaler_1": "tintype", "upscaling_resize": 2},
     ),
     **{
         f"{method} {name}": _operation("Report that tintype does not have this feature", {"const": body}, _KEYS)

@@ -24,6 +24,8 @@ _OWN = "Absent or null: the model's own"
 _NO_EFFECT = Meta(description="No effect")
 
 NoEffect = Annotated[Any, _NO_EFFECT]
+MAX_BATCH = 16  # images that one request may enlarge
+MAX_BATCH = 16  # images that one request may enlarge
 SideOrZero = Annotated[int, Meta(ge=0, le=4096)]  # pixels; 0 counts as absent
 StepsOrZero = Annotated[int, Meta(ge=0, le=150)]  # 0 counts as absent
 AnySeed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # below 0: a random seed
@@ -199,10 +201,9 @@ class PngInfoRequest(msgspec.Struct, kw_only=True):
     image: Annotated[str, Meta(description="An image as base64, a data: URL or a URL")]
 
 
-class UpscaleRequest(msgspec.Struct, kw_only=True):
-    """`POST /sdapi/v1/extra-single-image`: enlarge by a factor (`resize_mode` 0), or to a size (1)."""
+class Enlargement(msgspec.Struct, kw_only=True):
+    """How to enlarge images: by a factor (`resize_mode` 0), or to a size (1)."""
 
-    image: Annotated[str, Meta(description="Image to enlarge, as base64, a data: URL or a URL")]
     resize_mode: Annotated[
         Annotated[int, Meta(ge=0, le=1)] | None,
         Meta(description="0: by upscaling_resize; 1: to upscaling_resize_w x upscaling_resize_h"),
@@ -221,3 +222,27 @@ class UpscaleRequest(msgspec.Struct, kw_only=True):
     codeformer_weight: NoEffect = 0
     upscale_first: NoEffect = False
     show_extras_results: NoEffect = True
+
+
+class UpscaleRequest(Enlargement, kw_only=True):
+    """`POST /sdapi/v1/extra-single-image`: an image, and how to enlarge it."""
+
+    image: Annotated[str, Meta(description="Image to enlarge, as base64, a data: URL or a URL")]
+
+
+class NamedImage(msgspec.Struct, kw_only=True):
+    """One image of a batch."""
+
+    data: Annotated[str, Meta(description="The image as base64, a data: URL or a URL")]
+    name: Annotated[str, Meta(description="Its name, which has no effect")] = ""
+
+
+class BatchUpscaleRequest(Enlargement, kw_only=True):
+    """`POST /sdapi/v1/extra-batch-images`: images, and how to enlarge them."""
+
+    imageList: Annotated[  # noqa: N815 - the web UI's name
+        Annotated[
+            list[NamedImage], Meta(description=f"a list of at most {MAX_BATCH} {{data, name}}", max_length=MAX_BATCH)
+        ],
+        Meta(description="Images to enlarge"),
+    ]

@@ -92,6 +92,13 @@ class UpscaleResponse(msgspec.Struct, kw_only=True):
     html_info: Annotated[str, Meta(description="Description of the enlargement in HTML")]
 
 
+class BatchUpscaleResponse(msgspec.Struct, kw_only=True):
+    """The enlarged images, and a description in HTML."""
+
+    images: Annotated[list[bytes], Meta(description="The PNG files in base64")]
+    html_info: Annotated[str, Meta(description="Description of the enlargement in HTML")]
+
+
 class FieldError(msgspec.Struct, kw_only=True):
     """One invalid field."""
 

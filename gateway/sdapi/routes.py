@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Response, get, post, route
-from msgspec import structs
 
-from ..access.admission import require_admin
+from ..access.admission import admit, authenticate, require_admin
 from ..context import AnyRequest  # noqa: TC001 - Litestar reads it
+from ..http.disconnect import cancel_on_disconnect
 from ..http.json_request import read_json
-from ..http.response_body import file_body
+from ..http.response_body import file_body, files_body
 from ..openapi.operation import JSON
 from ..requests.reply import json_response
 from ..uploads.previews import enlarge_preview
@@ -22,10 +22,18 @@ from .errors import NoSuchCheckpoint
 from .handler import handle
 from .infotext import read_png_info
 from .operations import ADMIN_RESPONSES, GET_RESPONSES, POST_RESPONSES, options_of
-from .request_types import ImageToImage, PngInfoRequest, TextToImage, UpscaleRequest, convert
-from .response_types import JobProgress
+from .request_types import (
+    BatchUpscaleRequest,
+    Enlargement,
+    ImageToImage,
+    PngInfoRequest,
+    TextToImage,
+    UpscaleRequest,
+    convert,
+)
+from .response_types import BatchUpscaleResponse, JobProgress, UpscaleResponse
 from .state import Checkpoints, WebUi, list_models, list_options
-from .upscale import enlarge, list_upscalers
+from .upscale import TINTYPE, enlarge, list_upscalers, summary
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -148,12 +156,31 @@ def _tool_routes(web: WebUi) -> list[HTTPRouteHandler]:
 
     @post(f"{BASE}/extra-single-image", status_code=200, opt=options_of("extra-single-image", "POST"))
     async def extra(request: AnyRequest) -> Response[Any]:
-        web.owner(request)
         body = convert(UpscaleRequest, await read_json(request))
-        result = await asyncio.to_thread(enlarge, body, await web.upload(request, body.image, "image"))
-        return json_response(file_body(lambda mark: structs.replace(result, image=mark), result.image), {})
+        (image,) = await _enlarge(web, request, body, {"image": body.image})
+        html = summary(body, [image])
+        return json_response(file_body(lambda mark: UpscaleResponse(image=mark, html_info=html), image), {})
 
-    return [upscaling, infotext, extra]
+    @post(f"{BASE}/extra-batch-images", status_code=200, opt=options_of("extra-batch-images", "POST"))
+    async def extras(request: AnyRequest) -> Response[Any]:
+        body = convert(BatchUpscaleRequest, await read_json(request))
+        named = {f"imageList[{number}].data": one.data for number, one in enumerate(body.imageList)}
+        images = await _enlarge(web, request, body, named)
+        html = summary(body, images)
+        return json_response(files_body(lambda marks: BatchUpscaleResponse(images=marks, html_info=html), images), {})
+
+    return [upscaling, infotext, extra, extras]
+
+
+async def _enlarge(web: WebUi, request: AnyRequest, body: Enlargement, images: dict[str, str]) -> list[bytes]:
+    """Return images, whose sources have the names of their fields, in another size. Raises GatewayError."""
+    client = (admit if body.upscaler_1 == TINTYPE else authenticate)(web.gateway, request).client
+    files = await web.read_all(request, {name: (name, source) for name, source in images.items()})
+
+    async def enlarge_all() -> list[bytes]:
+        return [await enlarge(client, body, file, str(request.state.request_id)) for file in files.values()]
+
+    return await cancel_on_disconnect(request.receive, enlarge_all())
 
 
 def _fixed_routes(web: WebUi) -> list[HTTPRouteHandler]:

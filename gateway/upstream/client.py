@@ -66,12 +66,15 @@ class ImageClient(Protocol):
     async def unload(self, name: str) -> pb.Model:
         """Unload a model when the requests that use it have ended; return it as it is then."""
 
+    async def upscale(self, request: pb.UpscaleImageRequest, request_id: str = "") -> pb.UpscaleImageResponse:
+        """Return an enlarged image."""
+
     async def health_problem(self) -> str:
         """Return why images can't be generated now; empty if they can."""
 
 
 class ClientLayer:
-    """The lookups of an ImageClient around `client`; a subclass adds `generate` and `stream`."""
+    """The other calls of an ImageClient around `client`; a subclass adds `generate` and `stream`."""
 
     def __init__(self, client: ImageClient) -> None:
         self._client = client
@@ -91,6 +94,10 @@ class ClientLayer:
     async def unload(self, name: str) -> pb.Model:
         """Unload a model when the requests that use it have ended. Raises ServiceError."""
         return await self._client.unload(name)
+
+    async def upscale(self, request: pb.UpscaleImageRequest, request_id: str = "") -> pb.UpscaleImageResponse:
+        """Return an enlarged image. Raises ServiceError."""
+        return await self._client.upscale(request, request_id)
 
     async def health_problem(self) -> str:
         """Return why images can't be generated now; empty if they can."""
@@ -185,6 +192,10 @@ class ServiceClient:
     async def unload(self, name: str) -> pb.Model:
         """Unload a model from all replicas when the requests that use it have ended. Raises ServiceError."""
         return await self._lookups.unload(name)
+
+    async def upscale(self, request: pb.UpscaleImageRequest, request_id: str = "") -> pb.UpscaleImageResponse:
+        """Return an enlarged image, made by any replica. Raises ServiceError, GatewayStopping."""
+        return await self._lookups.upscale(request, request_id, self._timeout)
 
     async def health_problem(self) -> str:
         """Return why the service can't generate images now, without addresses; empty if it can."""

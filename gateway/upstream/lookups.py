@@ -1,4 +1,4 @@
-"""Calls about models: to one replica that can answer, or to all of them."""
+"""Calls without a model in memory: to one replica that can answer, or to all of them."""
 
 from __future__ import annotations
 
@@ -67,13 +67,32 @@ class Lookups:
         responses = await self._each(await self._healthy(), "UnloadModel", request, LOOKUP_TIMEOUT)
         return merge({address: each.model for address, each in responses.items()})
 
-    async def _one(self, method: str, request: Message, model: str = "") -> Any:
+    async def upscale(
+        self,
+        request: pb.UpscaleImageRequest,
+        request_id: str,
+        timeout: float,  # noqa: ASYNC109
+    ) -> pb.UpscaleImageResponse:
+        """Return an image that one replica enlarges. Raises ServiceError, GatewayStopping."""
+        response: pb.UpscaleImageResponse = await self._one(
+            "UpscaleImage", request, request_id=request_id, timeout=timeout
+        )
+        return response
+
+    async def _one(
+        self,
+        method: str,
+        request: Message,
+        model: str = "",
+        request_id: str = "",
+        timeout: float = LOOKUP_TIMEOUT,  # noqa: ASYNC109
+    ) -> Any:
         """Call a method of one replica, of another if the first is lost. Raises ServiceError."""
-        attempts = Attempts(self._replicas, model)
+        attempts = Attempts(self._replicas, model, request_id)
         while True:
             replica = await attempts.choose()
             try:
-                return await self._call(replica, method, request, LOOKUP_TIMEOUT)
+                return await self._call(replica, method, request, timeout, request_id)
             except Interrupted as interrupted:
                 await attempts.prepare_next(replica, interrupted)
 
@@ -114,10 +133,11 @@ class Lookups:
         method: str,
         request: Message,
         timeout: float,  # noqa: ASYNC109
+        request_id: str = "",
     ) -> Any:
         """Call a method of one replica. Raises Interrupted."""
         model = getattr(request, "model", "")
-        metadata = call_metadata(replica.route, model=model)
+        metadata = call_metadata(replica.route, request_id, model)
         call = getattr(replica.images, method)(request, timeout=timeout, metadata=metadata)
         with replica.running(call, model) as running:
             try:

@@ -8,7 +8,7 @@ process, sends each request to one of them, and sends it to another one if the d
     placement                        which device gets a request or a model (pure functions)
     failures                         what the error of a call means (pure); `tintype.v1.replicas` has the rest
     union                            the models of all devices as those of one service (pure)
-    api, front                       the six calls; the process
+    api, front                       the seven calls; the process
 
 The front imports neither numpy nor onnxruntime (docs/decisions/0018).
 """

@@ -1,4 +1,4 @@
-"""The six calls of ImageService over several devices.
+"""The seven calls of ImageService over several devices.
 
 - A request is sent to one device. If that device has no room for it, others are asked.
 - If a device is lost, the images that are missing are made by another device, with the same seeds. The client notices
@@ -18,18 +18,15 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tintype.v1 import image_service_pb2 as pb
-from tintype.v1.reasons import DETAILS
 from tintype.v1.replicas.delivery import Delivery
-from tintype.v1.replicas.failures import details_of, reason_of
 from tintype.v1.replicas.union import merge, merge_lists
 from tintype.v1.tracing import current_span
 from tintype.v1.transport import REQUEST_ID
 
-from ..errors import DeadlineExceeded, GenerationFailed, InvalidField, Unavailable
+from ..errors import GenerationFailed, InvalidField, Unavailable
 from ..rpc.calls import current_call
 from ..rpc.collect import collect
-from ..rpc.status import ForwardedError, Status
-from .failures import Failure, classify
+from .failures import Failure, Interrupted, interruption
 from .lookup import ModelLookup
 from .placement import bytes_of, places_to_load, work_of
 from .process import LOOKUP_TIMEOUT
@@ -47,16 +44,6 @@ log = logging.getLogger(__name__)
 MAX_LOSSES = 2  # of devices on which a request had begun
 MAX_TRIES = 8  # losses in all
 MAX_MOVES = 3  # to idle devices
-
-
-class Interrupted(Exception):
-    """A device does not finish a request; `error` is what the client gets if no other device does."""
-
-    def __init__(self, failure: Failure, problem: str, error: Exception) -> None:
-        super().__init__(problem)
-        self.failure = failure
-        self.problem = problem
-        self.error = error
 
 
 class Tries:
@@ -201,6 +188,20 @@ class DeviceApi:
         await self._each(self._devices(), "UnloadModel", request, None)
         return pb.UnloadModelResponse(model=await self._merged(request.model))
 
+    async def upscale(self, request: pb.UpscaleImageRequest) -> pb.UpscaleImageResponse:
+        """Enlarge an image in the process of the device with the fewest requests. Raises as `get_model`."""
+        failure: Interrupted | None = None
+        for device in sorted(self._devices(), key=lambda device: len(device.running)):
+            try:
+                response: pb.UpscaleImageResponse = await _call(device, "UpscaleImage", request, None)
+            except Interrupted as interruption:
+                failure = interruption
+                if interruption.failure is Failure.FINAL:
+                    break
+            else:
+                return response
+        raise failure.error if failure else Unavailable("no device is left")
+
     async def _merged(self, name: str) -> pb.Model:
         request = pb.GetModelRequest(model=name)
         found = await self._each(self._devices(), "GetModel", request, LOOKUP_TIMEOUT)
@@ -250,7 +251,7 @@ async def _responses(
             if accepted is not None:
                 yield accepted
     except grpc.aio.AioRpcError as error:
-        raise _interruption(error) from error
+        raise interruption(error) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task and task.cancelling():
@@ -277,7 +278,7 @@ async def _call(device: Device, method: str, request: Message, timeout: float | 
     try:
         return await getattr(_connection(device).images, method)(request, timeout=timeout, metadata=_metadata(device))
     except grpc.aio.AioRpcError as error:
-        raise _interruption(error) from error
+        raise interruption(error) from error
 
 
 def _connection(device: Device) -> Connection:
@@ -286,15 +287,3 @@ def _connection(device: Device) -> Connection:
         error = Unavailable(f"device {device.name}: {device.problem}", retry_after=5.0)
         raise Interrupted(Failure.PROCESS_LOST, device.problem, error)
     return device.connection
-
-
-def _interruption(error: grpc.aio.AioRpcError) -> Interrupted:
-    """Return what the error of a call means."""
-    code, message, details = error.code(), error.details() or "", details_of(error)
-    failure = classify(code, message, reason_of(error))
-    forwarded: Exception = ForwardedError(Status(code, message, ((DETAILS, details),) if details else ()))
-    if failure is Failure.PROCESS_LOST:
-        forwarded = Unavailable("the device that worked on this call was lost", retry_after=5.0)
-    elif code is grpc.StatusCode.DEADLINE_EXCEEDED and not details:
-        forwarded = DeadlineExceeded("the request was not done before its deadline")
-    return Interrupted(failure, message, forwarded)

@@ -83,8 +83,15 @@ def encode(
         image = kept.restore_kept(image)
     if check is not None:
         check(image)
-    if output.alpha and output.mime_type == "image/png":  # WebP drops an alpha channel that is opaque throughout
-        image.putalpha(255)
+    return encode_image(image, output, parameters=parameters, mark=mark)
+
+
+def encode_image(
+    image: Image.Image, output: Output, *, parameters: Parameters | None = None, mark: Mark | None = None
+) -> EncodedImage:
+    """Encode an image in mode RGB, or RGBA for PNG and WebP, with its metadata; arguments as in `encode`."""
+    if output.alpha and output.mime_type == "image/png" and image.mode == "RGB":
+        image.putalpha(255)  # WebP drops an alpha channel that is opaque throughout
     file = BytesIO()
     ENCODERS[output.mime_type](image, file, output, Notes(parameters, mark))
     return EncodedImage(file.getvalue(), output.mime_type, image.width, image.height)

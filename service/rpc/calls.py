@@ -100,11 +100,15 @@ def begin_call(request: Message, id_: str) -> Call:
     return call
 
 
-def check_size(response: pb.GenerateImagesResponse) -> None:
-    """Raise InvalidField if a response is larger than a message may be."""
+def check_size(
+    response: pb.GenerateImagesResponse | pb.UpscaleImageResponse,
+    field: str = "count",
+    advice: str = "use StreamImages",
+) -> None:
+    """Raise InvalidField, with `advice`, if a response is larger than a message may be."""
     if response.ByteSize() > MAX_MESSAGE:
         sizes = f"{response.ByteSize() / 2**20:.1f} MiB, above the limit of {MAX_MESSAGE >> 20} MiB"
-        raise InvalidField("count", f"makes a response of {sizes}: use StreamImages")
+        raise InvalidField(field, f"makes a response of {sizes}: {advice}")
 
 
 def request_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, Violation
 from ..images.encode import Output
+from ..images.upscale import UpscaleJob
 from ..job import Job, Previews
 from .repeated_fields import build, controls, decimal, embeddings, image_prompts, loras, references
 
@@ -60,6 +61,19 @@ def job_from_pb(
         },
         faults,
     )
+    if faults:
+        raise InvalidRequest(faults)
+    return job
+
+
+def upscale_job_from_pb(request: pb.UpscaleImageRequest) -> UpscaleJob:
+    """Return the job of a request to enlarge an image. Raises InvalidRequest with all wrong fields."""
+    faults: list[Violation] = []
+    values: dict[str, Any] = {"image": request.image, "output": _output(request.output, faults)}
+    try:
+        job = UpscaleJob(**values, **({"factor": request.factor} if request.factor else {}))
+    except InvalidRequest as error:
+        raise InvalidRequest([*error.violations, *faults]) from error
     if faults:
         raise InvalidRequest(faults)
     return job

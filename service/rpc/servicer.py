@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class ServedApi(Protocol):
-    """The six calls of ImageService without their transport, and the name of the default model."""
+    """The seven calls of ImageService without their transport, and the name of the default model."""
 
     @property
     def default(self) -> str:
@@ -70,6 +70,9 @@ class ServedApi(Protocol):
 
     async def unload_model(self, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
         """Evict a model from memory."""
+
+    async def upscale(self, request: pb.UpscaleImageRequest) -> pb.UpscaleImageResponse:
+        """Enlarge an image."""
 
 
 # The methods have the names of the contract.
@@ -140,6 +143,15 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         async with self._call(context, request):
             with self._model_use(request):
                 return await self._api.unload_model(request)
+
+    async def UpscaleImage(self, request: pb.UpscaleImageRequest, context: Context) -> pb.UpscaleImageResponse:
+        """Enlarge an image, which counts as one image of the key's rate."""
+        async with self._call(context, request):
+            with current_caller().count_request(self._rates, 1) as made:
+                response = await self._api.upscale(request)
+                check_size(response, "output.mime_type", "choose JPEG or WebP")
+                made.images = 1
+            return response
 
     @contextmanager
     def _key_rights(self, request: pb.GenerateImagesRequest) -> Generator[ImageCount]:

@@ -27,6 +27,8 @@ NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
         ("UnloadModel", pb.UnloadModelRequest(model="nope"), grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
         ("UnloadModel", pb.UnloadModelRequest(), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
         ("GenerateImages", pb.GenerateImagesRequest(), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ("UpscaleImage", pb.UpscaleImageRequest(), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ("UpscaleImage", pb.UpscaleImageRequest(image=b"text"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
     ],
 )
 def test_errors_carry_their_reason(running: Any, method: Any, request_: Any, code: Any, reason: Any) -> None:

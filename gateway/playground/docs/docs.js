@@ -2,11 +2,12 @@
 
 import { copy } from "../shared/clipboard.js";
 import { fields, parseExactly } from "./schema.js";
+import * as search from "./search.js";
 
 const $ = (id) => document.getElementById(id);
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
 const OTHERS = "more";
-const TITLES = { sdapi: "Stable Diffusion web UI", [OTHERS]: "Models, files, more" };
+const TITLES = { jobs: "Jobs", sdapi: "Stable Diffusion web UI", [OTHERS]: "Models, files, more" };
 const SHARED = "/v1/images/generations";
 
 /** Return an element with properties and children; children may be strings. */
@@ -30,11 +31,37 @@ async function render() {
     ` has ${examples[sharedDialect(description)]?.title ?? "OpenAI"}'s JSON on this server.`);
   const titled = [...groups].map(([tag, operations]) => [tag, examples[tag]?.title ?? TITLES[tag] ?? tag, operations]);
   for (const [tag, title, operations] of titled) {
-    $("contents").append(h("a", { href: `#${tag}` }, title));
-    $("article").append(...section(tag, title, examples[tag], operations, description));
+    const same = groupByOperation(operations);
+    $("groups").append(indexOf(tag, title, same));
+    $("article").append(section(tag, title, examples[tag], same, description));
   }
   $("article").removeAttribute("aria-busy");
-  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  search.open();
+  showTarget();
+}
+
+/** Show what the address names. */
+function showTarget() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target) target.scrollIntoView();
+}
+
+/** Return the part of the index for a group: a link to it, and one to each of its routes. */
+function indexOf(tag, title, operations) {
+  const links = operations.map(([first]) => h("li", {}, h("a", { href: `#${anchorOf(first)}` }, summaryOf(first))));
+  const all = h("li", {}, h("a", { href: `#${tag}` }, "Overview"));
+  const element = h("details", { className: "group" }, h("summary", {}, title), h("ul", {}, all, ...links));
+  element.dataset.group = tag;
+  return element;
+}
+
+/** Return the stable name of a route in addresses, such as `post-v1-images-generations`. */
+function anchorOf({ method, path }) {
+  return `${method}${path}`.replace(/[^A-Za-z0-9]+/g, "-").replace(/-$/, "").toLowerCase();
+}
+
+function summaryOf({ operation }) {
+  return operation.summary ?? "Call";
 }
 
 /** Return the operations by tag, in the description's order; those without a tag come last. */
@@ -56,15 +83,14 @@ function sharedDialect(description) {
 }
 
 function section(tag, title, example, operations, description) {
-  return [
+  return h("section", { className: "group" },
     h("h2", { id: tag }, title),
-    ...(example ? [h("p", {}, example.about), ...exampleBlock("curl", curl(example)), ...exampleBlock("Python", python(example))] : []),
-    ...groupByOperation(operations).flatMap((same) => [
-      h("h3", {}, same[0].operation.summary ?? "Call"),
+    ...(example ? [h("div", { className: "examples" }, h("p", {}, example.about), ...exampleBlock("curl", curl(example)), ...exampleBlock("Python", python(example)))] : []),
+    ...operations.map((same) => h("section", { className: "operation" },
+      h("h3", {}, summaryOf(same[0])),
+      ...(same[0].operation.description ? [h("p", {}, same[0].operation.description)] : []),
       h("ul", { className: "paths" }, ...same.map(pathItem)),
-      ...bodyTables(same[0].operation, description),
-    ]),
-  ];
+      ...bodyTables(same[0].operation, description))));
 }
 
 /** Return the operations of a tag in groups that differ only in their path. */
@@ -77,8 +103,14 @@ function groupByOperation(operations) {
   return [...same.values()];
 }
 
-function pathItem({ method, path }) {
-  return h("li", {}, h("span", { className: "method" }, method.toUpperCase()), h("code", {}, path));
+/** Return a route, with a link to it that is also copied. */
+function pathItem(one) {
+  const { method, path } = one;
+  const id = anchorOf(one);
+  const link = h("a", { className: "anchor", href: `#${id}` }, "#");
+  link.setAttribute("aria-label", `Copy a link to ${method.toUpperCase()} ${path}`);
+  link.addEventListener("click", () => copy(`${location.href.split("#")[0]}#${id}`, (text) => (link.title = text)));
+  return h("li", { id }, h("span", { className: "method" }, method.toUpperCase()), h("code", {}, path), link);
 }
 
 /** Return tables of the request and the responses, the request's open; statuses with the same body share a table. */
@@ -105,14 +137,20 @@ function responseSchemas(responses) {
     [`${Number(statuses[0]) >= 400 ? "Errors " : ""}${statuses.join(", ")} (${type})`, schema]);
 }
 
+/** Return a table with its roles, which the narrow layout would take away. */
 function table(rows) {
-  const head = h("tr", {}, ...["Field", "Type", "Meaning"].map((text) => h("th", { scope: "col" }, text)));
+  const row = (...cells) => withRole("row", h("tr", {}, ...cells));
+  const cell = (...content) => withRole("cell", h("td", {}, ...content));
+  const head = row(...["Field", "Type", "Meaning"].map((text) => withRole("columnheader", h("th", { scope: "col" }, text))));
   const body = rows.map(({ name, type, required, meaning }) =>
-    h("tr", {},
-      h("td", {}, h("code", {}, name), ...(required ? [h("span", { className: "required" }, "required")] : [])),
-      h("td", {}, type),
-      h("td", {}, meaning)));
-  return h("table", {}, h("thead", {}, head), h("tbody", {}, ...body));
+    row(cell(h("code", {}, name), ...(required ? [h("span", { className: "required" }, "required")] : [])), cell(type), cell(meaning)));
+  const [first, second] = [h("thead", {}, head), h("tbody", {}, ...body)].map((part) => withRole("rowgroup", part));
+  return withRole("table", h("table", {}, first, second));
+}
+
+function withRole(role, element) {
+  element.setAttribute("role", role);
+  return element;
 }
 
 function curl({ path, body }) {
@@ -132,4 +170,5 @@ function exampleBlock(title, text) {
   return [h("div", { className: "example" }, h("h3", {}, title), button, code)];
 }
 
+globalThis.addEventListener("hashchange", showTarget);
 render().catch((error) => ($("error").textContent = error.message));

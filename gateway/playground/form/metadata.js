@@ -30,11 +30,13 @@ export async function readSettings(file) {
   return read("parameters", readInfotext) ?? read("prompt", readPrompt) ?? read("workflow", readWorkflow) ?? read("invokeai_metadata", readInvoke);
 }
 
-/** Return the settings of a text as the web UI writes it; null if its last line is not one of settings. */
+/** Return the settings of a text as the web UI writes it; null if no line is one of settings. Lines below it are skipped. */
 export function readInfotext(text) {
-  const lines = text.trim().split("\n");
-  const line = lines.pop();
-  if (!/^Steps: \d/.test(line) || line.length > LONGEST_LINE) return null;
+  const all = text.trim().split("\n");
+  const last = all.findLastIndex((one) => /^Steps: \d/.test(one));
+  const line = all[last] ?? "";
+  if (last < 0 || line.length > LONGEST_LINE) return null;
+  const lines = all.slice(0, last);
   const at = lines.findIndex((one) => one.startsWith(NEGATIVE));
   const request = { prompt: (at < 0 ? lines : lines.slice(0, at)).join("\n").trim() };
   if (at >= 0) request.negative_prompt = lines.slice(at).join("\n").slice(NEGATIVE.length).trim();

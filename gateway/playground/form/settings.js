@@ -48,6 +48,12 @@ export function model() {
   return available.find(({ id }) => id === field("model").value);
 }
 
+/** Return the usual name of a sampler or schedule. */
+export function labelOf(name, value) {
+  const labels = available.map(({ parameters }) => parameters?.[name]?.labels?.[value]);
+  return labels.find(Boolean) ?? value;
+}
+
 /** Call `listener` with the capabilities of the selected model, and the model, now and whenever another is selected. */
 export function watchModel(listener) {
   onModel = listener;

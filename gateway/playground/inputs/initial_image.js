@@ -109,6 +109,7 @@ function show(image) {
   $("images-group").open ||= Boolean(image);
   for (const id of ["initial-image-shown", "initial-image-actions", "strength-field"]) $(id).hidden = !image;
   $("initial-image-hint").hidden = Boolean(image);
+  offerOwnSize("initial image", false); // the size of the previous one
   offerOwnSize("initial image", Boolean(image && possible));
   setMask(null);
 }

@@ -1,5 +1,7 @@
 // The settings of a request in words, as pairs of a list.
 
+import { labelOf } from "../form/settings.js";
+
 const LABELS = {
   model: "model", size: "size", quality: "quality", style: "style", sampler: "sampler", schedule: "schedule", steps: "steps",
   guidance_scale: "guidance", seed: "seed", negative_prompt: "without", strength: "strength", images: "references",
@@ -7,6 +9,8 @@ const LABELS = {
 };
 const namesOf = (list) => list.map(({ name, weight }) => (weight === undefined ? name : `${name} ${weight}`)).join(", ");
 const FORMATS = {
+  sampler: (name) => labelOf("sampler", name),
+  schedule: (name) => labelOf("schedule", name),
   images: ({ length }) => length,
   controls: namesOf,
   image_prompts: namesOf,

@@ -69,7 +69,7 @@ function set(next, point) {
   frame.classList.toggle("zoomed", Boolean(level));
   image.style.width = level ? `${image.naturalWidth * level}px` : "";
   $("zoom-fit").textContent = level ? `${Math.round(level * 100)} %` : "Fit";
-  $("zoom-fit").setAttribute("aria-label", level ? `${Math.round(level * 100)} per cent: fit the image` : "Fitted: show it at 100 per cent");
+  $("zoom-fit").setAttribute("aria-label", level ? `${Math.round(level * 100)} %: fit the image` : "Fit, now: show it at 100 %");
   if (!level) return;
   const after = image.getBoundingClientRect();
   frame.scrollLeft += after.left + share[0] * after.width - x;

@@ -336,6 +336,28 @@ class UnloadModelResponse(_message.Message):
     model: Model
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
+class UpscaleImageRequest(_message.Message):
+    __slots__ = ("image", "factor", "output")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    FACTOR_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    factor: int
+    output: OutputFormat
+    def __init__(self, image: _Optional[bytes] = ..., factor: _Optional[int] = ..., output: _Optional[_Union[OutputFormat, _Mapping]] = ...) -> None: ...
+
+class UpscaleImageResponse(_message.Message):
+    __slots__ = ("data", "mime_type", "width", "height")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    MIME_TYPE_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    mime_type: str
+    width: int
+    height: int
+    def __init__(self, data: _Optional[bytes] = ..., mime_type: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
 class Model(_message.Message):
     __slots__ = ("name", "is_default", "family", "state", "load_fraction", "error", "provider", "precision", "weights_bytes", "native_sizes", "size_multiple", "defaults", "samplers", "schedules", "loras", "text_to_image", "image_to_image", "inpainting", "created", "license", "description", "qualities", "styles", "provider_options", "embeddings", "max_references", "requires_references", "controls", "image_adapters", "clip_layer", "control_modes", "devices", "memory_bytes", "guidance")
     class ProviderOptionsEntry(_message.Message):

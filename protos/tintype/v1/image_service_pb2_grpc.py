@@ -65,6 +65,11 @@ class ImageServiceStub(object):
                 request_serializer=tintype_dot_v1_dot_image__service__pb2.UnloadModelRequest.SerializeToString,
                 response_deserializer=tintype_dot_v1_dot_image__service__pb2.UnloadModelResponse.FromString,
                 _registered_method=True)
+        self.UpscaleImage = channel.unary_unary(
+                '/tintype.v1.ImageService/UpscaleImage',
+                request_serializer=tintype_dot_v1_dot_image__service__pb2.UpscaleImageRequest.SerializeToString,
+                response_deserializer=tintype_dot_v1_dot_image__service__pb2.UpscaleImageResponse.FromString,
+                _registered_method=True)
 
 
 class ImageServiceServicer(object):
@@ -129,6 +134,15 @@ class ImageServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpscaleImage(self, request, context):
+        """Enlarges an image with the server's own small upscaler, on the CPU; no model is needed. One image at a time is
+        enlarged. Errors: INVALID_ARGUMENT (a field is invalid), RESOURCE_EXHAUSTED (too many requests wait; RetryInfo has
+        the time to wait), DEADLINE_EXCEEDED, UNAVAILABLE (shutting down).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +175,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.UnloadModel,
                     request_deserializer=tintype_dot_v1_dot_image__service__pb2.UnloadModelRequest.FromString,
                     response_serializer=tintype_dot_v1_dot_image__service__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'UpscaleImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpscaleImage,
+                    request_deserializer=tintype_dot_v1_dot_image__service__pb2.UpscaleImageRequest.FromString,
+                    response_serializer=tintype_dot_v1_dot_image__service__pb2.UpscaleImageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -326,6 +345,33 @@ class ImageService(object):
             '/tintype.v1.ImageService/UnloadModel',
             tintype_dot_v1_dot_image__service__pb2.UnloadModelRequest.SerializeToString,
             tintype_dot_v1_dot_image__service__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpscaleImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tintype.v1.ImageService/UpscaleImage',
+            tintype_dot_v1_dot_image__service__pb2.UpscaleImageRequest.SerializeToString,
+            tintype_dot_v1_dot_image__service__pb2.UpscaleImageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -75,6 +75,11 @@ class ImageServiceStub:
     """Unloads a model from memory when the requests that use it have ended. Does nothing if it is not loaded.
     Errors: INVALID_ARGUMENT (no name), NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
     """
+    UpscaleImage: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.UpscaleImageRequest, _image_service_pb2.UpscaleImageResponse]
+    """Enlarges an image with the server's own small upscaler, on the CPU; no model is needed. One image at a time is
+    enlarged. Errors: INVALID_ARGUMENT (a field is invalid), RESOURCE_EXHAUSTED (too many requests wait; RetryInfo has
+    the time to wait), DEADLINE_EXCEEDED, UNAVAILABLE (shutting down).
+    """
 
 @_typing.type_check_only
 class ImageServiceAsyncStub(ImageServiceStub):
@@ -112,6 +117,11 @@ class ImageServiceAsyncStub(ImageServiceStub):
     UnloadModel: _aio.UnaryUnaryMultiCallable[_image_service_pb2.UnloadModelRequest, _image_service_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Unloads a model from memory when the requests that use it have ended. Does nothing if it is not loaded.
     Errors: INVALID_ARGUMENT (no name), NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
+    """
+    UpscaleImage: _aio.UnaryUnaryMultiCallable[_image_service_pb2.UpscaleImageRequest, _image_service_pb2.UpscaleImageResponse]  # type: ignore[assignment]
+    """Enlarges an image with the server's own small upscaler, on the CPU; no model is needed. One image at a time is
+    enlarged. Errors: INVALID_ARGUMENT (a field is invalid), RESOURCE_EXHAUSTED (too many requests wait; RetryInfo has
+    the time to wait), DEADLINE_EXCEEDED, UNAVAILABLE (shutting down).
     """
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -183,6 +193,17 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_image_service_pb2.UnloadModelResponse, _abc.Awaitable[_image_service_pb2.UnloadModelResponse]]:
         """Unloads a model from memory when the requests that use it have ended. Does nothing if it is not loaded.
         Errors: INVALID_ARGUMENT (no name), NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
+        """
+
+    @_abc_1.abstractmethod
+    def UpscaleImage(
+        self,
+        request: _image_service_pb2.UpscaleImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_service_pb2.UpscaleImageResponse, _abc.Awaitable[_image_service_pb2.UpscaleImageResponse]]:
+        """Enlarges an image with the server's own small upscaler, on the CPU; no model is needed. One image at a time is
+        enlarged. Errors: INVALID_ARGUMENT (a field is invalid), RESOURCE_EXHAUSTED (too many requests wait; RetryInfo has
+        the time to wait), DEADLINE_EXCEEDED, UNAVAILABLE (shutting down).
         """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

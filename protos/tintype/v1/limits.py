@@ -21,6 +21,8 @@ MAX_UPLOAD_BYTES = 50_000_000  # of one file, OpenAI's limit
 MAX_UPLOAD_SIDE = 8192  # pixels
 MAX_UPLOAD_PIXELS = 4096 * 4096  # 64 MiB as RGBA
 
+UPSCALE_FACTORS = (2, 4)
+
 MIN_SIDE, MAX_SIDE = 16, 4096  # pixels of width and height
 MIN_STEPS, MAX_STEPS = 1, 150
 

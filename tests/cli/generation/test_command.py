@@ -52,6 +52,15 @@ def test_names_are_sent_unchanged() -> None:
     assert (request.quality, request.style) == ("low", "vivid")
 
 
+def test_adapters_are_sent() -> None:
+    """Adapters have weights of either sign, or that of the service; a name may contain a colon."""
+    words = ["--lora", "film:0.5", "--lora", "pen:-1", "--lora", "a:b", "--lora", "ink", "--embedding", "style"]
+    request = request_of("generate", "x", *words)
+    expected = [("film", 0.5), ("pen", -1), ("a:b", None), ("ink", None)]
+    assert [(lora.name, lora.weight if lora.HasField("weight") else None) for lora in request.loras] == expected
+    assert request.embeddings == ["style"]
+
+
 def test_strength_is_sent_only_with_an_image() -> None:
     """Without --image neither image nor strength is set, so the service's default applies."""
     request = request_of("generate", "x")

@@ -10,7 +10,17 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from tests.support.gateway.chromium import CONTROL, Page
-from tests.support.gateway.playground import IDLE, OPEN, TEXT, VISIBLE, drop, generate, open_with, press_button
+from tests.support.gateway.playground import (
+    IDLE,
+    OPEN,
+    TEXT,
+    VISIBLE,
+    ControlledService,
+    drop,
+    generate,
+    open_with,
+    press_button,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -79,8 +89,10 @@ async def test_samplers_have_usual_names(page: Page, fake: FakeService) -> None:
     assert (await page.run(OPTIONS.format("#schedule"))).startswith("The sampler's own,")
     await select(page, "schedule", "karras")
     await page.type("#prompt", "a lake")
+    fake.behave = ControlledService.ready()
     sent = await generate(page, fake)
     assert (sent.sampler, sent.schedule) == ("euler_ancestral", "karras")
+    assert "samplerEuler a" in await page.run(TEXT.format("#shown-settings"))
 
 
 async def test_seed_is_random_kept_or_counts(page: Page, fake: FakeService) -> None:
@@ -281,9 +293,10 @@ async def test_state_of_the_model(page: Page, gateway: httpx.AsyncClient, fake: 
     """The form says that the model must be loaded, and that a negative prompt has no effect without guidance."""
     assert "Not in memory" in await page.run(TEXT.format("#model-note"))
     fake.loaded.add("tiny")
-    await page.open(str(gateway.base_url))
-    await page.wait_until("document.querySelector('#model').options.length === 2")
-    assert await page.run(TEXT.format("#model-note")) == ""
+    fake.behave = ControlledService.ready()
+    await page.type("#prompt", "a lake")
+    await generate(page, fake)
+    await page.wait_until(f"{TEXT.format('#model-note')} === ''")
     await page.run(OPEN)
     assert not await page.run(VISIBLE.format("#negative-note"))
     await page.type("#guidance_scale", "1")

@@ -105,6 +105,7 @@ async def test_painted_mask_is_sent(page: Page, fake: FakeService) -> None:
     await page.click("#initial-image-remove")
     assert (await generate(page, fake)).mask == b""
     await page.click("#images li:last-child button")
+    await page.wait_until(f"{TEXT.format('#shown-settings')}.includes('strength')")
     await page.click("#reuse")
     await page.wait_until(VISIBLE.format("#mask-preview"))
     assert (await generate(page, fake)).mask == sent.mask
@@ -112,6 +113,7 @@ async def test_painted_mask_is_sent(page: Page, fake: FakeService) -> None:
 
 async def test_mask_without_a_mouse(page: Page, fake: FakeService, tmp_path: Path) -> None:
     """A mask is painted by keys, given by numbers, by a file and by a finger; two fingers zoom and paint nothing."""
+    fake.behave = ControlledService.ready()
     await open_mask(page)
     await set_range(page, "#mask-soft", 0)
     await set_range(page, "#mask-size", 20)
@@ -190,6 +192,7 @@ async def test_image_is_extended(page: Page, fake: FakeService) -> None:
 
 async def test_hint_is_made(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """The page makes the edges that a ControlNet follows and shows them; inverted, or as it is, the image is sent."""
+    fake.behave = ControlledService.ready()
     await open_with(page, gateway, fake, "guided")
     square = Image.new("L", (96, 64), 20)
     square.paste(230, (32, 16, 64, 48))
@@ -218,6 +221,7 @@ async def test_hint_is_made(page: Page, gateway: httpx.AsyncClient, fake: FakeSe
 
 async def test_references_are_dragged(page: Page, gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """A reference image that is dragged onto another one takes its place."""
+    fake.behave = ControlledService.ready()
     await open_with(page, gateway, fake, "both")
     await choose(page, "#references-input", png(BLUE), png(GREEN))
     await page.wait_until("document.querySelectorAll('#references li').length === 2")

@@ -36,7 +36,8 @@ by the sea, ☀ at dusk
 Negative prompt: blurry, "odd"
 low contrast
 Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.5, Seed: 41, Size: 512x768, Model hash: 6ce0161689, \
-Model: sd15, Clip skip: 2, Lora hashes: "ink: 123, b: 456", odd, Version: v1.10.1"""
+Model: sd15, Clip skip: 2, Lora hashes: "ink: 123, b: 456", odd, Version: v1.10.1
+Template: a {colour} lighthouse"""
 SETTINGS = {
     "prompt": "(a red:1.2) lighthouse, <lora:ink:0.8>\nby the sea, ☀ at dusk",
     "negative_prompt": 'blurry, "odd"\nlow contrast',

@@ -59,7 +59,7 @@ async def test_lists_samplers_and_schedules(gateway: httpx.AsyncClient) -> None:
 async def test_lists_upscalers(gateway: httpx.AsyncClient) -> None:
     """`None` comes first."""
     found = await get(gateway, "upscalers")
-    assert [one["name"] for one in found] == ["None", "Lanczos", "Nearest"]
+    assert [one["name"] for one in found] == ["None", "tintype", "Lanczos", "Nearest"]
     assert all(set(one) == {"name", "model_name", "model_path", "model_url", "scale"} for one in found)
 
 
@@ -198,6 +198,18 @@ async def test_enlarges_an_image(gateway: httpx.AsyncClient, body: dict[str, Any
     assert open_image(answer.json()["image"]).size == size
     used = body["upscaler_1"] if body["upscaler_1"] in ("Nearest", "Lanczos") else "Lanczos"
     assert (used in answer.json()["html_info"]) is (body["upscaler_1"] != "None")
+
+
+async def test_the_services_upscaler_enlarges(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """`tintype` doubles once or twice in the service; results have the size asked for; a batch keeps its order."""
+    body = {"upscaler_1": "tintype", "upscaling_resize": 3}
+    answer = await gateway.post(f"{BASE}/extra-single-image", json=body | {"image": encode_base64(png(64, 48))})
+    assert open_image(answer.json()["image"]).size == (192, 144)
+    images = [{"data": encode_base64(png(side, 48)), "name": ""} for side in (64, 32)]
+    answer = await gateway.post(f"{BASE}/extra-batch-images", json=body | {"upscaling_resize": 2, "imageList": images})
+    assert [open_image(image).size for image in answer.json()["images"]] == [(128, 96), (64, 96)]
+    assert "tintype, Size: 128x96" in answer.json()["html_info"]
+    assert [request.factor for request in fake.upscaled] == [4, 2, 2]
 
 
 async def test_enlarged_image_is_encoded_while_sent(

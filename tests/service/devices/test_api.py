@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.service.devices import FakeDevices, call_error, connection_lost, images, queued
-from tintype.service.devices.api import DeviceApi, Interrupted, Tries
-from tintype.service.devices.failures import Failure
+from tintype.service.devices.api import DeviceApi, Tries
+from tintype.service.devices.failures import Failure, Interrupted
 from tintype.service.errors import (
     GenerationFailed,
     InvalidField,

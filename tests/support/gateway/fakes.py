@@ -137,6 +137,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         self.rejects_key = self.hangs = False  # in calls of ListModels
         self.admin_calls: list[str] = []
         self.lookups: list[str] = []
+        self.upscaled: list[pb.UpscaleImageRequest] = []
 
     def reset_behaviour(self) -> None:
         """Answer normally from now on."""
@@ -186,6 +187,15 @@ class FakeService(pb_grpc.ImageServiceServicer):
         self.admin_calls.append(f"unload {request.model}")
         self.loaded.discard(request.model)
         return pb.UnloadModelResponse(model=self._model(request.model))
+
+    async def UpscaleImage(self, request: pb.UpscaleImageRequest, _: Any) -> pb.UpscaleImageResponse:  # noqa: N802
+        self.upscaled.append(request)
+        kind = request.output.mime_type or "image/png"
+        with Image.open(BytesIO(request.image)) as image:
+            large = image.resize((image.width * (request.factor or 2), image.height * (request.factor or 2)))
+        file = BytesIO()
+        large.save(file, kind.removeprefix("image/"))
+        return pb.UpscaleImageResponse(data=file.getvalue(), mime_type=kind, width=large.width, height=large.height)
 
     def _model(self, name: str) -> pb.Model:
         defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5, sampler="ddim")

@@ -1,0 +1,1 @@
+"""`tintype bench`: this machine's own figures, in a minute."""
