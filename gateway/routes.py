@@ -114,6 +114,7 @@ def with_pages(
     endpoints = {
         "images": {path: dialect.name for path, dialect in dialects.items()},
         "models": "/v1/models",
+        "upscales": "/v1/images/upscales",
         "jobs": "/v1/jobs",
         "description": "/openapi.json",
         "documentation": "/docs",

@@ -92,9 +92,10 @@ export async function paintMask() {
 export async function extend() {
   const files = await extending.extendImage(current, sides);
   if (!files) return;
-  show(await load(files.image));
-  await setMask(await load(files.mask));
+  const [image, surroundings] = await Promise.all([load(files.image), load(files.mask)]);
+  show(image);
   setStrength(MASKED_STRENGTH);
+  await setMask(surroundings);
 }
 
 function setStrength(strength) {

@@ -6,6 +6,7 @@ const LABELS = {
   model: "model", size: "size", quality: "quality", style: "style", sampler: "sampler", schedule: "schedule", steps: "steps",
   guidance_scale: "guidance", seed: "seed", negative_prompt: "without", strength: "strength", images: "references",
   controls: "control", image_prompts: "image prompt", loras: "LoRA", embeddings: "embeddings", clip_skip: "clip skip",
+  mask: "mask", upscaled: "upscaled",
 };
 const namesOf = (list) => list.map(({ name, weight }) => (weight === undefined ? name : `${name} ${weight}`)).join(", ");
 const FORMATS = {
@@ -16,6 +17,8 @@ const FORMATS = {
   image_prompts: namesOf,
   loras: namesOf,
   embeddings: (names) => names.join(", "),
+  mask: () => "painted",
+  upscaled: (factor) => `×${factor}`,
 };
 
 /** Return [key, label, text] of each setting of a request. */

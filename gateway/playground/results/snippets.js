@@ -44,7 +44,7 @@ function literal(value) {
 
 /** Return a request with placeholders for the bytes of its images. */
 function withoutImageBytes(request) {
-  const short = { ...request };
+  const { upscaled: _, ...short } = request; // what was done afterwards is no field of a request
   if (request.image) short.image = PLACEHOLDER;
   if (request.mask) short.mask = PLACEHOLDER;
   if (request.images) short.images = request.images.map(() => PLACEHOLDER);

@@ -227,3 +227,17 @@ async def test_references_are_dragged(page: Page, gateway: httpx.AsyncClient, fa
     await page.wait_until("document.querySelectorAll('#references li').length === 2")
     await page.run(DRAG)
     assert list((await generate(page, fake)).references) == [png(GREEN), png(BLUE)]
+
+
+async def test_image_is_enlarged(page: Page, fake: FakeService) -> None:
+    """The shown image is enlarged by the server, and the result is shown, kept, and says so."""
+    fake.behave = ControlledService.ready()
+    await page.type("#prompt", "a lake")
+    await generate(page, fake)
+    await page.wait_until(VISIBLE.format("#upscale-4"))
+    await page.click("#upscale-2")
+    await page.wait_until("document.querySelector('#shown-image').naturalWidth === 128")
+    assert [(one.factor, one.image) for one in fake.upscaled] == [(2, png(GREEN))]
+    await page.wait_until("document.querySelectorAll('#images li').length === 2")
+    await page.wait_until(f"{TEXT.format('#status')} === 'Upscaled to 128 \u00d7 128 pixels.'")
+    assert "upscaled\u00d72" in (await page.run(TEXT.format("#shown-settings"))).replace(" ", "")
