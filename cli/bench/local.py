@@ -74,7 +74,7 @@ async def _measure_service(
     await measure_first(client, found.defaults.steps, figures)
     await _measure_loads(connection, found.name, figures, schedule)
     each = [figures.of(number) for number in steps_to_measure(steps, found.defaults.steps)]
-    await schedule.measure_steps(client, each, partial(cpu_seconds, pid), after=GATEWAY)
+    await schedule.measure_steps(client, each, partial(cpu_seconds, pid), after=GATEWAY, reserved=figures.ready.median)
     return client
 
 
