@@ -36,7 +36,7 @@ def _window(deviation: float = 1.6) -> Floats:
     """Return the weights [49] of a patch's pixels in its mean and its contrast: a Gaussian that adds up to 1."""
     line = np.exp(-((np.arange(SIDE) - REACH) ** 2) / (2 * deviation**2))
     weights = np.outer(line, line).ravel()
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 WINDOW = _window()
@@ -52,10 +52,12 @@ class Patches:
     @classmethod
     def cut(cls, levels: Levels) -> Patches:
         """Cut the patches of an image, uint8 [h + 6, w + 6, 3], whose border has no patches of its own."""
-        windows = np.lib.stride_tricks.sliding_window_view(levels, (SIDE, SIDE), (0, 1))
-        values = windows.reshape(-1, 3, TAPS).astype(np.float32) / np.float32(255)
-        means = values @ WINDOW
-        return cls(means, values - means[:, :, None])
+        floats = levels.astype(np.float32) / np.float32(255)
+        windows = np.lib.stride_tricks.sliding_window_view(floats, (SIDE, SIDE), (0, 1))
+        detail = np.asarray(windows.reshape(-1, 3, TAPS), np.float32)  # a copy
+        means = np.asarray(detail @ WINDOW, np.float32)
+        detail -= means[:, :, None]
+        return cls(means, detail)
 
     def strongest(self) -> tuple[Floats, Floats]:
         """Return the detail [n, 49] of the colour with the strongest contrast, and that contrast [n]."""
@@ -85,9 +87,12 @@ class Filters:
     def choose(self, patches: Patches) -> npt.NDArray[np.intp]:
         """Return the number of each patch's filter [n]."""
         detail, contrast = patches.strongest()
-        nearest = np.abs((detail * WINDOW) @ self.anchors.T).argmax(1)
         bucket = np.searchsorted(self.limits, contrast)
-        return np.where(bucket == 0, 0, 1 + (bucket - 1) * len(self.anchors) + nearest)
+        clear = np.flatnonzero(bucket)
+        nearest = np.abs((detail[clear] * WINDOW) @ self.anchors.T).argmax(1)
+        chosen = np.zeros(len(bucket), np.intp)
+        chosen[clear] = 1 + (bucket[clear] - 1) * len(self.anchors) + nearest
+        return chosen
 
     def enlarge(self, levels: Levels) -> Levels:
         """Return a tile [2h, 2w, 3] of an image [h + 6, w + 6, 3]."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from tintype.v1.limits import UPSCALE_FACTORS
+
 from ..errors import InvalidRequest, Violation
 from ..images.encode import Output
 from ..images.upscale import UpscaleJob
@@ -69,9 +71,9 @@ def job_from_pb(
 def upscale_job_from_pb(request: pb.UpscaleImageRequest) -> UpscaleJob:
     """Return the job of a request to enlarge an image. Raises InvalidRequest with all wrong fields."""
     faults: list[Violation] = []
-    values: dict[str, Any] = {"image": request.image, "output": _output(request.output, faults)}
+    output = _output(request.output, faults)
     try:
-        job = UpscaleJob(**values, **({"factor": request.factor} if request.factor else {}))
+        job = UpscaleJob(request.image, request.factor or UPSCALE_FACTORS[0], output)
     except InvalidRequest as error:
         raise InvalidRequest([*error.violations, *faults]) from error
     if faults:

@@ -361,6 +361,20 @@ def test_models_are_placed_by_memory() -> None:
     assert run(scenario, memory=20) == (["1"], [[], ["b", "b"]], {"a": ["0", "1"], "b": ["1"]}, [])
 
 
+def test_an_image_is_enlarged_by_an_idle_device() -> None:
+    """UpscaleImage goes to the device with the fewest requests, and to another one if that is lost."""
+
+    async def scenario(fakes: FakeDevices, api: DeviceApi) -> Any:
+        request_ = pb.UpscaleImageRequest(image=b"x")
+        fakes.pool.devices[0].running[1] = None  # type: ignore[assignment]
+        await api.upscale(request_)
+        fakes.end(fakes.pool.devices[1])
+        await api.upscale(request_)
+        return [[call for call, _ in stub.other_calls if call == "UpscaleImage"] for stub in fakes.stubs]
+
+    assert run(scenario) == [["UpscaleImage"]] * 2
+
+
 def test_adapters_are_listed_again() -> None:
     """A device that LoadModel did not reach lists the model's adapters before its next request."""
 

@@ -101,6 +101,8 @@ class FakeImages:
             self.other_calls.append((method, getattr(request, "model", "")))
             if method == "ListModels":
                 return pb.ListModelsResponse(models=self.models)
+            if method == "UpscaleImage":
+                return pb.UpscaleImageResponse()
             name = request.model or self.models[0].name
             model = next(model for model in self.models if model.name == name)
             if method in ("LoadModel", "UnloadModel"):
