@@ -2,6 +2,7 @@
 // `#prompt=a+lake&size=512x768&lora=ink:0.8`. It carries no images and no key.
 
 import { IMAGES, NUMBERS, carried, check, short } from "./fields.js";
+import { hasWeights } from "./prompt_editing.js";
 
 const LONGEST = 50_000; // characters of a fragment
 
@@ -10,7 +11,7 @@ export function linkTo(request) {
   const { loras = [], prompt_weighting, ...fields } = carried(request);
   const parameters = new URLSearchParams(Object.entries(fields));
   for (const { name, weight = 1 } of loras) parameters.append("lora", `${name}:${weight}`);
-  if (prompt_weighting) parameters.append("prompt_weighting", "true");
+  if ([fields.prompt, fields.negative_prompt].some((text) => text && hasWeights(text))) parameters.append("prompt_weighting", Boolean(prompt_weighting));
   return `${location.href.split("#")[0]}#${parameters}`;
 }
 
@@ -38,7 +39,7 @@ function readLora(text) {
 }
 
 function readValue(name, text) {
-  if (name === "prompt_weighting") return text === "true" ? true : text;
+  if (name === "prompt_weighting") return text === "true" || (text === "false" ? false : text);
   if (!NUMBERS.includes(name)) return text;
   return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
 }

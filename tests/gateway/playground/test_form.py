@@ -239,6 +239,9 @@ async def test_link_fills_the_form(page: Page, fake: FakeService) -> None:
     sent = await generate(page, fake)
     assert (sent.prompt, sent.seed, sent.width) == ("a (red:1.2) lake & 50% “fog”", 7, 512)
     assert ([one.name for one in sent.loras], sent.prompt_weighting) == (["ink"], True)
+    await page.run("location.hash = '#prompt=a+(red)+fox&prompt_weighting=false'")
+    await page.wait_until(f"{VALUE.format('#prompt')} === 'a (red) fox'")
+    assert not (await generate(page, fake)).prompt_weighting
     await page.run("location.hash = '#steps=900&model=odd&secret=1'")
     await page.wait_until(f"{NOTICE}.includes('no model “odd”')")
     for problem in ("steps must be a whole number from 1 to 150, not “900”.", "There is no setting “secret”."):
