@@ -32,6 +32,7 @@ const KEY = "tintype-key";
 
 const inputs = [initialImage, references, controls, adapters]; // what a request sends in addition to its settings
 const narrow = matchMedia("(max-width: 56rem)");
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 let models = []; // of the server
 let linkOpened = false;
@@ -45,7 +46,7 @@ function run() {
   const [first] = requests(shared()).map((request) => queue.enqueue(request));
   viewer.follow(first);
   settings.afterRun();
-  if (narrow.matches) $("stage").scrollIntoView({ behavior: "smooth", block: "start" });
+  if (narrow.matches) $("stage").scrollIntoView({ behavior: still.matches ? "instant" : "smooth", block: "start" });
 }
 
 /** Return the fields of all requests that are not of the form itself. */

@@ -15,6 +15,7 @@ let view = null;
 let painter = null;
 let softened = { mask: null, version: 0, softness: 0, canvas: null }; // the mask with its soft edge, as last computed
 let resolve = () => {};
+let warned = false; // whether Escape would give up what is painted, and the dialog says so
 
 /** Connect the dialog. */
 export function open() {
@@ -26,6 +27,7 @@ export function open() {
   $("mask-soft").addEventListener("input", () => setSoftness($("mask-soft").valueAsNumber));
   $("mask-file").addEventListener("change", takeFile);
   $("mask-dialog").addEventListener("keydown", press);
+  $("mask-dialog").addEventListener("cancel", askFirst);
   $("mask-dialog").addEventListener("close", close);
 }
 
@@ -74,6 +76,14 @@ async function use() {
   return undefined;
 }
 
+/** Keep the dialog at the first Escape if something was painted. */
+function askFirst(event) {
+  if (warned || !state.mask.past.length) return;
+  event.preventDefault();
+  warned = true;
+  say("Press Escape again to give up what you painted.");
+}
+
 function close() {
   resolve(null); // without effect after `use`
   state.image?.close();
@@ -108,6 +118,7 @@ function change(act, remembered = false) {
 /** Show the mask after a change, and what can be undone. */
 function changed() {
   const { mask } = state;
+  warned = false;
   $("mask-undo").disabled = !mask.past.length;
   $("mask-redo").disabled = !mask.future.length;
   const share = mask.share();

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.gateway.page import SHIFT
+from tests.support.gateway.page import CONTROL, SHIFT
 from tests.support.gateway.playground import (
     BLUE,
     GREEN,
@@ -90,7 +90,9 @@ async def test_painted_mask_is_sent(page: Page, fake: FakeService) -> None:
     await page.press("r")
     await page.drag([await place(page, 40, 120), await place(page, 80, 180)])
     await page.drag([await place(page, 120, 120), await place(page, 180, 180)])
-    await page.press("z", 2)  # without the second rectangle
+    await page.press("z", CONTROL)  # without the second rectangle
+    await page.press("Escape")
+    assert await page.run(TEXT.format("#mask-error")) == "Press Escape again to give up what you painted."
     await page.click("#mask-use")
     await page.wait_until(VISIBLE.format("#mask-preview"))
     assert await page.run("document.querySelector('#strength').value") == "1"
