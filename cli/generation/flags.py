@@ -35,6 +35,7 @@ IMAGE = (
 INPUTS = (
     ("--image", "FILE", None, "image to start from: PNG, JPEG or WebP; - is stdin"),
     ("--mask", "FILE", None, "mask of --image: white or transparent areas are repainted (default: all of it)"),
+    ("--extend", "SIDE=N,...", None, "outpaint --image by N pixels to the left, top, right or bottom"),
     ("--strength", "X", None, "how far to depart from --image, 0 to 1 (default: the model's)"),
     ("--reference", "FILE", None, "image to edit or to refer to, in the order of the prompt; may be repeated"),
     (
@@ -106,6 +107,6 @@ def _add_output(group: FlagContainer) -> None:
     overwrite = "replace existing files (default: only a file that -o names for one prompt; others get -2, -3, ...)"
     group.add_argument("--overwrite", default=None, action=BooleanOptionalAction, help=overwrite)
     show = f"show images in the terminal: {', '.join(SHOW)} (default: auto, up to 4 images where the terminal can)"
-    group.add_argument("--show", metavar="HOW", default="auto", choices=SHOW, help=show)
+    group.add_argument("--show", metavar="WAY", default="auto", choices=SHOW, help=show)
     group.add_argument("--json", action="store_true", help="print a line of JSON for each image")
     group.add_argument("-q", "--quiet", action="store_true", help="show neither progress nor a summary")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -63,10 +64,25 @@ def build_request(values: Mapping[str, Any]) -> pb.GenerateImagesRequest:
         )
     except ValueError as error:  # text that protobuf cannot hold, such as a lone surrogate
         raise UserError(str(error)) from error
+    if values["extend"]:
+        _extend(request, values["extend"])
     if request.mask and not request.image:
         raise UserError("--mask needs --image, the image whose areas are repainted")
     check_total(request)
     return request
+
+
+def _extend(request: pb.GenerateImagesRequest, text: str) -> None:
+    """Put the image on a larger canvas, whose new parts are repainted. Raises UserError."""
+    module = import_module("tintype.cli.images.extend")  # Pillow and numpy are needed only here
+    sides = module.parse_sides(text)
+    if not request.image:
+        raise UserError("--extend needs --image, the image to extend")
+    if request.mask:
+        raise UserError("--extend makes a mask; leave out --mask")
+    request.image, request.mask = module.extend(request.image, sides)
+    if not request.HasField("strength"):
+        request.strength = 1.0  # what is new has no image to start from
 
 
 def parse_dimensions(text: str | None) -> tuple[int | None, int | None]:

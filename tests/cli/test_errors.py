@@ -85,7 +85,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("generate x --grid g.png --x steps=1,2,999", "--steps must be 1 to 150; got 999"),
         ("generate x y --grid g.png --x steps=1,2", "--x and --y take one prompt; vary it with --y"),
         ("generate x --grid g.gif", "an image file must end in .png, .jpg, .jpeg, .webp; got g.gif"),
-        ("generate x --show kittty", "invalid how 'kittty'; did you mean 'kitty'?"),
+        ("generate x --show kittty", "invalid way 'kittty'; did you mean 'kitty'?"),
         ("generate x --show sixel -o -", "--show sixel writes to stdout, as -o - does; choose one"),
         ("models load", "load needs the name of a model: tintype models load NAME"),
         ("serve --log-level loud --grpc 127.0.0.1:0", "--log-level must be one of debug, info, warning, error; got"),
