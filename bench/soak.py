@@ -1,6 +1,6 @@
 """Measure the service's memory over many random requests, a fifth of which are cancelled at a random moment.
 
-    python bench/soak.py [--requests 1000] [--workers 6] [--seed 0]
+    python bench/soak.py [--requests 1000] [--workers 6] [--seed 0] [--results bench/results/soak.json]
 
 A child process serves the built-in model. Requests have random sizes (eight), samplers (all), input images, masks,
 counts and file types, and are streams with previews or plain calls. After every hundred requests, while nothing runs,
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import re
 import subprocess
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from machine import describe_machine
 from PIL import Image
 
 from tintype.service.config import ServiceConfig
@@ -151,6 +153,11 @@ async def soak(args: argparse.Namespace) -> None:
     ends_text = ", ".join(f"{count} {name}" for name, count in sorted(ends.items()))
     print(f"{ends_text}; {time.perf_counter() - began:.0f} s")
     print(f"memory after {args.requests} requests: {memory[-1] / memory[0]:.3f} of that after {BLOCK}; goal: {GOAL}")
+    if args.results:
+        kept = json.loads(args.results.read_text("utf-8"))["runs"] if args.results.exists() else []
+        runs = [run for run in kept if run["seed"] != args.seed]
+        runs.append({"seed": args.seed, "memory": memory, "ends": dict(ends), "machine": describe_machine()})
+        args.results.write_text(json.dumps({"block": BLOCK, "runs": runs}, indent=1) + "\n", "utf-8")
 
 
 def main() -> None:
@@ -159,6 +166,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=6, help="concurrent requests")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, help="a JSON file to which the run is added")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:

@@ -1,0 +1,1 @@
+"""Other libraries beside tintype: environments, models, and one process per measurement."""

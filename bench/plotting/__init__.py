@@ -1,0 +1,1 @@
+"""Plots and tables of the results in bench/results."""
