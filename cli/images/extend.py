@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SIDES = ("left", "top", "right", "bottom")
-OVERLAP = 8  # pixels of the image at each new side that are repainted too, so that no seam is seen
+OVERLAP = 8  # pixels of the image at each new side that are repainted too, for a softer seam
 EXAMPLE = "left=128,right=128"
 _PART = re.compile(r"([a-z]{1,10})=([1-9]\d{0,3})")
 

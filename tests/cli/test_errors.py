@@ -36,7 +36,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("modles", "invalid command 'modles'; did you mean 'models'?"),
         (
             "sing",
-            "invalid command 'sing'; choose from: up, serve, gateway, cluster, generate, doctor, pull, models, keys, ",
+            "invalid command 'sing'; choose from: up, serve, gateway, cluster, generate, bench, doctor, pull, models, ",
         ),
         ("serve --memroy 3", "unrecognized argument '--memroy' (did you mean --memory?); see `tintype serve --help`"),
         ("serve --rest x", "unrecognized argument '--rest' (a flag of `tintype gateway`); see `tintype serve --help`"),
