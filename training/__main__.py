@@ -177,20 +177,28 @@ def upscaler(options: Options) -> None:
 
 
 def score(options: Options) -> None:
-    """Score the model with unseen combinations and times of day, and its diversity; fail if too few are right."""
+    """Score the model with unseen combinations and sentences, and its diversity; fail if too few are right."""
     from .evaluation import score as scoring
     from .evaluation.diversity import measure_diversity, report_diversity
     from .evaluation.pipeline import OnnxPipeline
+    from .evaluation.scene_judge import SceneJudge
+    from .evaluation.sentence_score import REQUIRED, score_sentences
 
     result = scoring.score(options.out, options.work / "score.png")
     print(result.report())
     pipeline = OnnxPipeline(options.out)
     print(report_diversity(measure_diversity(pipeline)))
+    sentences = score_sentences(pipeline, SceneJudge.load_or_fit(options.work))
+    print(sentences.report())
     if pipeline.defaults["steps"] < MANY_STEPS:
         print(f"with {MANY_STEPS} steps:\n{scoring.score(options.out, steps=MANY_STEPS).report()}")
     if result.combinations < scoring.REQUIRED:
         raise SystemExit(
             f"only {result.combinations:.2f} of the combinations are right, less than {scoring.REQUIRED}: train longer"
+        )
+    if sentences.least < REQUIRED:
+        raise SystemExit(
+            f"only {sentences.least:.2f} of the images of a form are right, less than {REQUIRED}: train longer"
         )
 
 

@@ -33,12 +33,16 @@ REFERENCE_RADIUS = 60.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """The content of an image of one shape; `shape` is "" if none fits; `overlap` is its intersection over union."""
+    """The content of an image of one shape; `shape` is "" if none fits; `overlap` is its intersection over union.
+
+    `radius` is that of the shape, in pixels, as `draw_shape` takes it; 0 without a shape.
+    """
 
     color: str
     shape: str
     background: str
     overlap: float
+    radius: float = 0.0
 
 
 def judge(image: ImageArray) -> Verdict:
@@ -47,13 +51,20 @@ def judge(image: ImageArray) -> Verdict:
     ground = np.median(_select_border(pixels), axis=0)
     mask, color = find_foreground(pixels, ground)
     shape, overlap = find_shape(mask)
-    return Verdict(name_color(color), shape, name_color(ground), overlap)
+    radius = REFERENCE_RADIUS * float(np.sqrt(mask.sum() / _render_reference(shape).sum())) if shape else 0.0
+    return Verdict(name_color(color), shape, name_color(ground), overlap, radius)
 
 
 def judge_halves(image: ImageArray) -> tuple[Verdict, Verdict]:
     """Judge the left and the right half, each centred on its own background."""
     left, right = image[:, : SIDE // 2], image[:, SIDE // 2 :]
     return judge(_centre_half(left)), judge(_centre_half(right))
+
+
+def judge_stacked(image: ImageArray) -> tuple[Verdict, Verdict]:
+    """Judge the upper and the lower half, each centred on its own background."""
+    upper, lower = (_centre_half(half.swapaxes(0, 1)) for half in (image[: SIDE // 2], image[SIDE // 2 :]))
+    return judge(upper.swapaxes(0, 1)), judge(lower.swapaxes(0, 1))
 
 
 def _centre_half(half: ImageArray) -> ImageArray:
@@ -102,14 +113,19 @@ def _render_reference(shape: str) -> Mask:
 def _measure_overlap(mask: Mask, reference: Mask) -> float:
     """Return intersection over union after moving and scaling `reference` to the centre and area of the mask."""
     scale = float(np.sqrt(mask.sum() / reference.sum()))
-    rows, columns = np.indices(mask.shape)
-    (row, column), (from_row, from_column) = _find_centre(mask), _find_centre(reference)
-    source_rows = np.rint((rows - row) / scale + from_row).astype(int)
-    source_columns = np.rint((columns - column) / scale + from_column).astype(int)
-    valid = (source_rows >= 0) & (source_rows < SIDE) & (source_columns >= 0) & (source_columns < SIDE)
+    (to_rows, rows), (to_columns, columns) = (
+        _map_line(here, there, scale) for here, there in zip(_find_centre(mask), _find_centre(reference), strict=True)
+    )
     moved = np.zeros_like(mask)
-    moved[valid] = reference[source_rows[valid], source_columns[valid]]
+    moved[np.ix_(to_rows, to_columns)] = reference[np.ix_(rows, columns)]
     return float((mask & moved).sum() / (mask | moved).sum())
+
+
+def _map_line(here: float, there: float, scale: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows (or columns) of the mask that have one in the reference, and that one."""
+    source = np.rint((np.arange(SIDE) - here) / scale + there).astype(np.intp)
+    inside = np.flatnonzero((source >= 0) & (source < SIDE))
+    return inside, source[inside]
 
 
 def _find_centre(mask: Mask) -> tuple[float, float]:

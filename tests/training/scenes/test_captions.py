@@ -11,7 +11,7 @@ from tintype.training.scenes.captions import is_reserved, make_caption, make_cap
 from tintype.training.scenes.spec import SHAPES, ColoredShape, SceneSpec, ShapesSpec, make_spec
 from tintype.training.scenes.wording import SYNONYMS
 
-SEEDS = range(1500)
+SEEDS = range(1000)
 # What a word says about a landscape, and the phrases in which it says something else.
 TIMES = {
     "sunrise": r"sunrise|dawn|morning|daybreak|first light|sun rises",
