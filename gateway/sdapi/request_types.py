@@ -24,8 +24,8 @@ _OWN = "Absent or null: the model's own"
 _NO_EFFECT = Meta(description="No effect")
 
 NoEffect = Annotated[Any, _NO_EFFECT]
-MAX_BATCH = 16  # images that one request may enlarge
-MAX_BATCH = 16  # images that one request may enlarge
+MAX_ENLARGED = 16  # images that one request may enlarge
+MAX_ENLARGED = 16  # images that one request may enlarge
 SideOrZero = Annotated[int, Meta(ge=0, le=4096)]  # pixels; 0 counts as absent
 StepsOrZero = Annotated[int, Meta(ge=0, le=150)]  # 0 counts as absent
 AnySeed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # below 0: a random seed
@@ -242,7 +242,8 @@ class BatchUpscaleRequest(Enlargement, kw_only=True):
 
     imageList: Annotated[  # noqa: N815 - the web UI's name
         Annotated[
-            list[NamedImage], Meta(description=f"a list of at most {MAX_BATCH} {{data, name}}", max_length=MAX_BATCH)
+            list[NamedImage],
+            Meta(description=f"a list of at most {MAX_ENLARGED} {{data, name}}", max_length=MAX_ENLARGED),
         ],
         Meta(description="Images to enlarge"),
     ]
