@@ -25,8 +25,9 @@ from tests.support.up import up
 if TYPE_CHECKING:
     from tests.support.gateway.page import Page
 
-DESKTOP, PHONE = (1280, 900), (390, 844)
+DESKTOP, TALL, PHONE = (1280, 900), (1280, 1240), (390, 844)
 COLOURS = 256  # of a saved file: a page has few, and the file is a third as large
+IMAGES = "document.querySelectorAll('#images li').length"
 WAITING = "document.querySelector('#queue [data-state=waiting], #queue [data-state=running]')"
 PROMPTS = (
     "A city skyline at night with lit windows",
@@ -49,14 +50,14 @@ class Screens:
 
     async def make(self) -> None:
         """Make all images and screenshots."""
-        await self._open(DESKTOP)
-        await self._page.run("(document.querySelector('#parallel').value = 1)")
+        await self._open(TALL)
         for number, prompt in enumerate(PROMPTS):
             await self._generate(prompt, seed=7 + number)
         await self._save("playground.png")
+        await self._page.set_window(*DESKTOP, still=True)
         await self._grid()
         await self._compare()
-        await self._open(DESKTOP, dark=True)
+        await self._open(TALL, dark=True)
         await self._show_newest()
         await self._save("playground-dark.png")
         await self._open(PHONE, phone=True)
@@ -96,6 +97,22 @@ class Screens:
 
     async def _grid(self) -> None:
         """Make a grid of steps and guidance."""
+        before = await self._page.run(IMAGES)
+        await self._page.click("#grid-open")
+        await self._page.wait_until("document.querySelector('#grid').open")
+        await self._fill("#grid-x-values", "4, 8, 20")
+        await self._page.run("document.querySelector('#grid-y').value = 'guidance_scale'")
+        await self._page.run("document.querySelector('#grid-y').dispatchEvent(new Event('change'))")
+        await self._fill("#grid-y-values", "1.5, 3")
+        await self._page.run("document.querySelector('#grid-keep').checked = false")
+        await self._page.click("#grid-start")
+        await self._page.wait_until(f"{IMAGES} > {before}")
+        await self._page.wait_until("document.querySelector('#shown-image').naturalWidth > 600")
+        await self._page.run("window.scrollTo(0, 0)")
+        await self._save("playground-grid.png")
+        await self._page.click("#delete")
+        await self._page.wait_until(f"{IMAGES} === {before}")
+        await self._page.run("document.querySelector('#toast-close').click()")
 
     async def _save(self, name: str) -> None:
         picture = Image.open(BytesIO(await self._page.screenshot())).convert("RGB")

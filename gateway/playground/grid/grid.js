@@ -34,7 +34,7 @@ export async function run(plan, { follow, choose, finish, leave }) {
         ([record]) => {
           records[row][column] = record;
           blobs[row][column] = record.blob;
-          table.finish(row, column);
+          if (plan.keep) table.finish(row, column);
           group.show(++done, total);
         },
         (error) => table.fail(row, column, error.message),

@@ -9,6 +9,7 @@ const [PAPER, INK, SOFT] = ["#ffffff", "#26221d", "#6b6257"];
 export function createTable(title, x, y, size, onOpen) {
   const element = document.createElement("table");
   element.className = "sheet";
+  element.style.setProperty("--columns", x.names.length + 1);
   element.append(Object.assign(document.createElement("caption"), { textContent: title }));
   const head = element.createTHead().insertRow();
   head.append(document.createElement("td"), ...x.names.map((name) => heading("col", name)));

@@ -43,6 +43,7 @@ export function createEntry({ request, label, tiles = createTiles(request), onCa
     },
     wait(text = "Waiting") {
       step.textContent = text;
+      problem.textContent = "";
       bar.value = 0;
       element.dataset.state = "waiting";
       buttons.replaceChildren(cancel);

@@ -28,11 +28,11 @@ export function facts(request) {
     .map(([key, label]) => [key, label, String(FORMATS[key]?.(request[key]) ?? request[key])]);
 }
 
-/** Return the pairs of a `dl` for a request; those of `marked` keys are marked. */
-export function describe(request, marked = new Set()) {
-  return facts(request).map(([key, label, text]) => {
+/** Return the pairs of a `dl` for a request, and for the axes of a grid: {x: {setting, values}, y}. */
+export function describe(request, grid = {}) {
+  const axes = Object.entries(grid).map(([side, { setting, values }]) => [side, side === "x" ? "columns" : "rows", `${LABELS[setting] ?? setting} ${values.join(", ")}`]);
+  return [...facts(request), ...axes].map(([, label, text]) => {
     const pair = document.createElement("div");
-    pair.classList.toggle("marked", marked.has(key));
     for (const [tag, textContent] of [["dt", label], ["dd", text]]) {
       pair.append(Object.assign(document.createElement(tag), { textContent }));
     }

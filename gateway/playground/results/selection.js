@@ -86,7 +86,7 @@ async function download(images) {
   const text = (done) => `Packing ${done} of ${images.length} images.`;
   const toast = showToast(text(0), { label: "Cancel", act: () => abort.abort(), seconds: 0 });
   try {
-    await saveAll(images, { onProgress: (done) => toast.update(text(done)), signal: abort.signal });
+    await saveAll(images, { onProgress: (done) => done % 25 || toast.update(text(done)), signal: abort.signal });
     showToast(`${images.length} images are in the archive, with their settings.`);
   } catch (error) {
     if (error.name !== "AbortError") showToast(error.message);

@@ -58,7 +58,7 @@ export function show(image) {
   $("download").href = image.url;
   $("download").download = fileName(image);
   $("shown-prompt").textContent = image.request.prompt;
-  $("shown-settings").replaceChildren(...describe(image.request));
+  $("shown-settings").replaceChildren(...describe(image.request, image.grid));
   reveal("shown");
   paint();
   offer(image);

@@ -64,16 +64,16 @@ function explain({ status, message, code }) {
   if (status === 401 && code === "invalid_api_key" && options.key()) return ["The API key is wrong.", "Check it, or ask for a new one: “tintype keys create NAME” prints one."];
   if (status === 401) return ["This server requires an API key.", "Enter it in the field “API key”. “tintype keys create NAME” prints one where the server runs."];
   if (status === 403) return ["You may not use this server.", message];
-  if (isOutage({ status })) return ["The image service does not answer.", `${message} ${BY_ITSELF}`];
+  if (isOutage({ status })) return [message.split(/(?<=\.)\s/)[0], `It may be starting. ${BY_ITSELF}`];
   return ["The models can't be listed.", `${message} ${BY_ITSELF}`];
 }
 
 function show(problem) {
   const was = !$("banner").hidden;
   $("banner").hidden = !problem;
-  if (problem && $("banner-text").textContent !== problem.join(" ")) {
-    $("banner-what").textContent = problem[0];
-    $("banner-advice").textContent = problem[1];
+  for (const [index, id] of ["banner-what", "banner-advice"].entries()) {
+    const text = problem?.[index] ?? "";
+    if ($(id).textContent !== text) $(id).textContent = text; // screen readers read each change
   }
   if (was && !problem) options.onBack();
 }
