@@ -53,14 +53,14 @@ export function remove(ids) {
   const removed = images.filter(({ id }) => ids.includes(id));
   images = images.filter(({ id }) => !ids.includes(id));
   onChange({ kind: "removed", ids });
-  const marked = store.change(ids, { deleted: Date.now() });
+  const marked = store.change(removed, { deleted: Date.now() });
   return {
     stored: marked,
     commit: () => marked.then(() => store.purge(ids)),
     undo: async () => {
       await marked;
       images = [...images, ...removed].sort((one, other) => (one.id < other.id ? 1 : -1));
-      await store.change(ids, { deleted: 0 });
+      await store.change(removed, { deleted: 0 });
       onChange({ kind: "restored", ids });
     },
   };
@@ -69,7 +69,7 @@ export function remove(ids) {
 async function update(ids, changes) {
   for (const image of images) if (ids.includes(image.id)) Object.assign(image, changes);
   onChange({ kind: "changed", ids });
-  await store.change(ids, changes);
+  await store.change(images.filter(({ id }) => ids.includes(id)), changes);
 }
 
 /** Take over a change of another tab. */

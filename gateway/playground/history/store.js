@@ -69,15 +69,14 @@ export async function load(id) {
   return (await readEach("files", [id], (one) => memory.get(one)?.file))[0];
 }
 
-/** Change facts of images, such as {favourite: true}, or {deleted: time} until `purge`. */
-export async function change(ids, changes) {
+/** Change facts of images, as `open` returned them: such as {favourite: true}, or {deleted: time} until `purge`. */
+export async function change(images, changes) {
+  const ids = images.map(({ id }) => id);
   for (const id of ids) if (memory.has(id)) Object.assign(memory.get(id).image, changes);
-  await onStored(ids, ["images"], async (stored, images) => {
-    for (const image of await Promise.all(stored.map((id) => promised(images.get(id))))) {
-      if (image) images.put({ ...image, ...changes });
-    }
-  });
   others.postMessage({ kind: "changed", ids, changes });
+  await onStored(ids, ["images"], (_, store) => {
+    for (const image of images) if (!memory.has(image.id)) store.put({ ...image, ...changes });
+  });
 }
 
 /** Delete images for good. */
@@ -150,7 +149,8 @@ async function transact(names, mode, act) {
     transaction.onerror = transaction.onabort = () => reject(transaction.error ?? new Error("the browser aborted it"));
   });
   ended.catch(() => {}); // `act` may fail first
-  const result = await act(...names.map((name) => transaction.objectStore(name)));
+  const result = act(...names.map((name) => transaction.objectStore(name)));
+  if (mode === "readwrite") transaction.commit?.(); // also if the page is closed now
   await ended;
   return result;
 }
