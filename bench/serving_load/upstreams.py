@@ -52,6 +52,9 @@ async def serve_grpc(port: int) -> None:
         async def UnloadModel(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
             return pb.Model(name="instant")
 
+        async def UpscaleImage(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+            return pb.UpscaleImageResponse()
+
     server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -25,7 +25,6 @@ _NO_EFFECT = Meta(description="No effect")
 
 NoEffect = Annotated[Any, _NO_EFFECT]
 MAX_ENLARGED = 16  # images that one request may enlarge
-MAX_ENLARGED = 16  # images that one request may enlarge
 SideOrZero = Annotated[int, Meta(ge=0, le=4096)]  # pixels; 0 counts as absent
 StepsOrZero = Annotated[int, Meta(ge=0, le=150)]  # 0 counts as absent
 AnySeed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # below 0: a random seed

@@ -17,8 +17,8 @@ from litestar._multipart import parse_content_header, parse_multipart_form
 from litestar.exceptions import HTTPException
 
 from tests.support.complexity import LONG, NOISE, check_linear, cpu
-from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
+from tintype.cli.generation.request import parse_dimensions
 from tintype.cli.images.inputs import parse_image_spec
 from tintype.cli.settings.values import parse_address, parse_size
 from tintype.gateway import access_record
@@ -267,7 +267,7 @@ READERS: dict[str, Read] = {
     "service": parse_grpc_request,
     "size in bytes": parse_size,
     "address": parse_address,
-    "size": cli_generate.parse_dimensions,
+    "size": parse_dimensions,
     "control": lambda text: parse_image_spec("control", f"a={text}", has_range=True),
 }
 
