@@ -5,7 +5,7 @@ decoder is refined with imperfect latents, so that it tolerates the denoiser's e
 
 - noisy latents of rendered images that the denoiser has denoised, whose images are known;
 - latents that the denoiser made from noise alone. Their images are unknown, but the exact encoder must find the same
-  latents in them again.
+  mean colours in them again. Single latents have the denoiser's errors, which would show as a texture.
 
 In both a critic compares what the decoder draws with rendered images (`adversary`), for crisp edges.
 Images are cut into crops: the decoder is convolutional, and a crop with details teaches more than empty sky.
@@ -50,9 +50,11 @@ IMPERFECT, SAMPLES = "imperfect.npy", "samples.npy"
 # Timesteps (of 1000) from which the denoiser takes one step: late ones, which decide only details.
 LATE = (40, 320)
 BATCH = 64
+# The first components are plain colours.
+COLOURS = 3
 # The share of a batch that has no known image.
 SAMPLED = 0.3
-# The size of the critic's gradient, in sizes of the gradient of all other losses; 0.3 gives flat areas a texture.
+# The size of the critic's gradient, in sizes of the gradient of all other losses.
 BLAME = 0.12
 # The weight of the distance between the critic's features.
 FEATURES = 4.0
@@ -108,8 +110,8 @@ def cut(latents: np.ndarray, row: int, column: int) -> np.ndarray:
 
 
 def _measure_detail(latents: np.ndarray) -> float:
-    """Return the mean magnitude of all components beyond the first three, which are plain colours."""
-    return float(np.abs(latents[3:].astype(np.float32)).mean())
+    """Return the mean magnitude of all components beyond the plain colours."""
+    return float(np.abs(latents[COLOURS:].astype(np.float32)).mean())
 
 
 def compute_image_loss(decoded: Tensor, target: Tensor) -> Tensor:
@@ -154,10 +156,16 @@ class Refinement(Restoration):
         made = self._batches.draw_samples(sampled)
         decoded = self._decode(torch.cat([self._add_noise(latents), made]))
         known, unknown = decoded[: len(latents)], decoded[len(latents) :]
-        loss = compute_image_loss(known, pixels) + functional.l1_loss(self._model.encoder.components(unknown), made)
+        found = self._model.encoder.components(unknown)
+        loss = compute_image_loss(known, pixels) + compare_colours(found, made)
         self._adversary.improve(pixels, decoded[torch.randperm(len(decoded))[: len(pixels)]])
         blame, distance = self._adversary.compare(decoded, pixels)
         return add_gradients(decoded, loss, blame + FEATURES * distance), self._size
+
+
+def compare_colours(found: Tensor, made: Tensor) -> Tensor:
+    """Return the difference of the mean colours of 4 by 4 latents; single ones have the denoiser's errors."""
+    return functional.avg_pool2d((found - made)[:, :COLOURS], 4).abs().mean()
 
 
 def add_gradients(decoded: Tensor, loss: Tensor, blame: Tensor) -> Tensor:
