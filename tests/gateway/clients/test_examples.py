@@ -25,7 +25,7 @@ def example_requests(description: dict[str, Any]) -> dict[tuple[str, str], tuple
         for method, operation in methods.items():
             media = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if media is not None:
-                key = (operation["tags"][0], repr(media))
+                key = (operation.get("tags", [path])[0], repr(media))  # operations of models have no tag
                 found.setdefault(key, (method, path, media["example"]))
     return found
 
