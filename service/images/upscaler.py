@@ -54,10 +54,9 @@ class Patches:
         """Cut the patches of an image, uint8 [h + 6, w + 6, 3], whose border has no patches of its own."""
         floats = levels.astype(np.float32) / np.float32(255)
         windows = np.lib.stride_tricks.sliding_window_view(floats, (SIDE, SIDE), (0, 1))
-        detail = np.asarray(windows.reshape(-1, 3, TAPS), np.float32)  # a copy
-        means = np.asarray(detail @ WINDOW, np.float32)
-        detail -= means[:, :, None]
-        return cls(means, detail)
+        values = windows.reshape(-1, 3, TAPS)  # a copy, except for a single patch
+        means = np.asarray(values @ WINDOW, np.float32)
+        return cls(means, np.asarray(values - means[:, :, None], np.float32))
 
     def strongest(self) -> tuple[Floats, Floats]:
         """Return the detail [n, 49] of the colour with the strongest contrast, and that contrast [n]."""
