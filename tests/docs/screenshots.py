@@ -90,6 +90,9 @@ class Screens:
         await self._page.click("#select")
         for number in (1, 2):
             await self._page.click(f"#images li:nth-child({number}) button")
+            await self._page.wait_until(
+                f"document.querySelector('#selection-text').textContent === '{number} selected'"
+            )
         await self._page.click("#selection-compare")
         await self._page.wait_until("document.querySelector('#compare').open")
         await self._save("playground-compare.png")
@@ -113,6 +116,7 @@ class Screens:
         await self._page.click("#delete")
         await self._page.wait_until(f"{IMAGES} === {before}")
         await self._page.run("document.querySelector('#toast-close').click()")
+        await self._page.wait_until("document.querySelector('#shown-image').naturalWidth < 600")  # the next one
 
     async def _save(self, name: str) -> None:
         picture = Image.open(BytesIO(await self._page.screenshot())).convert("RGB")
