@@ -166,13 +166,18 @@ def distance(one: np.ndarray[tuple[int, ...], Any], other: np.ndarray[tuple[int,
 
 
 def test_grpc_stream(running: Up) -> None:
-    """A gRPC client gets every step, the previews and the image; the summary comes last."""
+    """A gRPC client gets the steps, the previews and the image; the summary comes last.
+
+    A step that is over before its event was sent has none.
+    """
     request = pb.GenerateImagesRequest(prompt=PROMPT, steps=STEPS, seed=7)
     asked = pb.StreamImagesRequest(generation=request, previews=pb.Previews(count=2))
     with grpc.insecure_channel(running.address("gRPC")) as channel:
         events = list(pb_grpc.ImageServiceStub(channel).StreamImages(asked, timeout=SOON))
     kinds = [event.WhichOneof("event") for event in events]
-    assert [event.progress.step for event in events if event.HasField("progress")] == list(range(1, STEPS + 1))
+    steps = [event.progress.step for event in events if event.HasField("progress")]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == STEPS
     assert kinds.count("preview") == 2
     assert kinds[-2:] == ["image", "completed"]
     preview = next(event.preview for event in events if event.HasField("preview"))
