@@ -89,7 +89,7 @@ def _want_shape(color: str, shape: str, background: str = "") -> Wanted:
 
 def _ask_one(templates: tuple[str, ...], *, upper: bool) -> Callable[[random.Random], Content]:
     def draw(rng: random.Random) -> Content:
-        asked = rng.choice(held_out_combinations())
+        asked = rng.choice(_list_combinations())
         text = _fill(rng.choice(templates), asked)
         return (rng.choice((text.upper(), text.title())) if upper else text), _want_shape(*asked)
 
@@ -97,12 +97,12 @@ def _ask_one(templates: tuple[str, ...], *, upper: bool) -> Callable[[random.Ran
 
 
 def _ask_sized(rng: random.Random) -> Content:
-    asked, (size, templates) = rng.choice(held_out_combinations()), rng.choice(SIZED)
+    asked, (size, templates) = rng.choice(_list_combinations()), rng.choice(SIZED)
     return _fill(rng.choice(templates), asked), _want_shape(*asked) | {"size": frozenset({size})}
 
 
 def _ask_synonym(rng: random.Random) -> Content:
-    asked = rng.choice([(c, s, b) for c, s, b in held_out_combinations() if c in SYNONYMS or b in SYNONYMS])
+    asked = rng.choice([(c, s, b) for c, s, b in _list_combinations() if c in SYNONYMS or b in SYNONYMS])
     names = {key: rng.choice(SYNONYMS[color]) for key, color in (("c", asked[0]), ("b", asked[2])) if color in SYNONYMS}
     return _fill(rng.choice(("{ac} {s} on {ab} background", "{c} {s} against {b}")), asked, **names), _want_shape(
         *asked
@@ -115,8 +115,13 @@ def _ask_bare(rng: random.Random) -> Content:
 
 
 @cache
+def _list_combinations() -> list[Combination]:
+    return held_out_combinations()
+
+
+@cache
 def _list_pairs() -> list[tuple[Combination, Combination]]:
-    pairs = itertools.permutations(held_out_combinations(), 2)
+    pairs = itertools.permutations(_list_combinations(), 2)
     return [(a, b) for a, b in pairs if a[2] == b[2] and a[0] != b[0]]
 
 
