@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[1]
 PAGE, IMAGES = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "images"
 MARKED = re.compile(r"(<!-- result ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Name of a table -> model and title of a comparison.
-COMPARISONS = {"builtin-20": ("builtin", "20 steps"), "builtin-4": ("builtin", "4 steps"), "sd15": ("sd15", "1 step")}
+COMPARISONS = {"builtin-4": ("builtin", "4 steps"), "builtin-20": ("builtin", "20 steps"), "sd15": ("sd15", "1 step")}
 
 
 def make_plots() -> dict[Path, str]:
     """Return the figures of what was measured, by their files."""
     made = {}
-    if found := results.task(*COMPARISONS["builtin-20"]):
-        made["peers"] = figures.peers(found, figures.BUILTIN, "The built-in model at 256x256, 20 steps with guidance")
+    if found := results.task(*COMPARISONS["builtin-4"]):
+        made["peers"] = figures.peers(found, figures.BUILTIN, "The built-in model at 256x256, 4 steps without guidance")
     if found := results.task(*COMPARISONS["sd15"]):
         made["peers-sd15"] = figures.peers(
             found, figures.LARGE, "Stable Diffusion 1.5 at 512x512, one step with guidance"

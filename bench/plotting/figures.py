@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .results import Measure
 
 PANEL, GAP = 440, 40
-BUILTIN = (results.FIRST, results.WARM_CPU, results.CALLERS[2], results.ANONYMOUS)
+BUILTIN = (results.FIRST_CPU, results.WARM_CPU, results.CALLERS[2], results.RESIDENT, results.ANONYMOUS)
 LARGE = (results.FIRST_CPU, results.LOAD, results.FIRST_IMAGE_CPU, results.ANONYMOUS)
 SHARES = {"p50": ("50th", "c"), "p95": ("95th", "a"), "p99": ("99th percentile", "b")}
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[1] / "results"
 OURS = "tintype"
+BUSY = 1.5  # load average per core above which wall times are left out
 Run = dict[str, Any]
 
 
@@ -34,6 +35,11 @@ class Measure(NamedTuple):
     title: str
     value: Callable[[Run], float]
     more_is_better: bool = False
+
+    @property
+    def is_wall(self) -> bool:
+        """Whether other programs on the machine change it."""
+        return "CPU" not in self.title and "memory" not in self.title
 
 
 def _callers(number: int) -> Measure:
@@ -79,7 +85,9 @@ def measured(found: Mapping[str, Any]) -> dict[str, list[Run]]:
 
 
 def has(measure: Measure, found: Mapping[str, Any]) -> bool:
-    """Return whether the runs have a quantity."""
+    """Return whether the runs have a quantity that means something: on a busy machine, wall times do not."""
+    if measure.is_wall and found["machine"]["load"] > BUSY * found["machine"]["cores"]:
+        return False
     try:
         measure.value(measured(found)[OURS][0])
     except (KeyError, statistics.StatisticsError):

@@ -44,7 +44,7 @@ def peers(found: Mapping[str, Any]) -> str:
             cells.append(number(median) + (f" ({spread.median:.2f})" if spread and side != OURS else ""))
         rows.append([measure.title, *cells])
     gaps = {side: f"{values[0]:.0f}; {values[1]:.2f}" for side, values in found["differences"].items()}
-    rows.append(["difference of the image, of 255: largest; mean", *(gaps.get(side, MISSING) for side in sides)])
+    rows.append(["difference of the image, of 255: largest; mean", *(gaps.get(side, "0; 0") for side in sides)])
     return table(head, rows)
 
 
