@@ -39,7 +39,7 @@ def _ratio(place: tuple[str, str], side: str, measures: Sequence[results.Measure
 
     def text() -> str:
         found: dict[str, Any] | None = results.task(*place)
-        if found is None:
+        if found is None or not any(results.has(measure, found) for measure in measures):
             return MISSING
         return "; ".join(with_range(results.ratio(found, results.OURS, measure, side)) for measure in measures)
 
