@@ -67,6 +67,7 @@ test-wheel: .venv/stamp ## Build the wheel and test it in a separate environment
 	$(BIN)/python -m build --outdir build/wheel . > /dev/null
 	PYTHONS=$(BIN)/python .ci/venv build/wheel/venv build/wheel/*.whl pytest pytest-timeout openai
 	cp -r $(WHEEL_TESTS) build/wheel/tests
+	cp -r .ci build/wheel
 	cd build/wheel && venv/bin/python -P -c 'import tintype.service as it; assert "site-packages" in it.__file__, it'
 	cd build/wheel && venv/bin/python -P -m pytest --rootdir . tests $(ARGS)
 
