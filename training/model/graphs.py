@@ -22,6 +22,8 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from tintype.export.console import quiet
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -137,17 +139,18 @@ def describe_encoder(vae: PatchAutoencoder) -> GraphExport:
 def export_graph(graph: GraphExport) -> ModelProto:
     """Export the module to ONNX, with float16 weights."""
     file = io.BytesIO()
-    torch.onnx.export(
-        graph.module.eval().float(),
-        tuple(graph.inputs.values()),
-        file,
-        input_names=list(graph.inputs),
-        output_names=list(graph.outputs),
-        dynamic_axes=graph.axes,
-        opset_version=OPSET,
-        do_constant_folding=False,
-        dynamo=False,
-    )
+    with quiet():
+        torch.onnx.export(
+            graph.module.eval().float(),
+            tuple(graph.inputs.values()),
+            file,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes=graph.axes,
+            opset_version=OPSET,
+            do_constant_folding=False,
+            dynamo=False,
+        )
     model = fold_constants(onnx.load_from_string(file.getvalue()))
     halve_weights(model, set(graph.module.state_dict()))
     onnx.checker.check_model(model, full_check=True)
