@@ -91,6 +91,7 @@ async def _measure_loads(connection: ServiceConnection, model: str, figures: Fig
     """Load the model again, unless its first load took long."""
     stub, metadata = connection
     if figures.ready.median > 2 * QUICK * schedule.left():
+        figures.notes.append("loading the model again is left out: it takes too much of the time that is left")
         return
     schedule.begin("loads")
     for _ in range(RUNS):
