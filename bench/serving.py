@@ -1,10 +1,10 @@
-"""Measure a server under open-loop load, cancellation, and the gateway beside LiteLLM's proxy.
+"""Measure a server under open-loop load, cancellation, and the gateway and LiteLLM's proxy.
 
     python bench/serving.py [load] [cancel] [gateways] [--seconds 15] [--rounds 3] [--threads 2]
 
-load: `tintype up` with the built-in model, 256x256, 4 steps, no guidance. Its capacity is what eight callers get, of
-whom each asks again after an answer. Then requests arrive as a Poisson process at 0.3, 0.6, 0.9 and 1.2 times that,
-over REST and over gRPC, whatever the server does; latency counts from when a request was due.
+load: `tintype up` with the built-in model, 256x256, 4 steps, no guidance. Its capacity is what eight callers get, each
+of which sends its next request after an answer. Then requests arrive as a Poisson process at 0.3, 0.6, 0.9 and 1.2
+times that, over REST and over gRPC, whatever the server does; latency counts from when a request was due.
 cancel: seconds from a client's disconnect until its request has left the device.
 gateways: tintype's gateway and LiteLLM's proxy, one worker each, in front of services that answer at once; LiteLLM is
 installed into `--environments`. The client shares the machine's cores with the servers.

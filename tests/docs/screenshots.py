@@ -119,8 +119,8 @@ class Screens:
         await self._page.wait_until("document.querySelector('#shown-image').naturalWidth < 600")  # the next one
 
     async def _save(self, name: str) -> None:
-        picture = Image.open(BytesIO(await self._page.screenshot())).convert("RGB")
-        small = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+        screenshot = Image.open(BytesIO(await self._page.screenshot())).convert("RGB")
+        small = screenshot.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
         small.save(self._folder / name, optimize=True)
 
 

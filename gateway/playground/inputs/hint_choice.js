@@ -1,4 +1,4 @@
-// The hint of a ControlNet, made in the browser from the chosen image and shown beside it.
+// The hint of a ControlNet, made in the browser from the chosen image and shown next to it.
 
 import { load } from "../shared/images.js";
 import { makeCanvas, toPng } from "./mask.js";

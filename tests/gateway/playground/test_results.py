@@ -265,7 +265,7 @@ async def test_models_are_loaded_and_unloaded(page: Page, fake: FakeService) -> 
 
 
 async def test_key_without_rights_is_explained(browser: Page, service: Service, tmp_path: Path) -> None:
-    """A wrong key is called so, and a key that may not load models is told what would be right."""
+    """A wrong key has a message, and one that may not load models says what would be right."""
     key = create(tmp_path / "keys", "alice")
     async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys")) as client:
         await browser.open(str(client.base_url))
