@@ -98,6 +98,7 @@ def provider_options(config: ServiceConfig) -> ProviderOptions:
         config.mapped,
         config.exact,
         config.fixed_shapes,
+        _weights_cache(config) if config.keep_graphs else None,
     )
 
 
@@ -109,7 +110,7 @@ def loading_options(config: ServiceConfig) -> LoadingOptions:
         exact=config.exact,
         text_encoders=config.text_encoders,
         vae=config.vae,
-        cache=(config.weights_cache or _cache_folder(config) / "weights").absolute(),
+        cache=_weights_cache(config),
         templates=config.templates,
         additions=(config.additions or config.data / "models").absolute(),
         safety=safety_options(config),
@@ -126,6 +127,11 @@ def safety_options(config: ServiceConfig) -> SafetyOptions | None:
 
 def _checkers(config: ServiceConfig, models: Repository) -> SafetyCheckers | None:
     return models.safety if safety_options(config) else None
+
+
+def _weights_cache(config: ServiceConfig) -> Path:
+    """Return the folder for converted weights and optimized graphs."""
+    return (config.weights_cache or _cache_folder(config) / "weights").absolute()
 
 
 def _cache_folder(config: ServiceConfig) -> Path:

@@ -64,7 +64,17 @@ ACTIONS = {"--model": OnceAction} | dict.fromkeys(REPEATED, "append")
 # The flags that a prompt of a file may set, by name, and whether it may have several values.
 OF_A_PROMPT = {flag.lstrip("-").replace("-", "_"): flag in REPEATED for flag, *_ in (*IMAGE, *INPUTS, *MODEL)}
 # Settings of models that are read from published weights.
-LOADING = ("precision", "mapped", "exact", "text_encoders", "vae", "templates", "weights_cache", "additions")
+LOADING = (
+    "precision",
+    "mapped",
+    "keep_graphs",
+    "exact",
+    "text_encoders",
+    "vae",
+    "templates",
+    "weights_cache",
+    "additions",
+)
 
 
 def add_generate(parser: Parser) -> None:

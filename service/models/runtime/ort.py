@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import Cancelled
+from ..kept_graphs import GRAPH, WEIGHTS, kept_graph
 from . import nvidia
 from .cuda_graphs import DEVICE_ACCESS
 from .device_buffers import DeviceBuffers, fetch
@@ -18,11 +20,20 @@ from .plugins.table import installed
 from .provider_options import DEFAULTS, DEVICES, NVIDIA, GraphRole, capture_options, cuda_options
 from .providers import PROVIDERS, load_libraries, onnxruntime, run_probe, with_fallbacks
 from .rewriting.loading import rewritten
-from .session_options import EXTERNAL_DATA_FOLDER, NO_ENGINE, EngineOptions, keep_weights_mapped, session_options
+from .session_options import (
+    EXTERNAL_DATA_FOLDER,
+    NO_ENGINE,
+    EngineOptions,
+    keep_as_written,
+    keep_weights_mapped,
+    session_options,
+    write_optimized,
+)
 from .stop_flag import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from ..graph_source import GraphContent, GraphSource
     from .graph import Values
@@ -147,6 +158,8 @@ def _open_session(settings: _GraphSettings, engine: EngineOptions, *, graphs: bo
     source, provider, chosen = settings.source, settings.provider, settings.options
     load_libraries(provider)
     share_arena()
+    if provider == "cpu" and (session := _open_kept(settings, reuse=reuse)):
+        return Opened(session, graphs=False)
     graphs = graphs and source not in _uncaptured
     if provider in NVIDIA and not graphs and not chosen.arena:
         nvidia.share_arena()
@@ -170,6 +183,35 @@ def _open_session(settings: _GraphSettings, engine: EngineOptions, *, graphs: bo
     if any(values for _, values in providers):
         log.info("%s: %s", source.component, ", ".join(f"{name} {values}" for name, values in providers))
     return Opened(session, graphs, fused)
+
+
+def _open_kept(settings: _GraphSettings, *, reuse: bool) -> Any:
+    """Return a session of the optimized graph, which is kept first if need be; None if that fails or is not wanted."""
+    chosen = settings.options
+    kept = kept_graph(settings.source, chosen.kept, onnxruntime().__version__, chosen.exact)
+    if not kept:
+        return None
+    options = session_options(settings.threads, reuse=reuse, exact=chosen.exact)
+    keep_as_written(options)
+    try:
+        path = kept.path() or kept.keep(partial(_write_optimized, settings, reuse=reuse))
+        return onnxruntime().InferenceSession(path, options, [PROVIDERS["cpu"]], enable_fallback=0)
+    except Exception as error:
+        if isinstance(error, Cancelled) or is_out_of_memory(error):
+            raise
+        log.warning("%s: no optimized graph is kept: %s", settings.source.component, error)
+        kept.discard()
+        return None
+
+
+def _write_optimized(settings: _GraphSettings, folder: Path, *, reuse: bool) -> None:
+    """Write the optimized graph into `folder`, by a session that ends at once."""
+    plain = settings._replace(options=replace(settings.options, mapped=False))
+    with settings.source.open(settings.provider) as original:
+        content = rewritten(original, settings.provider).content
+        options = _session_options(plain, NO_ENGINE, content, graphs=False, reuse=reuse)
+        write_optimized(options, folder / GRAPH, WEIGHTS)
+        onnxruntime().InferenceSession(content.model, options, [PROVIDERS["cpu"]], enable_fallback=0)
 
 
 _uncaptured: set[GraphSource] = set()  # graphs that onnxruntime refused to capture: one more refusal loads them twice

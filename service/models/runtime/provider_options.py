@@ -56,8 +56,9 @@ class ProviderOptions:
 
     `cuda_graphs` captures the denoiser's calls as CUDA graphs; `engines` is the folder of TensorRT's engines; `arena`
     limits the bytes of a session's intermediate results on an NVIDIA GPU (0: no limit). `fixed_shapes` captures a
-    plugin's denoiser calls at one frequent shape. On a CPU, `mapped` leaves weights in their mapped files, and `exact`
-    multiplies int8 weights of exported models in float32.
+    plugin's denoiser calls at one frequent shape. On a CPU, `mapped` leaves weights in their mapped files, `exact`
+    multiplies int8 weights of exported models in float32, and `kept` is the folder for optimized graphs; None keeps
+    none.
     """
 
     cuda_graphs: bool = True
@@ -66,6 +67,7 @@ class ProviderOptions:
     mapped: bool = False
     exact: bool = False
     fixed_shapes: bool = False
+    kept: Path | None = None
 
     def public(self, provider: str) -> Options:
         """Return the options that GetModel reports; the folder of engines is not among them."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 DISABLE_PREPACKING = "session.disable_prepacking"
+OPTIMIZED = "session.optimized_model_"
+SMALLEST_APART = 1024  # bytes of a weight that is written beside its graph
 
 QUANTIZED = (b"MatMulNBits", b"DequantizeLinear")  # operators that read quantized weights
 
@@ -93,6 +95,22 @@ def keep_weights_mapped(options: Any, model: Path | bytes) -> None:
     """
     options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.add_session_config_entry(DISABLE_PREPACKING, "0" if _is_quantized(model) else "1")
+
+
+def write_optimized(options: Any, graph: Path, weights: str) -> None:
+    """Let a session write its optimized graph, with the weights in the layouts of its kernels to `weights` beside it.
+
+    The graph then holds for this processor and this version of onnxruntime alone.
+    """
+    options.optimized_model_filepath = str(graph)
+    options.add_session_config_entry(OPTIMIZED + "external_initializers_file_name", weights)
+    options.add_session_config_entry(OPTIMIZED + "external_initializers_min_size_in_bytes", str(SMALLEST_APART))
+    options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+
+
+def keep_as_written(options: Any) -> None:
+    """Let a session take a graph of `write_optimized` as it is."""
+    options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
 
 
 def _is_quantized(model: Path | bytes) -> bool:

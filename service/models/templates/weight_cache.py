@@ -86,6 +86,10 @@ class WeightCache:
             os.utime(self.root / key / CARD)
         return self.root / key
 
+    def remove(self, key: str) -> None:
+        """Remove an entry."""
+        _remove(self.root / key)
+
     def card(self, key: str) -> dict[str, Any] | None:
         """Return the card of an entry, None if there is no such entry."""
         return _read(self.root / key / CARD)
