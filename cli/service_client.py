@@ -14,8 +14,8 @@ from tintype.gateway.config import GatewayConfig
 from tintype.gateway.upstream.channel import REFUSED, Route, call_metadata
 from tintype.gateway.upstream.targets import look_up, parse_targets
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.limits import MAX_MESSAGE
 from tintype.v1.reasons import DETAILS
-from tintype.v1.transport import MAX_MESSAGE
 
 from .errors import UserError
 

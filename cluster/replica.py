@@ -24,7 +24,7 @@ from tintype.service.rpc.status import to_status
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import logs
 from tintype.v1.keys import Keys
-from tintype.v1.transport import SERVICE
+from tintype.v1.limits import SERVICE
 
 from .context import CallAborted, CallContext
 

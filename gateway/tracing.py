@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
 
+from tintype.v1.limits import SERVICE
 from tintype.v1.tracing import TRACEPARENT, TRACESTATE
-from tintype.v1.transport import SERVICE
 
 from .errors import ServiceError
 from .http.response_headers import MONITORED_PATHS, logged_path

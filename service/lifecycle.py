@@ -19,9 +19,9 @@ from grpc_reflection.v1alpha import reflection
 
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.keys import Keys
+from tintype.v1.limits import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, SERVICE
 from tintype.v1.signals import on_stop_signal
 from tintype.v1.tracing import Tracer, TracingUnavailable, open_tracer
-from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, SERVICE
 
 from .metrics.observer import IGNORE
 from .reloading import RunningConfig

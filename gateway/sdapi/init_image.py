@@ -20,10 +20,11 @@ from PIL import Image, ImageFilter, ImageOps
 
 from tintype.v1 import image_file
 from tintype.v1.image_parts import BadImage
+from tintype.v1.image_texts import KEY
 from tintype.v1.limits import MAX_FILES
 
 from ..errors import InvalidImage
-from .infotext import KEY, write_infotext
+from .infotext import write_infotext
 
 if TYPE_CHECKING:
     from tintype.v1.image_file import DecodedImage

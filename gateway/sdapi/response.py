@@ -12,10 +12,11 @@ import msgspec
 from msgspec import structs
 
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.image_texts import KEY, read_texts
 
 from .controlnet.units import without_images
 from .from_webui import clip_layer
-from .infotext import KEY, add_settings, read_texts, write_infotext
+from .infotext import add_settings, write_infotext
 from .request_types import ImageToImage
 from .response_types import GenerationInfo, GenerationResponse
 from .samplers import label

@@ -9,8 +9,8 @@ import grpc
 
 from tintype.v1.certificates import pair_problem
 from tintype.v1.keys import authorization
+from tintype.v1.limits import REQUEST_ID
 from tintype.v1.tracing import current_span
-from tintype.v1.transport import REQUEST_ID
 
 from ..errors import StartError
 

@@ -21,8 +21,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.limits import MESSAGE_OPTIONS, SERVICE
 from tintype.v1.replicas.failures import reason_of
-from tintype.v1.transport import MESSAGE_OPTIONS, SERVICE
 
 from .channel import KEY_REJECTED, NOT_SERVING, call_metadata
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.limits import REQUEST_ID
 from tintype.v1.replicas.delivery import Delivery
 from tintype.v1.replicas.union import merge, merge_lists
 from tintype.v1.tracing import current_span
-from tintype.v1.transport import REQUEST_ID
 
 from ..errors import GenerationFailed, InvalidField, Unavailable
 from ..rpc.calls import current_call

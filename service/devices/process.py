@@ -24,7 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.keys import authorization
-from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS
+from tintype.v1.limits import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS
 
 from ..metrics.forwarding import fetch
 from ..metrics.setting import FORWARDED

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from .mark import Mark
-    from .metadata import Parameters
+    from .metadata import Recorded
     from .pixels import Pixels
     from .upload import Upload
 
@@ -56,9 +56,9 @@ class EncodedImage:
 
 
 class Notes(NamedTuple):
-    """What is written into the metadata of a file: the parameters of the image, and its mark; None writes nothing."""
+    """What is written into the metadata of a file: how the image was made, and its mark; None writes nothing."""
 
-    parameters: Parameters | None = None
+    recorded: Recorded | None = None
     mark: Mark | None = None
 
 
@@ -68,7 +68,7 @@ def encode(
     *,
     size: tuple[int, int] | None = None,
     kept: Upload | None = None,
-    parameters: Parameters | None = None,
+    parameters: Recorded | None = None,
     mark: Mark | None = None,
     check: Callable[[Image.Image], None] | None = None,
 ) -> EncodedImage:
@@ -87,7 +87,7 @@ def encode(
 
 
 def encode_image(
-    image: Image.Image, output: Output, *, parameters: Parameters | None = None, mark: Mark | None = None
+    image: Image.Image, output: Output, *, parameters: Recorded | None = None, mark: Mark | None = None
 ) -> EncodedImage:
     """Encode an image in mode RGB, or RGBA for PNG and WebP, with its metadata; arguments as in `encode`."""
     if output.alpha and output.mime_type == "image/png" and image.mode == "RGB":
@@ -98,7 +98,7 @@ def encode_image(
 
 
 def _png(image: Image.Image, file: BytesIO, _output: Output, notes: Notes) -> None:
-    info = png_text(notes.parameters) if notes.parameters else PngImagePlugin.PngInfo()
+    info = png_text(notes.recorded) if notes.recorded else PngImagePlugin.PngInfo()
     if notes.mark:
         add_to_png(notes.mark, info)
     # Level 6 takes 2.5 to 4.5 times as long for files 15 % smaller.
@@ -118,7 +118,7 @@ def _webp(image: Image.Image, file: BytesIO, output: Output, notes: Notes) -> No
 
 def _metadata(notes: Notes, exif_limit: int | None = None, xmp_limit: int | None = None) -> dict[str, Any]:
     """Return the options of Pillow that write notes into JPEG and WebP; limits are bytes."""
-    own = {"exif": exif(notes.parameters, exif_limit)} if notes.parameters else {}
+    own = {"exif": exif(notes.recorded, exif_limit)} if notes.recorded else {}
     return own | ({"xmp": packet(notes.mark, xmp_limit)} if notes.mark else {})
 
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image, PngImagePlugin
 
+from tintype.v1.image_texts import KEY
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PNG_KEY = "parameters"
 EXIF_IFD = 0x8769
 USER_COMMENT = 0x9286
 UNICODE = b"UNICODE\0"  # the character code that EXIF requires before the comment
@@ -50,6 +51,27 @@ SAMPLER_LABELS = {
     "tcd": "TCD",
     "unipc": "UniPC",
 }
+
+
+class Recorded(Protocol):
+    """How an image was made, as the text that `str` returns."""
+
+    def shortened(self) -> Recorded:
+        """Return it with about half of its longest part."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedText:
+    """The text that an image file has already."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def shortened(self) -> RecordedText:
+        """Return the first half."""
+        return RecordedText(self.text[: len(self.text) // 2])
 
 
 class NamedImage(Protocol):
@@ -101,13 +123,20 @@ class Parameters:
     references: Sequence[object] = ()
     controls: Sequence[NamedControl] = ()
     image_prompts: Sequence[NamedImage] = ()
+    loras: Sequence[tuple[str, float]] = ()
 
     def __str__(self) -> str:
-        """Return the text of the file's metadata."""
+        """Return the text of the file's metadata; LoRAs are part of the prompt, as in the web UI."""
         negative = [f"Negative prompt: {self.negative_prompt}"] if self.negative_prompt else []
         settings = ", ".join(f"{label}: {_quoted(value)}" for label, value in self._settings().items() if value)
-        prompt = [self.prompt] if self.prompt else []
-        return "\n".join([*prompt, *negative, settings])
+        loras = [f"<lora:{name}:{weight:g}>" for name, weight in self.loras]
+        prompt = " ".join([*([self.prompt] if self.prompt else []), *loras])
+        return "\n".join([*([prompt] if prompt else []), *negative, settings])
+
+    def shortened(self) -> Parameters:
+        """Return them with at most half of the longer prompt."""
+        half = max(len(self.prompt), len(self.negative_prompt)) // 2
+        return replace(self, prompt=self.prompt[:half], negative_prompt=self.negative_prompt[:half])
 
     def _settings(self) -> dict[str, str]:
         return {
@@ -137,22 +166,19 @@ class Parameters:
         return {f"ControlNet {index}": text for index, text in enumerate([*controls, *prompts])}
 
 
-def png_text(parameters: Parameters) -> PngImagePlugin.PngInfo:
-    """Return the PNG chunks of `parameters`: tEXt if Latin-1 can encode them, otherwise iTXt."""
+def png_text(recorded: Recorded) -> PngImagePlugin.PngInfo:
+    """Return the PNG chunks of a text: tEXt if Latin-1 can encode it, otherwise iTXt."""
     info = PngImagePlugin.PngInfo()
-    info.add_text(PNG_KEY, str(parameters))
+    info.add_text(KEY, str(recorded))
     return info
 
 
-def exif(parameters: Parameters, limit: int | None = None) -> bytes:
-    """Return an EXIF block with `parameters` as UserComment; prompts are cut until it fits into `limit` bytes."""
-    block = _exif_block(str(parameters))
+def exif(recorded: Recorded, limit: int | None = None) -> bytes:
+    """Return an EXIF block with a text as UserComment, shortened until it fits into `limit` bytes."""
+    block = _exif_block(str(recorded))
     while limit and len(block) > limit:
-        half = max(len(parameters.prompt), len(parameters.negative_prompt)) // 2
-        parameters = replace(
-            parameters, prompt=parameters.prompt[:half], negative_prompt=parameters.negative_prompt[:half]
-        )
-        block = _exif_block(str(parameters))
+        recorded = recorded.shortened()
+        block = _exif_block(str(recorded))
     return block
 
 

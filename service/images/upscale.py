@@ -13,10 +13,12 @@ from PIL import Image
 
 from tintype.v1 import image_header
 from tintype.v1.image_parts import BadImage
+from tintype.v1.image_texts import KEY, read_texts
 from tintype.v1.limits import MAX_UPLOAD_PIXELS, MAX_UPLOAD_SIDE, UPSCALE_FACTORS
 
 from ..errors import InvalidRequest, Violation
 from .encode import Output, encode_image
+from .metadata import RecordedText
 from .upload import decode
 
 if TYPE_CHECKING:
@@ -66,7 +68,10 @@ class UpscaleJob:
 
 
 def enlarge(job: UpscaleJob, double: Double, mark: Mark | None = None) -> EncodedImage:
-    """Return the enlarged image of a job, encoded. Raises InvalidField, and the errors of `double`."""
+    """Return the enlarged image of a job, encoded, with the text by which the file records how it was made.
+
+    Raises InvalidField, and the errors of `double`.
+    """
     decoded = decode(job.image, "image")
     keeps_alpha = decoded.alpha is not None and job.output.mime_type != "image/jpeg"
     levels = np.asarray(decoded.image if keeps_alpha else decoded.on_white())
@@ -76,4 +81,5 @@ def enlarge(job: UpscaleJob, double: Double, mark: Mark | None = None) -> Encode
     image = Image.fromarray(levels)
     if keeps_alpha and decoded.alpha:
         image.putalpha(decoded.alpha.resize(image.size, Image.Resampling.LANCZOS))
-    return encode_image(image, job.output, mark=mark)
+    text = read_texts(job.image).get(KEY, "") if job.output.metadata else ""
+    return encode_image(image, job.output, parameters=RecordedText(text) if text else None, mark=mark)

@@ -20,8 +20,8 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from tintype.v1.keys import request_key
+from tintype.v1.limits import SERVICE
 from tintype.v1.rates import RateLimits
-from tintype.v1.transport import SERVICE
 
 from ..errors import (
     AdminOnly,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from tintype.v1 import logs
+from tintype.v1.limits import MAX_MESSAGE, REQUEST_ID
 from tintype.v1.tracing import current_span
-from tintype.v1.transport import MAX_MESSAGE, REQUEST_ID
 
 from ..errors import InvalidField
 from .access import current_caller

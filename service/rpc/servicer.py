@@ -16,8 +16,8 @@ import grpc
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.limits import REQUEST_ID
 from tintype.v1.tracing import Tracer
-from tintype.v1.transport import REQUEST_ID
 
 from ..metrics.observer import IGNORE
 from .access import Rates, current_caller

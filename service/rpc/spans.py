@@ -8,8 +8,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tintype.v1.limits import SERVICE
 from tintype.v1.tracing import TRACEPARENT, Tracer
-from tintype.v1.transport import SERVICE
 
 from .calls import QUIET
 

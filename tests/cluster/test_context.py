@@ -17,8 +17,8 @@ from tintype.service.api import ImageApi
 from tintype.service.engine.events import Progress
 from tintype.service.rpc.servicer import ImageServicer
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.limits import REQUEST_ID
 from tintype.v1.reasons import DETAILS
-from tintype.v1.transport import REQUEST_ID
 
 
 def servicer(device: FakeDevice | None = None) -> ImageServicer:

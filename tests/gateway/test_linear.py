@@ -37,7 +37,7 @@ from tintype.gateway.requests.generation import ignored_header
 from tintype.gateway.results.store import Links, is_result_name
 from tintype.gateway.sdapi.controlnet.units import parse_units
 from tintype.gateway.sdapi.from_webui import build_request
-from tintype.gateway.sdapi.infotext import parse_infotext, read_png_info, read_texts
+from tintype.gateway.sdapi.infotext import parse_infotext, read_png_info
 from tintype.gateway.sdapi.request_types import ImageToImage, TextToImage, convert
 from tintype.gateway.sdapi.samplers import choose_sampler
 from tintype.gateway.sdapi.state import Checkpoints
@@ -48,6 +48,7 @@ from tintype.service.metrics.endpoint import _parse as parse_metrics_request
 from tintype.service.numerics.choices import UnknownName, canonical_name
 from tintype.service.rpc.from_proto import job_from_pb
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.image_texts import read_texts
 from tintype.v1.keys import request_key
 from tintype.v1.tracing import TraceContext
 

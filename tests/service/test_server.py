@@ -21,7 +21,7 @@ from tintype.service.engine.events import Progress
 from tintype.service.models import ModelState, ModelStatus
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
-from tintype.v1.transport import KEEPALIVE_OPTIONS
+from tintype.v1.limits import KEEPALIVE_OPTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

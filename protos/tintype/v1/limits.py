@@ -1,10 +1,12 @@
-"""Limits of the contract: ranges and lengths of fields, and sizes of uploaded files.
+"""Limits and names of the contract: ranges and lengths of fields, sizes of files and messages, keepalive.
 
 The service enforces them, and the gateway documents them. Fields are named as in `GenerateImagesRequest`. All limits
-are inclusive.
+are inclusive. Both ends of a gRPC connection use the same size of messages and the same names.
 """
 
 from __future__ import annotations
+
+from . import image_service_pb2 as pb
 
 MAX_PROMPT = 32_000  # characters
 MAX_NAME = 256  # characters of model, sampler, schedule, quality, style, adapters and embeddings
@@ -54,3 +56,20 @@ LENGTHS: dict[str, int] = {
     "style": MAX_NAME,
 }
 """Maximum number of characters by field."""
+
+SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
+
+REQUEST_ID = "x-request-id"
+"""Name of the metadata with the id of a call; the trailing metadata repeats it."""
+
+MAX_MESSAGE = 64 * 2**20
+"""Maximum size of a message in bytes, in both directions: ten PNGs of 1024x1024 take 20 MB."""
+
+MESSAGE_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+)
+
+KEEPALIVE_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
+"""Keepalive pings, which both ends send to detect lost connections; the gateway sends more. The service allows one
+every 5 s."""

@@ -15,7 +15,7 @@ import pytest
 from tests.support.cluster.nodes import HOST, Nodes, free_port, wait_until
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
-from tintype.v1.transport import MESSAGE_OPTIONS
+from tintype.v1.limits import MESSAGE_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

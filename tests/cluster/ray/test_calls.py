@@ -15,8 +15,8 @@ from PIL import Image
 
 from tests.support.cluster.nodes import wait_until
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.limits import REQUEST_ID
 from tintype.v1.reasons import DETAILS
-from tintype.v1.transport import REQUEST_ID
 
 if TYPE_CHECKING:
     from tests.support.cluster.nodes import Nodes

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.gateway.sdapi.infotext import add_settings, parse_infotext
+from tests.support.gateway.bodies import open_image, png
+from tintype.gateway.sdapi.infotext import add_settings, parse_infotext, write_infotext
 from tintype.service.images.metadata import Parameters
+from tintype.v1.image_texts import KEY, read_texts
 
 PARAMETERS = Parameters(
     prompt="a lake, (at dusk:1.2)\nwith a boat, ü 湖",
@@ -76,3 +78,17 @@ def test_added_settings_are_parsed_again(settings: dict[str, str]) -> None:
 def test_any_text_is_parsed(text: str) -> None:
     """No text breaks the parser."""
     assert isinstance(parse_infotext(text), dict)
+
+
+@pytest.mark.parametrize("before", ["", "an older text"])
+@pytest.mark.parametrize("text", ["a lake", "ein See mit Ü", "湖 dusk"])
+def test_new_infotext_replaces_the_old_one(before: str, text: str) -> None:
+    """A new text replaces the old one, the pixels are unchanged, and every checksum is correct."""
+    file = write_infotext(png(16, 16, "teal", before), text)
+    assert read_texts(file) == {KEY: text}
+    assert open_image(file).tobytes() == open_image(png(16, 16, "teal")).tobytes()
+
+
+def test_other_file_types_are_unchanged() -> None:
+    """Files of other types are unchanged."""
+    assert write_infotext(b"\xff\xd8\xff rest", "x") == b"\xff\xd8\xff rest"

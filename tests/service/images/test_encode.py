@@ -199,6 +199,15 @@ def test_metadata_names_controls_and_references() -> None:
     assert found["ControlNet 1"] == "Module: ip-adapter-auto, Model: ip-adapter, Weight: 1"
 
 
+def test_metadata_names_loras_in_the_prompt() -> None:
+    """LoRAs are written as the web UI's prompts have them, which programs read back."""
+    loras = (("ink", 0.8), ("soft light", -1.0))
+    assert str(replace(PARAMETERS, loras=loras)).startswith(
+        "a lighthouse, at dusk <lora:ink:0.8> <lora:soft light:-1>\nNegative prompt: blurry\nSteps: 20"
+    )
+    assert str(replace(PARAMETERS, prompt="", negative_prompt="", loras=loras[:1])).startswith("<lora:ink:0.8>\nSteps")
+
+
 @pytest.mark.parametrize("mime_type", MIME_TYPES)
 def test_metadata_can_be_left_out(mime_type: str) -> None:
     """Without parameters a file has no metadata."""

@@ -7,12 +7,14 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from tintype.service.errors import Cancelled, InvalidRequest
 from tintype.service.images import upscaler
-from tintype.service.images.encode import Output
+from tintype.service.images.encode import ENCODERS, Output
 from tintype.service.images.upscale import UpscaleJob, enlarge
 from tintype.service.images.upscaler import double
+from tintype.v1.image_texts import KEY, read_texts
 from tintype.v1.limits import MAX_UPLOAD_PIXELS
 
 NOISE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
@@ -102,3 +104,28 @@ def test_a_stopped_call_ends_before_the_next_tile() -> None:
     with pytest.raises(Cancelled):
         double(np.zeros((8, 3 * upscaler.TILE, 3), np.uint8), check)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("mime_type", ENCODERS)
+def test_the_text_of_the_file_is_kept(mime_type: str) -> None:
+    """An enlarged image still says how it was made, whatever its type, unless metadata is switched off."""
+    info = PngInfo()
+    info.add_text(KEY, "a lake, 湖\nSteps: 4, Seed: 7")
+    data = BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(data, "PNG", pnginfo=info)
+    found = [
+        read_texts(enlarge(UpscaleJob(data.getvalue(), 2, Output(mime_type, metadata=metadata)), doubled).data)
+        for metadata in (True, False)
+    ]
+    assert found == [{KEY: "a lake, 湖\nSteps: 4, Seed: 7"}, {}]
+
+
+def test_a_long_text_fits_into_jpeg() -> None:
+    """The text of an upload may be longer than a segment of JPEG: its beginning is kept."""
+    info = PngInfo()
+    info.add_text(KEY, "a lake, " * 20_000)
+    data = BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(data, "PNG", pnginfo=info)
+    text = read_texts(enlarge(UpscaleJob(data.getvalue(), 2, Output("image/jpeg")), doubled).data)[KEY]
+    assert len(text) > 10_000
+    assert ("a lake, " * 20_000).startswith(text)

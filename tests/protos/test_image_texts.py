@@ -14,10 +14,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.support.gateway.bodies import open_image, png
-from tintype.gateway.sdapi.infotext import KEY, MAX_TEXT, read_texts, write_infotext
 from tintype.service.images.encode import ENCODERS, Notes, Output
 from tintype.service.images.mark import Mark
 from tintype.service.images.metadata import Parameters
+from tintype.v1.image_texts import KEY, MAX_TEXT, read_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,17 +161,3 @@ def test_damaged_text_does_not_affect_others(chunk: bytes) -> None:
 def test_any_file_is_read(cut: Callable[[bytes, bytes], bytes], data: bytes, file: bytes) -> None:
     """Reading ends for any file, and returns texts."""
     assert isinstance(read_texts(cut(file, data)), dict)
-
-
-@pytest.mark.parametrize("before", ["", "an older text"])
-@pytest.mark.parametrize("text", ["a lake", "ein See mit Ü", "湖 dusk"])
-def test_new_infotext_replaces_the_old_one(before: str, text: str) -> None:
-    """A new text replaces the old one, the pixels are unchanged, and every checksum is correct."""
-    file = write_infotext(png(16, 16, "teal", before), text)
-    assert read_texts(file) == {KEY: text}
-    assert open_image(file).tobytes() == open_image(png(16, 16, "teal")).tobytes()
-
-
-def test_other_file_types_are_unchanged() -> None:
-    """Files of other types are unchanged."""
-    assert write_infotext(b"\xff\xd8\xff rest", "x") == b"\xff\xd8\xff rest"
