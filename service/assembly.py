@@ -18,6 +18,7 @@ from .errors import TintypeError
 from .metrics.observer import IGNORE
 from .models import Repository
 from .models.loading_options import LoadingOptions, Precision, SafetyOptions
+from .models.residency.malloc import return_memory
 from .models.runtime.provider_options import DEFAULTS, ProviderOptions, arena_limit
 from .models.runtime.providers import choose
 from .rpc.listen import ServeError
@@ -171,5 +172,5 @@ def open_device(
     except ValueError as error:
         raise ServeError(str(error)) from error
     engine = Engine(repository, limits=limits, observer=observer)
-    with closing(DeviceThread(engine)) as thread:
+    with closing(DeviceThread(engine, rest=return_memory)) as thread:
         yield thread

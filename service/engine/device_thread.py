@@ -16,7 +16,7 @@ from ..errors import DeadlineExceeded, GenerationFailed, Unavailable
 from .events import Completed, Failed, Loading, Preview, Progress, Queued
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from ..errors import TintypeError
     from ..job import Job
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .plan import Ticket
 
 DEADLINE_MARGIN = 0.1  # seconds after a deadline by which the engine has reported it, unless a long unit is running
+REST = 2.0  # seconds without work after which the thread rests
 POLL = 0.02  # seconds between two checks for loaded models and passed deadlines
 MAX_PREVIEWS = 4  # buffered previews per image
 HANG_FACTOR = 5  # times the longest unit that has finished; a shorter unit does not count as hung
@@ -33,10 +34,15 @@ log = logging.getLogger(__name__)
 
 
 class DeviceThread:
-    """Runs `engine` on its own thread, from construction until `close`."""
+    """Runs `engine` on its own thread, from construction until `close`.
 
-    def __init__(self, engine: Engine, *, name: str = "tintype-device") -> None:
-        self._engine = engine
+    `rest` is called there once the engine has had no work for a while: it returns memory, for example.
+    """
+
+    def __init__(
+        self, engine: Engine, *, name: str = "tintype-device", rest: Callable[[], None] = lambda: None
+    ) -> None:
+        self._engine, self._rest, self._rested = engine, rest, True
         self._buffers: dict[Ticket, EventBuffer] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -119,11 +125,24 @@ class DeviceThread:
             if self._closed:  # read after `_wake` is cleared; otherwise a `close` in between would be missed
                 break
             if self._step():
+                self._rested = False
                 continue
-            if not self._engine.busy:
-                self._idle.set()
-            self._wake.wait(POLL if self._engine.busy else None)
+            self._pause()
         self._route()
+
+    def _pause(self) -> None:
+        """Wait for work; rest once if none comes."""
+        if self._engine.busy:
+            self._wake.wait(POLL)
+            return
+        self._idle.set()
+        if self._wake.wait(None if self._rested else REST):
+            return
+        self._rested = True
+        try:
+            self._rest()
+        except Exception:
+            log.exception("memory could not be returned to the system")
 
     def _step(self) -> bool:
         self._heartbeat.begin(self._engine.now)

@@ -7,6 +7,8 @@ import sys
 from functools import cache
 from typing import Any
 
+from ..runtime.session_options import shrink_arena
+
 
 @cache
 def _libc() -> Any:
@@ -23,6 +25,12 @@ def trim() -> bool:
     """
     library = _libc()
     return bool(library and library.malloc_trim(0))
+
+
+def return_memory() -> None:
+    """Return the memory that finished calls have left to the system. Raises onnxruntime's errors."""
+    shrink_arena()
+    trim()
 
 
 M_MMAP_THRESHOLD = -3  # malloc.h

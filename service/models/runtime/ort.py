@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import Cancelled
@@ -27,6 +27,7 @@ from .session_options import (
     keep_as_written,
     keep_weights_mapped,
     session_options,
+    share_arena,
     write_optimized,
 )
 from .stop_flag import StopFlag
@@ -272,14 +273,3 @@ def _short_name(wanted: str, actual: str) -> str:
 
 def _ports(arguments: Sequence[Any]) -> tuple[Port, ...]:
     return tuple(Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments)
-
-
-@cache
-def share_arena() -> None:
-    """Create the CPU arena that all sessions of this process share, once."""
-    ort = onnxruntime()
-    kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
-    try:
-        ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT), None)
-    except Exception as error:  # noqa: BLE001 - each session then has its own arena, onnxruntime's default
-        log.info("sessions share no arena: %s", error)

@@ -1,16 +1,21 @@
-"""Options of onnxruntime's sessions: threads, memory, and how weights are stored and multiplied."""
+"""Options of onnxruntime's sessions: threads, memory, and how weights are stored and multiplied; their shared arena."""
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..graph_writer import FLOAT, GraphWriter
 from ..wire_format import map_file
-from .providers import onnxruntime
+from .providers import PROVIDERS, onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 DISABLE_PREPACKING = "session.disable_prepacking"
@@ -116,3 +121,35 @@ def keep_as_written(options: Any) -> None:
 def _is_quantized(model: Path | bytes) -> bool:
     content = model if isinstance(model, bytes) else map_file(model)
     return any(content.find(operator) >= 0 for operator in QUANTIZED)
+
+
+@cache
+def share_arena() -> None:
+    """Create the CPU arena that all sessions of this process share, once."""
+    ort = onnxruntime()
+    kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    try:
+        ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT), None)
+    except Exception as error:  # noqa: BLE001 - each session then has its own arena, onnxruntime's default
+        log.info("sessions share no arena: %s", error)
+
+
+def shrink_arena() -> None:
+    """Free what the shared arena holds for no running call, in milliseconds. Raises onnxruntime's errors.
+
+    The arena keeps the memory of the largest call: with the built-in model 181 MB of the process after eight images of
+    320x256 in one call, and 77 MB afterwards. onnxruntime frees it only at the end of a call, of any session.
+    """
+    if share_arena.cache_info().currsize:
+        session, options = _smallest_session()
+        session.run(None, {}, options)
+
+
+@cache
+def _smallest_session() -> tuple[Any, Any]:
+    """Return a session of a graph that copies one number, and the options of a run that shrinks the arena."""
+    graph = GraphWriter("shrink")
+    graph.output("one", graph.apply("Identity", graph.constant([1.0])), FLOAT, (1,))
+    options = onnxruntime().RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return onnxruntime().InferenceSession(graph.content(), session_options(1), providers=[PROVIDERS["cpu"]]), options

@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.engine.exact import Bench, ExactModel, Shelf, spec
-from tintype.service.engine import DeviceThread, Engine, Limits
+from tintype.service.engine import DeviceThread, Engine, Limits, device_thread
 from tintype.service.engine.device_thread import HANG_FACTOR, MAX_PREVIEWS, EventBuffer, Heartbeat
 from tintype.service.engine.events import Completed, Event, Failed, Finished, Preview, Progress, Queued
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, InvalidField, QueueFull, Unavailable
@@ -305,6 +306,27 @@ def test_an_idle_device_sleeps() -> None:
         assert not steps
 
     on_device(test)
+
+
+def test_an_idle_device_rests_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Memory is returned after each time of work, not before one and not again; an error of it is only logged."""
+    monkeypatch.setattr(device_thread, "REST", 0.01)
+    rests: SimpleQueue[int] = SimpleQueue()
+
+    def rest() -> None:
+        rests.put(threading.get_ident())
+        raise RuntimeError("no memory to return")
+
+    async def main() -> None:
+        with DeviceThread(Engine(Shelf(ExactModel())), rest=rest) as device:  # type: ignore[arg-type]
+            for _ in range(2):
+                await asyncio.sleep(0.05)
+                assert rests.empty()
+                assert isinstance((await all_of(device))[-1], Completed)
+                assert await asyncio.to_thread(rests.get, timeout=10) == device._thread.ident
+
+    asyncio.run(main())
+    assert "no memory to return" in caplog.text
 
 
 def test_queue_full_is_raised_to_the_caller() -> None:

@@ -17,6 +17,7 @@ from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.graph_source import OnnxFile
 from tintype.service.models.pipeline import pipeline
 from tintype.service.models.residency.catalogue import BUILTIN
+from tintype.service.models.residency.malloc import trim
 from tintype.service.models.runtime import nvidia, ort
 from tintype.service.models.runtime.ort import Opened, OrtGraph
 from tintype.service.models.runtime.provider_options import GraphRole, ProviderOptions
@@ -27,6 +28,7 @@ from tintype.service.models.runtime.session_options import (
     EngineOptions,
     keep_weights_mapped,
     session_options,
+    shrink_arena,
 )
 
 if TYPE_CHECKING:
@@ -291,6 +293,19 @@ def test_mapped_sessions_copy_no_weights(tmp_path: Path, *, mapped: bool) -> Non
     assert np.allclose(layer.run(["y"], {"x": x})[0], x @ weight, atol=1e-2)
     taken = _anonymous_bytes() - before
     assert taken < 0.3 * weight.nbytes if mapped else taken > 0.7 * weight.nbytes
+
+
+@pytest.mark.skipif(not SMAPS.exists(), reason="only Linux counts anonymous memory")
+def test_a_shrunk_arena_returns_the_memory_of_large_calls() -> None:
+    """The next call takes it again, and has the same result."""
+    decoder = OrtGraph(OnnxFile(BUILTIN / "vae_decoder/model.onnx"), "cpu", 1)
+    feeds = {decoder.inputs[0].name: np.random.default_rng(0).standard_normal((6, 16, 16, 16), np.float32)}
+    before = decoder.run(["sample"], feeds)[0]
+    taken = _anonymous_bytes()
+    shrink_arena()
+    trim()
+    assert taken - _anonymous_bytes() > 2 * before.nbytes
+    assert np.array_equal(decoder.run(["sample"], feeds)[0], before)
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
