@@ -46,7 +46,13 @@ TASKS: dict[str, tuple[int, dict[str, dict[str, Any]], int]] = {
     "sdxl": (512, {"1 step": {"steps": 1, "guidance": 1.0, "images": 0}}, 0),
 }
 # Model -> sides that can't load it, and why.
-IMPOSSIBLE = {"builtin": {"stable-diffusion.cpp": "it has no such VAE", "tintype, mapped": "its weights lie in graphs"}}
+IMPOSSIBLE = {
+    "builtin": {
+        "stable-diffusion.cpp": "it has no such VAE",
+        "tintype, mapped": "its weights lie in graphs",
+        "tintype, kept graphs": "its graphs are too small to be kept",
+    }
+}
 
 
 def compare(task: Task, title: str, args: argparse.Namespace, environments: Environments) -> dict[str, Any]:

@@ -15,6 +15,7 @@ EXISTING = {"optimum": ".venv-peers", "torch": ".venv-export"}
 OF_SIDE = {
     "tintype": None,
     "tintype, mapped": None,
+    "tintype, kept graphs": None,
     "optimum": "optimum",
     "diffusers": "torch",
     "diffusers, compiled": "torch",

@@ -22,9 +22,9 @@ class Tintype(Side):
 
     provider = "cpu"
 
-    def __init__(self, task: Task, *, mapped: bool = False) -> None:
+    def __init__(self, task: Task, *, mapped: bool = False, kept: bool = False) -> None:
         super().__init__(task)
-        self._mapped = mapped
+        self._mapped, self._kept = mapped, Path(task.cache) / "graphs" if kept else None
 
     def import_library(self) -> None:
         """Import the engine and what it loads with the first model."""
@@ -46,7 +46,7 @@ class Tintype(Side):
             providers=[self.provider],
             threads=self.task.threads,
             loading=LoadingOptions(cache=Path(self.task.cache), mapped=self._mapped),
-            options=ProviderOptions(mapped=self._mapped),
+            options=ProviderOptions(mapped=self._mapped, kept=self._kept),
         )
         self._repository.wait(timeout=3600)
         self._device = DeviceThread(Engine(self._repository))
@@ -263,6 +263,7 @@ def _levels(pixels: Any) -> Pixels:
 SIDES: dict[str, Callable[[Task], Side]] = {
     "tintype": Tintype,
     "tintype, mapped": lambda task: Tintype(task, mapped=True),
+    "tintype, kept graphs": lambda task: Tintype(task, kept=True),
     "optimum": Optimum,
     "diffusers": Diffusers,
     "diffusers, compiled": lambda task: Diffusers(task, compiled=True),
