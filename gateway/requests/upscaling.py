@@ -53,7 +53,8 @@ class ImageUpscale(msgspec.Struct, kw_only=True):
     image: Annotated[
         Any,
         Meta(
-            description=f"Image to enlarge: {IMAGE_FILE}. Its alpha channel is kept, its metadata is not",
+            description=f"Image to enlarge: {IMAGE_FILE}. Its alpha channel is kept, and the text about how it "
+            "was made",
             examples=[EXAMPLE_URL],
             extra_json_schema=IMAGE_SCHEMA,
         ),
