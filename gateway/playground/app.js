@@ -68,6 +68,7 @@ function openServer() {
     onModels: (listed) => {
       if (JSON.stringify(listed) !== JSON.stringify(models)) settings.setModels(listed);
       models = listed;
+      imageActions.update();
       openLink();
     },
   });

@@ -27,10 +27,12 @@ export function open() {
     const when = (image) => upscales && fits(image, factor);
     addAction({ id: `upscale-${factor}`, label: `Upscale ×${factor}`, when, run: (image) => enlarge(image, factor) });
   }
-  canUpscale().then((answer) => {
-    upscales = answer;
-    offer();
-  }, () => {}); // a server that can't be reached is reported with the models
+}
+
+/** Ask again what the server can do with images: it may have been away, or be another one now. */
+export async function update() {
+  upscales = await canUpscale().catch(() => upscales); // a server that can't be reached is reported with the models
+  offer();
 }
 
 function fits({ width, height }, factor) {

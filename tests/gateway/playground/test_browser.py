@@ -204,16 +204,31 @@ async def test_key_field_is_shown_if_required(browser: Page, service: Service, t
         assert await browser.run(TEXT.format("#error")) == ""
 
 
+# The server does not say what it offers until `back` is set.
+AWAY = """{
+    const ask = fetch;
+    const isAway = (path) => path === "./" && !globalThis.back;
+    fetch = (path, ...rest) => (isAway(path) ? Promise.reject(new TypeError()) : ask(path, ...rest));
+}"""
+
+
 async def test_models_load_when_the_service_starts(browser: Page, tmp_path: Path) -> None:
-    """A page that is opened before the service runs says so, and loads the models once it runs."""
+    """A page that is opened before the service runs says so, and offers all that it has once it runs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with running_gateway(GatewayConfig(rest="127.0.0.1:0", grpc=f"127.0.0.1:{port}", data=tmp_path)) as client:
+        away = await browser.send("Page.addScriptToEvaluateOnNewDocument", source=AWAY)
         await browser.open(str(client.base_url))
+        await browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=away["identifier"])
         await browser.wait_until(f"{TEXT.format('#banner')}.includes('can\\'t be reached')")
-        async with running_service(port):
+        await browser.run("globalThis.back = true")
+        async with running_service(port) as service:
+            service.fake.behave = ControlledService.ready()
             await browser.wait_until("document.querySelector('#model').options.length === 2")
             assert not await browser.run(VISIBLE.format("#banner"))
+            await browser.type("#prompt", "a lake")
+            await browser.press("Enter", CONTROL)
+            await browser.wait_until(VISIBLE.format("#upscale-2"))
 
 
 async def test_documentation_has_every_dialect(page: Page, gateway: httpx.AsyncClient) -> None:
