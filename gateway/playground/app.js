@@ -25,6 +25,7 @@ import { showToast } from "./results/toast.js";
 import { clearError, showError, showStatus } from "./results/messages.js";
 import { copy } from "./shared/clipboard.js";
 import { requests } from "./form/prompts.js";
+import { scrollToElement } from "./shared/scrolling.js";
 import { validate } from "./form/validation.js";
 
 const $ = (id) => document.getElementById(id);
@@ -32,7 +33,6 @@ const KEY = "tintype-key";
 
 const inputs = [initialImage, references, controls, adapters]; // what a request sends in addition to its settings
 const narrow = matchMedia("(max-width: 56rem)");
-const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 let models = []; // of the server
 let linkOpened = false;
@@ -46,7 +46,7 @@ function run() {
   const [first] = requests(shared()).map((request) => queue.enqueue(request));
   viewer.follow(first);
   settings.afterRun();
-  if (narrow.matches) $("stage").scrollIntoView({ behavior: still.matches ? "instant" : "smooth", block: "start" });
+  if (narrow.matches) scrollToElement($("stage"), "start");
 }
 
 /** Return the fields of all requests that are not of the form itself. */

@@ -3,6 +3,7 @@
 import { saveAll } from "../history/archive.js";
 import { remove, setFavourite } from "../history/collection.js";
 import { compare } from "./compare.js";
+import { scrollToElement } from "../shared/scrolling.js";
 import { showToast } from "./toast.js";
 
 const $ = (id) => document.getElementById(id);
@@ -62,7 +63,7 @@ export function beginComparison({ id }) {
   set(true);
   comparing = true;
   choose([id]);
-  $("gallery").scrollIntoView({ behavior: "smooth", block: "nearest" });
+  scrollToElement($("gallery"), "nearest");
 }
 
 /** End the selection. Returns whether there was one. */

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.slow]
 
 COUNT = "document.querySelectorAll('#images li').length"
+PLACE = "document.querySelector({!r}).getBoundingClientRect().top < innerHeight ? 'in the window' : 'elsewhere'"
 # Puts {} images into the history, in one transaction.
 FILL = """(async () => {{
     const canvas = new OffscreenCanvas(8, 8);
@@ -246,6 +247,24 @@ async def test_grid_is_cancelled_as_a_whole(page: Page, fake: FakeService) -> No
     await page.wait_until(f"{TEXT.format('#status')} === 'Cancelled.'")
     assert await page.run("document.querySelectorAll('#queue li').length") == 0
     assert len(fake.requests) <= 2
+
+
+async def test_reduced_motion_is_honoured(page: Page, fake: FakeService) -> None:
+    """Where the user prefers reduced motion, nothing is animated while an image is made, and the page jumps."""
+    await page.set_window(390, 844, phone=True, still=True)
+    fake.behave = controlled = ControlledService()
+    await make(page, "a lake")
+    await page.wait_until("document.querySelector('.tile') && document.querySelector('progress:indeterminate')")
+    assert await page.run("document.getAnimations().length") == 0
+    assert await page.run(PLACE.format("#stage")) == "in the window"
+    controlled.started.set()
+    controlled.finished.set()
+    await page.wait_until(VISIBLE.format("#compare-with"))
+    await page.run("scrollTo({ top: 0, behavior: 'instant' })")
+    assert await page.run(PLACE.format("#gallery")) == "elsewhere"
+    await page.run("document.querySelector('#compare-with').click()")
+    assert await page.run(PLACE.format("#gallery")) == "in the window"
+    await page.press("Escape")
 
 
 async def test_models_are_loaded_and_unloaded(page: Page, fake: FakeService) -> None:
