@@ -142,6 +142,7 @@ class ModelObject(msgspec.Struct, kw_only=True):
     error: Annotated[str | UnsetType, Meta(description="Why it could not be loaded")] = UNSET
     load_fraction: Annotated[float | UnsetType, Meta(description="While it is loading, 0 to 1: what is loaded")] = UNSET
     memory_bytes: Annotated[int | UnsetType, Meta(description="Size of its weights in memory")] = UNSET
+    alias_of: Annotated[str | UnsetType, Meta(description="Model that is meant, if id is another name for it")] = UNSET
     provider: Annotated[str | UnsetType, Meta(description="What runs it, such as cuda or cpu; when loaded")] = UNSET
     devices: Annotated[list[str] | UnsetType, Meta(description="Devices or replicas that have it in memory")] = UNSET
     parameters: Annotated[ModelParameters, Meta(description="Parameters with their defaults and limits")]
@@ -171,6 +172,7 @@ def render_model(model: pb.Model, name: str = "") -> ModelObject:
         error=model.error or UNSET,
         load_fraction=round(model.load_fraction, 3) if model.state == pb.MODEL_STATE_LOADING else UNSET,
         memory_bytes=model.memory_bytes or UNSET,
+        alias_of=model.name if name not in ("", model.name) else UNSET,
         provider=model.provider or UNSET,
         devices=list(model.devices) or UNSET,
         parameters=_parameters(model),

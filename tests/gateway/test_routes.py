@@ -66,10 +66,12 @@ class TestModels:
         async with running_gateway(config(service, tmp_path, aliases=aliases, list_aliases=True)) as client:
             await client.get("/readyz")
             service.fake.models.remove("nowhere")
-            listed = [one["id"] for one in (await client.get("/v1/models")).json()["data"]]
+            meant = {one["id"]: one.get("alias_of") for one in (await client.get("/v1/models")).json()["data"]}
+            listed = list(meant)
             assert listed[:2] == service.fake.models
             assert {"big", "dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5"} <= set(listed)
             assert "gone" not in listed
+            assert (meant["big"], meant["dall-e-3"], meant["org/large"]) == ("org/large", "tiny", None)
             one = (await client.get("/v1/models/big")).json()
         assert (one["id"], one["object"]) == ("big", "model")
 

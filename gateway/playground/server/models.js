@@ -29,7 +29,7 @@ export function show() {
 async function refresh() {
   clearTimeout(timer);
   try {
-    render(await listModels(key()));
+    render((await listModels(key())).filter((model) => !model.alias_of));
     explain("");
   } catch (error) {
     explain(error.message);

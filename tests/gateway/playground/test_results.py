@@ -284,9 +284,9 @@ async def test_models_are_loaded_and_unloaded(page: Page, fake: FakeService) -> 
 
 
 async def test_key_without_rights_is_explained(browser: Page, service: Service, tmp_path: Path) -> None:
-    """A wrong key has a message, and one that may not load models says what would be right."""
+    """A wrong key has a message, and one that may not load models says what would be right; aliases are no models."""
     key = create(tmp_path / "keys", "alice")
-    async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys")) as client:
+    async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys", list_aliases=True)) as client:
         await browser.open(str(client.base_url))
         await browser.wait_until(f"{TEXT.format('#banner')}.includes('requires an API key')")
         for typed, ends in (
@@ -298,6 +298,7 @@ async def test_key_without_rights_is_explained(browser: Page, service: Service, 
             await browser.wait_until(f"{TEXT.format('#banner')}.{ends}")
         await browser.click("#models-open")
         await browser.wait_until("document.querySelector('#models-list button')")
+        assert await browser.run(TEXT.format("#models-total")) == "0 of 2 in memory"
         await browser.click("#models-list button")
         await browser.wait_until(f"{TEXT.format('#models-error')}.includes('--admin')")
 
