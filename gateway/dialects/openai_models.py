@@ -32,6 +32,7 @@ STATES: Mapping[int, Literal["unloaded", "loading", "loaded", "failed"]] = {
     pb.MODEL_STATE_LOADED: "loaded",
     pb.MODEL_STATE_FAILED: "failed",
 }
+FIXED_SCHEDULE = "normal"  # the only schedule of the contract's fixed_samplers
 SEEDS = (0, 2**53 - 1)  # integers that JavaScript represents exactly; the service accepts up to 2**63 - 1
 
 _MINIMUM = Meta(description="Smallest value")
@@ -74,6 +75,15 @@ class ChoiceParameter(msgspec.Struct, omit_defaults=True):
     ] = UNSET
 
 
+class SamplerParameter(ChoiceParameter, omit_defaults=True):
+    """One of several samplers."""
+
+    schedules: Annotated[
+        dict[str, list[str]] | UnsetType,
+        Meta(description="For each sampler that does not take all schedules, those that it takes"),
+    ] = UNSET
+
+
 class ImagesParameter(msgspec.Struct, kw_only=True):
     """A list of images to edit or to start from."""
 
@@ -96,7 +106,7 @@ class ModelParameters(msgspec.Struct, kw_only=True, omit_defaults=True):
     seed: Annotated[IntegerParameter, _field_text("seed")]
     quality: Annotated[ChoiceParameter | UnsetType, _field_text("quality")] = UNSET
     style: Annotated[ChoiceParameter | UnsetType, _field_text("style")] = UNSET
-    sampler: Annotated[ChoiceParameter | UnsetType, _field_text("sampler")] = UNSET
+    sampler: Annotated[SamplerParameter | UnsetType, _field_text("sampler")] = UNSET
     schedule: Annotated[ChoiceParameter | UnsetType, _field_text("schedule")] = UNSET
     imageUrls: Annotated[ImagesParameter | UnsetType, _field_text("image")] = UNSET  # noqa: N815
 
@@ -203,7 +213,7 @@ def _parameters(model: pb.Model) -> ModelParameters:
         if model.qualities
         else UNSET,
         style=ChoiceParameter("", ["", *model.styles]) if model.styles else UNSET,
-        sampler=_choice_parameter(defaults.sampler, model.samplers, sampler_label),
+        sampler=_sampler_parameter(model),
         schedule=_choice_parameter(defaults.schedule, model.schedules, schedule_label),
         imageUrls=_images_parameter(model),
     )
@@ -220,6 +230,12 @@ def _capabilities(model: pb.Model) -> ModelCapabilities | UnsetType:
 def _images_parameter(model: pb.Model) -> ImagesParameter | UnsetType:
     count = model.max_references or int(model.image_to_image)
     return ImagesParameter(maxCount=count) if count else UNSET
+
+
+def _sampler_parameter(model: pb.Model) -> SamplerParameter | UnsetType:
+    labels = {name: sampler_label(name) for name in model.samplers}
+    schedules = {name: [FIXED_SCHEDULE] for name in model.fixed_samplers} if model.schedules else {}
+    return SamplerParameter(model.defaults.sampler, list(labels), labels, schedules or UNSET) if labels else UNSET
 
 
 def _choice_parameter(default: str, names: Sequence[str], label: Callable[[str], str]) -> ChoiceParameter | UnsetType:

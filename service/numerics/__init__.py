@@ -22,7 +22,7 @@ from .diffusion import Diffusion
 from .noise import TorchNoise
 from .path import Levels, Prediction
 from .resolve import make_table, max_steps, resolve
-from .samplers import SAMPLERS, samplers_for
+from .samplers import SAMPLERS, fixed_samplers, samplers_for
 from .schedules import SCHEDULES, Shift
 from .table import Table
 from .trajectory import PLAIN, GuidanceRule, KeptNorm, KeptPart, Noise, Trajectory, guide, noised
@@ -47,6 +47,7 @@ __all__ = [
     "TorchNoise",
     "Trajectory",
     "UnknownName",
+    "fixed_samplers",
     "guide",
     "make_table",
     "max_steps",

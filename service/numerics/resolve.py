@@ -9,7 +9,7 @@ from .choices import Incompatible, OutOfRange, UnknownName
 from .diffusion import Diffusion
 from .layouts import LayoutOptions
 from .path import Levels
-from .samplers import SAMPLERS, Sampler, layout_for, sampler_name, samplers_for
+from .samplers import SAMPLERS, Sampler, fixed_samplers, layout_for, sampler_name, samplers_for
 from .schedules import SCHEDULES, schedule_name, split_schedule
 from .table import Floats, NotFinite, Table
 
@@ -83,7 +83,6 @@ def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | No
         InvalidChoice: a name is unknown, or incompatible with the other choice or the model.
     """
     name, implied = (diffusion.sampler, None) if sampler is None else _parse_sampler(sampler)
-    row = SAMPLERS[name]
     if name not in samplers_for(diffusion):
         raise Incompatible(
             "sampler", name, f"can't sample this kind of model; use one of {', '.join(samplers_for(diffusion))}"
@@ -91,7 +90,7 @@ def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | No
     wanted = _parse_schedule(schedule) if schedule is not None else implied
     if schedule is not None and implied not in (None, wanted):
         raise Incompatible("schedule", schedule, f"contradicts the schedule in the sampler's name {sampler!r}")
-    takes_schedule = row.takes_schedule or diffusion.flow
+    takes_schedule = name not in fixed_samplers(diffusion)
     if not takes_schedule and wanted not in (None, "normal"):
         raise Incompatible(
             "schedule",
@@ -102,7 +101,8 @@ def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | No
 
 
 def _with_schedule(diffusion: Diffusion) -> str:
-    return ", ".join(name for name in samplers_for(diffusion) if SAMPLERS[name].takes_schedule)
+    fixed = fixed_samplers(diffusion)
+    return ", ".join(name for name in samplers_for(diffusion) if name not in fixed)
 
 
 def _parse_sampler(typed: str) -> tuple[str, str | None]:

@@ -164,6 +164,11 @@ def samplers_for(diffusion: Diffusion) -> list[str]:
     return sorted(name for name, row in SAMPLERS.items() if layout_for(row, diffusion))
 
 
+def fixed_samplers(diffusion: Diffusion) -> list[str]:
+    """Return the names of the model's samplers with fixed timesteps, whose schedule is `normal`, sorted."""
+    return [] if diffusion.flow else [name for name in samplers_for(diffusion) if not SAMPLERS[name].takes_schedule]
+
+
 def layout_for(row: Sampler, diffusion: Diffusion) -> Layout | None:
     """Return the path of a sampler on this model; None if it cannot sample it."""
     match diffusion.levels:

@@ -13,7 +13,7 @@ from tintype.v1 import image_service_pb2 as pb
 from ..engine import events
 from ..models import ModelState
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
-from ..numerics import SAMPLERS, SCHEDULES, samplers_for
+from ..numerics import SCHEDULES, fixed_samplers, samplers_for
 
 if TYPE_CHECKING:
     from ..images.encode import EncodedImage
@@ -119,6 +119,7 @@ def model(repository: Repository, spec: ModelSpec) -> pb.Model:
         defaults=_defaults(spec),
         samplers=samplers_for(spec.diffusion),
         schedules=_schedules(spec),
+        fixed_samplers=fixed_samplers(spec.diffusion),
         loras=spec.loras,
         embeddings=spec.embeddings,
         max_references=spec.max_references,
@@ -153,7 +154,7 @@ def _defaults(spec: ModelSpec) -> pb.ModelDefaults:
 
 def _schedules(spec: ModelSpec) -> list[str]:
     """Return the schedules that at least one sampler of the model accepts."""
-    takes_schedule = any(SAMPLERS[name].takes_schedule for name in samplers_for(spec.diffusion))
+    takes_schedule = set(samplers_for(spec.diffusion)) - set(fixed_samplers(spec.diffusion))
     return sorted(SCHEDULES) if takes_schedule else []
 
 

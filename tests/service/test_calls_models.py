@@ -39,6 +39,7 @@ def test_models_are_listed_loaded_and_unloaded(running: Any) -> None:
     assert not got.image_to_image
     assert "euler" in got.samplers
     assert "karras" in got.schedules
+    assert list(got.fixed_samplers) == ["ddim", "ddpm", "lcm", "plms", "tcd"]
 
 
 def test_unloading_does_not_block_other_calls(running: Any, fake_repository: Any) -> None:

@@ -95,9 +95,20 @@ function setNames(name, { enum: names = [], labels = {}, default: initial } = {}
   setOptions(name, names.length ? [first, ...names.map((word) => new Option(labelOf(word), word))] : []);
 }
 
-/** A sampler that is chosen has its own schedule, unless a schedule is chosen as well. */
-function showSchedules() {
-  setNames("schedule", model()?.parameters?.schedule, field("sampler").value ? "The sampler's own" : undefined);
+/** Offer the schedules that the sampler takes, and choose `wanted` if it is one of them; otherwise say so. */
+function showSchedules(wanted = field("schedule").value) {
+  const { sampler, schedule } = model()?.parameters ?? {};
+  const chosen = field("sampler").value;
+  const name = chosen || sampler?.default;
+  const taken = sampler?.schedules?.[name]; // undefined: all
+  const refuses = (value) => Boolean(value && taken && !taken.includes(value));
+  setNames("schedule", schedule, chosen ? "The sampler's own" : undefined);
+  for (const option of field("schedule").options) {
+    if (refuses(option.value)) Object.assign(option, { disabled: true, text: `${option.text} (not with ${labelOf("sampler", name)})` });
+  }
+  choose("schedule", wanted);
+  $("schedule-note").textContent = refuses(wanted) ? `${labelOf("sampler", name)} does not take the schedule ${labelOf("schedule", wanted)}: its own is used.` : "";
+  if (refuses(wanted)) $("sampling-group").open = true;
 }
 
 function setOptions(name, options) {
@@ -157,8 +168,7 @@ export function write(request) {
   if (request.model && !missing) field("model").value = request.model;
   selectModel();
   for (const name of [...STYLES, "sampler"]) choose(name, request[name]);
-  showSchedules();
-  choose("schedule", request.schedule);
+  showSchedules(request.schedule ?? "");
   if (request.size) writeSize(request.size);
   if (isWeighted(request)) field("prompt_weighting").checked = Boolean(request.prompt_weighting);
   showGuidance();
@@ -180,7 +190,7 @@ function isWeighted({ prompt, negative_prompt = "" }) {
 }
 
 function choose(name, value) {
-  const known = [...field(name).options].some((option) => option.value === value);
+  const known = [...field(name).options].some((option) => option.value === value && !option.disabled);
   field(name).value = known ? value : "";
 }
 
@@ -188,7 +198,7 @@ field("model").addEventListener("change", () => {
   missing = "";
   selectModel();
 });
-field("sampler").addEventListener("change", showSchedules);
+for (const name of SAMPLING) field(name).addEventListener("change", () => showSchedules());
 field("guidance_scale").addEventListener("input", showGuidance);
 for (const event of ["input", "change"]) form.addEventListener(event, showSampling);
 $("negative-group").addEventListener("toggle", showSampling);

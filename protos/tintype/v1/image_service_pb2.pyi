@@ -359,7 +359,7 @@ class UpscaleImageResponse(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., mime_type: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "is_default", "family", "state", "load_fraction", "error", "provider", "precision", "weights_bytes", "native_sizes", "size_multiple", "defaults", "samplers", "schedules", "loras", "text_to_image", "image_to_image", "inpainting", "created", "license", "description", "qualities", "styles", "provider_options", "embeddings", "max_references", "requires_references", "controls", "image_adapters", "clip_layer", "control_modes", "devices", "memory_bytes", "guidance")
+    __slots__ = ("name", "is_default", "family", "state", "load_fraction", "error", "provider", "precision", "weights_bytes", "native_sizes", "size_multiple", "defaults", "samplers", "schedules", "loras", "text_to_image", "image_to_image", "inpainting", "created", "license", "description", "qualities", "styles", "provider_options", "embeddings", "max_references", "requires_references", "controls", "image_adapters", "clip_layer", "control_modes", "devices", "memory_bytes", "guidance", "fixed_samplers")
     class ProviderOptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -408,6 +408,7 @@ class Model(_message.Message):
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     GUIDANCE_FIELD_NUMBER: _ClassVar[int]
+    FIXED_SAMPLERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     is_default: bool
     family: str
@@ -442,7 +443,8 @@ class Model(_message.Message):
     devices: _containers.RepeatedScalarFieldContainer[str]
     memory_bytes: int
     guidance: str
-    def __init__(self, name: _Optional[str] = ..., is_default: bool = ..., family: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., load_fraction: _Optional[float] = ..., error: _Optional[str] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ..., weights_bytes: _Optional[int] = ..., native_sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., size_multiple: _Optional[int] = ..., defaults: _Optional[_Union[ModelDefaults, _Mapping]] = ..., samplers: _Optional[_Iterable[str]] = ..., schedules: _Optional[_Iterable[str]] = ..., loras: _Optional[_Iterable[str]] = ..., text_to_image: bool = ..., image_to_image: bool = ..., inpainting: bool = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., license: _Optional[str] = ..., description: _Optional[str] = ..., qualities: _Optional[_Iterable[str]] = ..., styles: _Optional[_Iterable[str]] = ..., provider_options: _Optional[_Mapping[str, str]] = ..., embeddings: _Optional[_Iterable[str]] = ..., max_references: _Optional[int] = ..., requires_references: bool = ..., controls: _Optional[_Iterable[str]] = ..., image_adapters: _Optional[_Iterable[str]] = ..., clip_layer: _Optional[int] = ..., control_modes: _Optional[_Mapping[str, int]] = ..., devices: _Optional[_Iterable[str]] = ..., memory_bytes: _Optional[int] = ..., guidance: _Optional[str] = ...) -> None: ...
+    fixed_samplers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., is_default: bool = ..., family: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., load_fraction: _Optional[float] = ..., error: _Optional[str] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ..., weights_bytes: _Optional[int] = ..., native_sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., size_multiple: _Optional[int] = ..., defaults: _Optional[_Union[ModelDefaults, _Mapping]] = ..., samplers: _Optional[_Iterable[str]] = ..., schedules: _Optional[_Iterable[str]] = ..., loras: _Optional[_Iterable[str]] = ..., text_to_image: bool = ..., image_to_image: bool = ..., inpainting: bool = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., license: _Optional[str] = ..., description: _Optional[str] = ..., qualities: _Optional[_Iterable[str]] = ..., styles: _Optional[_Iterable[str]] = ..., provider_options: _Optional[_Mapping[str, str]] = ..., embeddings: _Optional[_Iterable[str]] = ..., max_references: _Optional[int] = ..., requires_references: bool = ..., controls: _Optional[_Iterable[str]] = ..., image_adapters: _Optional[_Iterable[str]] = ..., clip_layer: _Optional[int] = ..., control_modes: _Optional[_Mapping[str, int]] = ..., devices: _Optional[_Iterable[str]] = ..., memory_bytes: _Optional[int] = ..., guidance: _Optional[str] = ..., fixed_samplers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ModelDefaults(_message.Message):
     __slots__ = ("steps", "guidance_scale", "guidance_rescale", "sampler", "schedule", "width", "height", "strength")

@@ -26,14 +26,16 @@ def test_models_to_the_byte() -> None:
 
 
 def test_samplers_and_schedules_of_the_model() -> None:
-    """Samplers and schedules are those of the model, with labels and the default of requests without a name."""
+    """Samplers and schedules are those of the model, with labels, the default, and what a sampler does not take."""
     defaults = pb.ModelDefaults(sampler="ddim", schedule="karras")
     model = pb.Model(name="a", defaults=defaults, samplers=["ddim", "dpmpp_2m"], schedules=["karras", "sgm_uniform"])
+    model.fixed_samplers.append("ddim")
     parameters = msgspec.to_builtins(render_model(model).parameters)
     assert parameters["sampler"] == {
         "default": "ddim",
         "enum": ["ddim", "dpmpp_2m"],
         "labels": {"ddim": "DDIM", "dpmpp_2m": "DPM++ 2M"},
+        "schedules": {"ddim": ["normal"]},
     }
     assert parameters["schedule"] == {
         "default": "karras",

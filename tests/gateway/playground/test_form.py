@@ -84,15 +84,37 @@ async def test_samplers_have_usual_names(page: Page, fake: FakeService) -> None:
     """Samplers and schedules have their usual names, the model's default is marked, and the contract's name is sent."""
     names = "DDIM (model's default),DDIM,DPM++ 2M,Euler,Euler a"
     assert await page.run(OPTIONS.format("#sampler")) == names
-    assert (await page.run(OPTIONS.format("#schedule"))).endswith(",Karras,Normal")
     await select(page, "sampler", "euler_ancestral")
-    assert (await page.run(OPTIONS.format("#schedule"))).startswith("The sampler's own,")
+    assert await page.run(OPTIONS.format("#schedule")) == "The sampler's own,Karras,Normal"
     await select(page, "schedule", "karras")
     await page.type("#prompt", "a lake")
     fake.behave = ControlledService.ready()
     sent = await generate(page, fake)
     assert (sent.sampler, sent.schedule) == ("euler_ancestral", "karras")
     assert "samplerEuler a" in await page.run(TEXT.format("#shown-settings"))
+
+
+async def test_schedules_are_those_of_the_sampler(page: Page, fake: FakeService) -> None:
+    """A schedule that the sampler refuses can't be chosen; one that is chosen or in a link is left out, with a note."""
+    enabled = "[...document.querySelector('#schedule').options].map((one) => !one.disabled).join()"
+    assert await page.run(OPTIONS.format("#schedule")) == "Model's default,Karras (not with DDIM),Normal"
+    assert await page.run(enabled) == "true,false,true"
+    await select(page, "sampler", "euler")
+    assert await page.run(enabled) == "true,true,true"
+    await select(page, "schedule", "karras")
+    await page.run("document.querySelector('#sampling-group').open = false")
+    await select(page, "sampler", "ddim")
+    note = "DDIM does not take the schedule Karras: its own is used."
+    assert await page.run(TEXT.format("#schedule-note")) == note
+    assert await page.run(VISIBLE.format("#schedule-note"))
+    await page.type("#prompt", "a lake")
+    assert ((sent := await generate(page, fake)).sampler, sent.schedule) == ("ddim", "")
+    await select(page, "schedule", "normal")
+    assert await page.run(TEXT.format("#schedule-note")) == ""
+    assert (await generate(page, fake)).schedule == "normal"
+    await page.run("location.hash = '#sampler=ddim&schedule=karras'")
+    await page.wait_until(f"{TEXT.format('#schedule-note')} === {note!r}")
+    assert await page.run(VALUE.format("#schedule")) == ""
 
 
 async def test_seed_is_random_kept_or_counts(page: Page, fake: FakeService) -> None:

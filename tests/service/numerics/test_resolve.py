@@ -1,5 +1,8 @@
 """Choosing a sampler: spellings of names, valid combinations, and the errors for invalid ones."""
 
+import itertools
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,11 +11,13 @@ from hypothesis import strategies as st
 from tests.support.numerics.configs import DIFFUSION, FLOW, KARRAS, ZERO_SNR
 from tintype.service.numerics import (
     SAMPLERS,
+    SCHEDULES,
     Diffusion,
     Incompatible,
     InvalidChoice,
     OutOfRange,
     UnknownName,
+    fixed_samplers,
     make_table,
     resolve,
     samplers_for,
@@ -89,6 +94,18 @@ def test_samplers_for_lists_the_samplers_of_flows() -> None:
     for name in SAMPLERS.keys() - set(able):
         with pytest.raises(Incompatible, match=r"can't sample this kind of model; use one of deis, .*, unipc"):
             make_table(FLOW, 10, sampler=name)
+
+
+@pytest.mark.parametrize("diffusion", [DIFFUSION, KARRAS, ZERO_SNR, FLOW])
+def test_fixed_samplers_are_those_without_a_schedule(diffusion: Diffusion) -> None:
+    """All samplers take all schedules, except those of `fixed_samplers`, which take only `normal`."""
+    fixed = set(itertools.product(fixed_samplers(diffusion), SCHEDULES.keys() - {"normal"}))
+    for sampler, schedule in itertools.product(samplers_for(diffusion), SCHEDULES):
+        refuses = (
+            pytest.raises(Incompatible, match="fixed timesteps") if (sampler, schedule) in fixed else nullcontext()
+        )
+        with refuses:
+            make_table(diffusion, 10, sampler=sampler, schedule=schedule)
 
 
 ERRORS = [

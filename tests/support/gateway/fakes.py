@@ -208,6 +208,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         model.memory_bytes = 3 * 2**30 if "/" in name else 12 * 2**20
         model.samplers[:] = ["ddim", "dpmpp_2m", "euler", "euler_ancestral"]
         model.schedules[:] = ["karras", "normal"]
+        model.fixed_samplers[:] = ["ddim"]
         if "/" in name:  # one model has presets, the other has none
             model.qualities.extend(["hd", "low"])
             model.styles.extend(["noir", "vivid"])
