@@ -116,6 +116,7 @@ async def test_failed_request_is_tried_again(page: Page, fake: FakeService) -> N
     """An error stays at its request, which can be tried again or dismissed; Escape cancels the newest request only."""
     fake.behave = painting = PaintingService()
     await make(page, "wait one")
+    await asyncio.wait_for(fake.started.wait(), 10)
     await fill(page, prompt="a broken image")
     fake.behave = _broken
     await page.press("Enter", CONTROL)
