@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from .model.networks import NOISE, make_noise_schedule, make_text_encoder, make_unet
+from .model.networks import BLOCKS, NOISE, make_noise_schedule, make_text_encoder, make_unet
 from .model.tokenizer import tokenize
 from .model.warm_start import FORMER_TOKENIZER, grow_text_encoder
+from .model.widening import widen_unet
 from .muon import Muon
 from .scenes.dataset import IDS, LATENTS, read_captions
 from .training_loop import Budget, ComputeDevice, TrainingRun, join_processes, train
@@ -55,11 +56,17 @@ class ConditionedDenoiser(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, part: str = ".") -> ConditionedDenoiser:
-        """Load the networks in `folder`/`part`; the text encoder's vocabulary grows to that of `folder`/tokenizer."""
+        """Load the networks in `folder`/`part`.
+
+        The text encoder's vocabulary grows to that of `folder`/tokenizer, and a UNet of a former width to the present.
+        """
         text_encoder = CLIPTextModel.from_pretrained(folder / part / "text_encoder")
         if text_encoder.config.vocab_size < len(CLIPTokenizer.from_pretrained(folder / "tokenizer")):
             text_encoder = grow_text_encoder(text_encoder, folder / FORMER_TOKENIZER, folder / "tokenizer")
-        return cls(text_encoder, UNet2DConditionModel.from_pretrained(folder / part / "unet")).train()
+        unet = UNet2DConditionModel.from_pretrained(folder / part / "unet")
+        if tuple(unet.config.block_out_channels) != BLOCKS:
+            unet = widen_unet(unet)
+        return cls(text_encoder, unet).train()
 
     def forward(self, noisy: Tensor, timestep: Tensor, ids: Tensor) -> Tensor:
         """Predict v [n, c, 16, 16] from noisy latents, timesteps [n] and token ids [n, 32]."""

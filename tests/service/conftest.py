@@ -35,7 +35,7 @@ def installed_fakes(monkeypatch: pytest.MonkeyPatch) -> tuple[FakeRepository, Fa
     """Replace the repository and the device that the server creates."""
     models, device = FakeRepository(), FakeDevice()
     monkeypatch.setattr(assembly, "Repository", lambda *_, **__: models)
-    monkeypatch.setattr(assembly, "DeviceThread", lambda _: device)
+    monkeypatch.setattr(assembly, "DeviceThread", lambda *_, **__: device)
     return models, device
 
 

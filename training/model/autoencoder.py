@@ -28,7 +28,7 @@ from .latents import CHANNELS, PATCH, SHRINK, PatchBasis
 # Channels at the resolutions 256, 128, 64, 32 and 16; diffusers computes the factor 16 from their number.
 WIDTHS = (3, 24, 48, 64, 128)
 # Residual blocks at the resolutions 128, 64, 32 and 16. Those at 16 see much of the image and cost little time.
-BLOCKS = (1, 2, 4, 5)
+BLOCKS = (1, 2, 4, 3)
 # The blocks of models that do not state them.
 FORMER_BLOCKS = (1, 2, 2, 2)
 # The latents are exact: the logarithm of their variance is the lowest that diffusers allows.

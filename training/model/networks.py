@@ -12,7 +12,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from .latents import CHANNELS, GRID
 
 WIDTH = 128
-BLOCKS = (64, 96, 128)
+BLOCKS = (128, 96, 128)
+# The width of the embedding of timesteps.
+TIME_WIDTH = 256
 HEADS = 4
 # Zero terminal SNR with v-prediction and trailing spacing (Lin et al., "Common diffusion noise schedules and sample
 # steps are flawed", 2023): otherwise a night is never dark and snow is never bright.
@@ -68,6 +70,7 @@ def make_unet() -> UNet2DConditionModel:
         in_channels=CHANNELS,
         out_channels=CHANNELS,
         block_out_channels=BLOCKS,
+        time_embedding_dim=TIME_WIDTH,
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         addition_embed_type="text",

@@ -1,7 +1,8 @@
 """The state of one landscape while it is drawn: its light, its framing, and what is taken by objects.
 
-Everything is chosen by the image's seed. Positions are multiples of `STEP`, half the side of a latent's patch: a small
-network draws an edge or a window sharply if it is always in one of a few places within a patch.
+Everything is chosen by the image's seed. Positions are multiples of `STEP`, half the side of a latent's patch, and
+those of objects multiples of `PATCH`, its side: a small network draws an edge, a window or a house sharply if it is
+always in one of a few places within a patch.
 """
 
 # ruff: noqa: S311 - these random numbers draw images; they keep nothing secret
@@ -86,7 +87,7 @@ class Drawing:
 
     def claim(self, reach: float, low: float, high: float) -> float:
         """Choose where on the ground an object stands that is `reach` wide on both sides: away from the others."""
-        places = [self.snapped(low, high) for _ in range(24)]
+        places = [self.snapped(low, high, PATCH) for _ in range(24)]
         x = max(places, key=lambda place: min(0.0, self._room(place) - reach))
         self.keep_free(x, reach)
         return x
@@ -100,7 +101,7 @@ class Drawing:
 
     def claim_sky(self, name: str, radius: float, low: Point, high: Point) -> Point:
         """Choose where an object is in the sky, between two corners and away from the other objects there."""
-        places = [(self.snapped(low[0], high[0]), self.snapped(low[1], high[1])) for _ in range(8)]
+        places = [(self.snapped(low[0], high[0], PATCH), self.snapped(low[1], high[1], PATCH)) for _ in range(8)]
         x, y = max(places, key=lambda place: min(0.0, self.sky_room(place) - radius))
         self.spots[name] = (x, y, radius)
         return x, y
@@ -113,7 +114,7 @@ class Drawing:
 
 def lighthouse_x(drawing: Drawing) -> float:
     """Return where a lighthouse stands: on the side away from the light."""
-    return SIDE / 2 - drawing.side * (48 + drawing.scene.seed % 5 * 8)
+    return SIDE / 2 - drawing.side * PATCH * (3 + drawing.scene.seed % 3)
 
 
 def shifted(points: Sequence[Point], x: float, y: float, size: float, flip: int = 1) -> list[Point]:

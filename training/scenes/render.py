@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from .canvas import SIDE, Canvas
-from .drawing import DRIFTS, Drawing, lighthouse_x
+from .drawing import DRIFTS, PATCH, Drawing, lighthouse_x
 from .land import draw_land, grass_colors
 from .objects import draw_balloon, draw_birds, draw_car, draw_house, draw_lighthouse, draw_road, draw_sailboat
 from .palette import WHITE, mix
@@ -69,8 +69,8 @@ def _on_bank(drawing: Drawing) -> bool:
 def _baseline(drawing: Drawing) -> float:
     """Return where an object stands: behind a road if there is one."""
     if drawing.has("car"):
-        return 200
-    return drawing.snapped(232, 248) if _on_bank(drawing) else drawing.snapped(208, 232)
+        return ROAD - PATCH
+    return ROAD + PATCH if _on_bank(drawing) else drawing.snapped(ROAD - PATCH, ROAD, PATCH)
 
 
 def _reach_low(drawing: Drawing, reach: float) -> tuple[float, float]:
@@ -82,36 +82,36 @@ def _reach_low(drawing: Drawing, reach: float) -> tuple[float, float]:
 
 def _place_pines(drawing: Drawing) -> None:
     size, count = (
-        drawing.rng.choice((1.4, 1.7) if _on_bank(drawing) else (1.7, 2.1, 2.5)),
+        drawing.rng.choice((1.5,) if _on_bank(drawing) else (2.0, 2.5)),
         drawing.rng.choice((2, 3, 3)),
     )
     reach = 8 * size * count
     x, y = drawing.claim(reach, 8, SIDE - 8), _baseline(drawing)
     for place in range(count):
         taller = drawing.rng.choice((0.8, 1.0, 1.2))
-        draw_pine(drawing, x + (place - (count - 1) / 2) * 17 * size, y + 4 * (place % 2), size * taller)
+        draw_pine(drawing, x + (place - (count - 1) / 2) * 16 * size, y + 4 * (place % 2), size * taller)
 
 
 def _place_tree(drawing: Drawing) -> None:
-    size = drawing.rng.choice((1.6, 1.9) if _on_bank(drawing) else (1.9, 2.4, 3.0))
+    size = drawing.rng.choice((1.5, 2.0) if _on_bank(drawing) else (2.0, 3.0))
     draw_tree(drawing, drawing.claim(17 * size, *_reach_low(drawing, 17 * size)), _baseline(drawing), size)
 
 
 def _place_house(drawing: Drawing) -> None:
-    size = drawing.rng.choice((1.5, 1.8) if _on_bank(drawing) or drawing.scene.water == "river" else (2.0, 2.4, 2.8))
+    size = drawing.rng.choice((1.5, 2.0) if _on_bank(drawing) or drawing.scene.water == "river" else (2.0, 2.5))
     x = drawing.claim(20 * size, *_reach_low(drawing, 20 * size))
     draw_house(drawing, x, _baseline(drawing), size, drawing.scene.objects["house"])
 
 
 def _place_cactus(drawing: Drawing) -> None:
-    size = drawing.rng.choice((1.9, 2.4, 3.0))
+    size = drawing.rng.choice((2.0, 3.0))
     for number in range(drawing.rng.choice((1, 1, 2))):
-        own, flip = size * (1.0, 0.62)[number], drawing.rng.choice((-1, 1))
+        own, flip = size * (1.0, 0.67)[number], drawing.rng.choice((-1, 1))
         draw_cactus(drawing, drawing.claim(18 * own, 40, SIDE - 40), _baseline(drawing), own, flip)
 
 
 def _place_car(drawing: Drawing) -> None:
-    size = drawing.rng.choice((1.6, 1.9, 2.2))
+    size = drawing.rng.choice((1.6, 2.1))
     draw_road(drawing, ROAD)
     draw_car(
         drawing, drawing.claim(30 * size, 30 * size, SIDE - 30 * size), ROAD + 4, size, drawing.scene.objects["car"]
@@ -120,26 +120,27 @@ def _place_car(drawing: Drawing) -> None:
 
 def _place_lighthouse(drawing: Drawing) -> None:
     on_beach = drawing.scene.terrain == "beach"
-    size = drawing.rng.choice((1.1, 1.3) if on_beach else (1.5, 1.8, 2.1))
+    size = 1.2 if on_beach else drawing.rng.choice((1.6, 2.0))
     x = drawing.claim(20 * size, lighthouse_x(drawing), lighthouse_x(drawing))
-    draw_lighthouse(drawing, x, drawing.horizon + (24 if on_beach else 56), size)
+    foot = drawing.horizon + (24 if on_beach else 56)
+    draw_lighthouse(drawing, x, foot - foot % PATCH, size)
 
 
 def _place_sailboat(drawing: Drawing) -> None:
     sea = drawing.scene.terrain == "sea"
     low = shore_y(drawing) + 24
     high = 240.0 if sea else beach_y(drawing) - 16 if drawing.scene.terrain == "beach" else 208.0
-    size = drawing.rng.choice((1.5, 1.9, 2.4) if sea else (1.2, 1.5, 1.8))
+    size = drawing.rng.choice((1.6, 2.4) if sea else (1.2, 1.6))
     x = drawing.claim(18 * size, 48, SIDE - 48)
-    draw_sailboat(drawing, x, drawing.snapped(low, max(low, high)), size, drawing.scene.objects["sailboat"])
+    draw_sailboat(drawing, x, drawing.snapped(low, max(low, high), PATCH), size, drawing.scene.objects["sailboat"])
 
 
 def _place_palm(drawing: Drawing) -> None:
-    size, lean = drawing.rng.choice((2.2, 2.7, 3.2)), drawing.rng.choice((-1, 1))
+    size, lean = drawing.rng.choice((2.0, 2.7)), drawing.rng.choice((-1, 1))
     for number in range(drawing.rng.choice((1, 1, 2))):
         own = size * (1.0, 0.75)[number]
         x = drawing.claim(20 * own, 32, SIDE - 32) - lean * PALM_LEAN * own
-        draw_palm(drawing, x, max(beach_y(drawing) + 28, 232 + 8 * number), own, lean)
+        draw_palm(drawing, x, ROAD + PATCH, own, lean)
 
 
 def _place_balloon(drawing: Drawing) -> None:

@@ -9,6 +9,7 @@ import random
 from typing import TYPE_CHECKING
 
 from .canvas import SIDE, Canvas, Point
+from .drawing import PATCH, STEP
 from .palette import COLORS, Color
 
 if TYPE_CHECKING:
@@ -35,11 +36,17 @@ def draw_shapes(content: ShapesSpec, side: int = SIDE) -> Image.Image:
 
 
 def _places(content: ShapesSpec, rng: random.Random) -> list[tuple[float, float, float]]:
+    """Return x, y and radius of each shape.
+
+    Centres are multiples of `PATCH`, and radii are of five or two lengths, so that a small network draws the edges of
+    every one sharply (`drawing`).
+    """
+    shifts = (-PATCH, 0, PATCH)
     if len(content.items) == 1:
-        return [(MIDDLE + rng.uniform(-14, 14), MIDDLE + rng.uniform(-14, 14), 46 + 32 * content.size)]
-    radius, placed = 36 + 12 * content.size, []
-    for shift in (-62, 62):
-        along, across = MIDDLE + shift + rng.uniform(-3, 3), MIDDLE + rng.uniform(-10, 10)
+        return [(MIDDLE + rng.choice(shifts), MIDDLE + rng.choice(shifts), STEP * (6 + int(5 * content.size)))]
+    radius, placed = float(STEP * (5 + int(2 * content.size))), []
+    for shift in (-64, 64):
+        along, across = MIDDLE + shift, MIDDLE + rng.choice(shifts)
         placed.append((across, along, radius) if content.stacked else (along, across, radius))
     return placed
 

@@ -18,7 +18,7 @@ LOW_SUN = ("sunrise", "sunset")
 CLOUDS = {"cloudy": (3, 5), "rainy": (4, 6), "snowy": (2, 3)}
 CLOUD_DARKNESS = {"rainy": 0.55, "snowy": 0.2}
 # Sizes of a balloon, whose radius is 25 units and which hangs 45 units below its centre.
-BALLOON_SIZES = (1.2, 1.5, 1.8)
+BALLOON_SIZES = (1.28, 1.92)
 TALL_TERRAIN = ("mountains", "forest", "city")
 
 
@@ -82,7 +82,7 @@ def _draw_star(drawing: Drawing, x: float, y: float, radius: float, color: Color
 
 def _draw_moon(drawing: Drawing) -> None:
     rng, canvas, light = drawing.rng, drawing.canvas, drawing.light
-    radius = rng.choice((16, 20, 26))
+    radius = rng.choice((16, 24))
     x, y = drawing.claim_sky("moon", radius + 8, (40, radius + 12), (216, 48))
     canvas.glow(x, y, 3.4 * radius, light.disc, 0.4)
     if drawing.scene.objects["moon"] == "crescent":
@@ -110,7 +110,7 @@ def _turns(first: float, last: float, steps: int = 24) -> list[float]:
 def _draw_low_sun(drawing: Drawing) -> None:
     rng, canvas, light = drawing.rng, drawing.canvas, drawing.light
     lifted = 40 if drawing.scene.terrain in TALL_TERRAIN else 0
-    radius = rng.choice((18, 24, 30))
+    radius = rng.choice((16, 24, 32))
     x, y = drawing.claim_sky(
         "sun", radius, (48, drawing.horizon - 40 - lifted), (208, drawing.horizon - (8 if not lifted else 56))
     )
@@ -121,7 +121,7 @@ def _draw_low_sun(drawing: Drawing) -> None:
 
 
 def _draw_high_sun(drawing: Drawing) -> None:
-    radius = drawing.rng.choice((16, 20, 26))
+    radius = drawing.rng.choice((16, 24))
     x, y = drawing.claim_sky("sun", radius + 8, (32, radius + 8), (224, 56))
     drawing.canvas.glow(x, y, 3 * radius, (255, 252, 214), 0.75)
     drawing.canvas.ellipse(x, y, radius, radius, (255, 224, 84))

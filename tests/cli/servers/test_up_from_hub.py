@@ -27,7 +27,7 @@ def test_an_image_with_and_without_the_hub(tmp_path: Path) -> None:
         variables = {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url, "HF_TOKEN": "", "HF_HUB_OFFLINE": ""}
         done = tintype("up", "--check", *where, *common, str(tmp_path / "one.png"), **variables)
         assert done.returncode == 0, done.stderr
-        assert "owner/name at c0ffee000000: 15 files, " in done.stderr
+        assert "owner/name at c0ffee000000: 14 files, " in done.stderr
         assert "owner/name" in done.stdout
     done = tintype("generate", "A lake", "--steps", "1", *common, str(tmp_path / "two.png"), **variables)
     assert done.returncode == 0, done.stderr

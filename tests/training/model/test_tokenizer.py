@@ -25,27 +25,36 @@ TEXTS = [text for seed in range(1500) for text in make_captions(make_spec(seed))
 
 
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of the shipped tokenizer, extended by the words of all captions."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    extend_tokenizer(BUILTIN, TEXTS, folder, 1500)
+def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tokenizer that knows few words."""
+    folder = tmp_path_factory.mktemp("former")
+    train_tokenizer(["a red circle on a blue background", "mountain lake at sunset"], folder)
     return folder
 
 
-def test_every_token_keeps_its_id(grown: Path) -> None:
+@pytest.fixture(scope="module")
+def grown(former: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of that tokenizer, extended by the words of all captions."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    extend_tokenizer(former, TEXTS, folder, 1500)
+    return folder
+
+
+def test_every_token_keeps_its_id(former: Path, grown: Path) -> None:
     """The old vocabulary is a part of the new one, with the tokens of begin and end; texts of old words are equal."""
-    old, new = (json.loads((folder / "vocab.json").read_text("utf-8")) for folder in (BUILTIN, grown))
+    old, new = (json.loads((folder / "vocab.json").read_text("utf-8")) for folder in (former, grown))
     assert new.items() >= old.items()
     assert sorted(new.values()) == list(range(len(new)))
-    before, after = CLIPTokenizer.from_pretrained(BUILTIN), CLIPTokenizer.from_pretrained(grown)
+    before, after = CLIPTokenizer.from_pretrained(former), CLIPTokenizer.from_pretrained(grown)
     assert (after.bos_token_id, after.eos_token_id) == (before.bos_token_id, before.eos_token_id)
     for text in ("a red circle on a blue background", "mountain lake at sunset", "qzx", ""):
         assert after(text).input_ids == before(text).input_ids
 
 
-def test_every_word_of_the_captions_becomes_one_token(grown: Path) -> None:
+@pytest.mark.parametrize("name", ["grown", "shipped"])
+def test_every_word_of_the_captions_is_one_token(grown: Path, name: str) -> None:
     """A caption's words are one token each, captions fit into 32 tokens, and the words come back from their ids."""
-    tokenizer = CLIPTokenizer.from_pretrained(grown)
+    tokenizer = CLIPTokenizer.from_pretrained(grown if name == "grown" else BUILTIN)
     words = {word for text in TEXTS for word in text.split() if word.isalpha()}
     assert {word for word in words if len(tokenizer(word).input_ids) != 3} == set()
     ids = tokenizer(TEXTS).input_ids
@@ -61,10 +70,10 @@ def test_case_makes_no_difference(grown: Path) -> None:
     assert tokenize(tokenizer, [said.upper(), said.title()]) == tokenize(tokenizer, [said, said])
 
 
-def test_pieces_of_new_tokens_are_their_former_ids(grown: Path) -> None:
+def test_pieces_of_new_tokens_are_their_former_ids(former: Path, grown: Path) -> None:
     """An old token's pieces are itself; a new word's pieces are the ids that the old tokenizer gave it."""
-    pieces = former_pieces(BUILTIN, grown)
-    old, new = CLIPTokenizer.from_pretrained(BUILTIN), CLIPTokenizer.from_pretrained(grown)
+    pieces = former_pieces(former, grown)
+    old, new = CLIPTokenizer.from_pretrained(former), CLIPTokenizer.from_pretrained(grown)
     assert pieces[: len(old)] == [[place] for place in range(len(old))]
     for word in ("crimson", "turquoise", "automobile", "skyscrapers"):
         (token,) = new(word).input_ids[1:-1]

@@ -77,7 +77,7 @@ def test_what_is_derived_is_logged(foreign: Path, caplog: pytest.LogCaptureFixtu
     values = {
         "unet": "in_channels 16, down_block_types 3, cross_attention_dim 128",
         "vae_decoder": "latent_channels 16",
-        "text_encoder": "vocab_size 1012, max_position_embeddings 32",
+        "text_encoder": "vocab_size 1417, max_position_embeddings 32",
     }
     lines = [f"toy: {name}/config.json is missing; {name}/model.onnx gives {given}" for name, given in values.items()]
     assert [message for message in caplog.messages if "missing" in message] == lines

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHANNELS = read_manifest(BUILTIN).spec.latent_channels
+# Defaults of a model that is not distilled.
+GUIDED = {"steps": 20, "guidance_scale": 3.0}
 Edit: TypeAlias = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
@@ -46,10 +48,10 @@ def test_tintype_json_overrides_configurations(folder: Path, edit: Edit) -> None
 
 
 def test_tintype_json_may_remove_all_presets(folder: Path, edit: Edit) -> None:
-    """Null removes all; without the field the general presets apply."""
+    """Null removes all; without the field the general presets apply, those of a model with guidance."""
     edit(folder / "tintype.json", lambda c: c.update(qualities=None, styles=None))
     assert (read_manifest(folder).spec.qualities, read_manifest(folder).spec.styles) == ({}, {})
-    edit(folder / "tintype.json", lambda c: (c.pop("qualities"), c.pop("styles")))
+    edit(folder / "tintype.json", lambda c: (c.pop("qualities"), c.pop("styles"), c["defaults"].update(GUIDED)))
     spec = read_manifest(folder).spec
     assert spec.qualities["hd"].steps == round(1.5 * spec.defaults.steps)
 
