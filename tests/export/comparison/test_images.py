@@ -30,6 +30,8 @@ SCHEDULED = ("euler", "dpmpp_2m", "unipc")
 PROMPT = "A serene mountain lake at sunset"
 NEGATIVE = "blurry, low quality"
 SIDES = {"sd15": 128, "sd21": 128, "builtin": 256}
+# The built-in model has guidance in its weights. With more, Heun in eight steps magnifies every rounding.
+GUIDANCE = {"sd15": 5.0, "sd21": 5.0, "builtin": 1.5}
 
 
 def job(**settings: Any) -> Job:
@@ -73,7 +75,7 @@ def test_a_sampler_gives_diffusers_image(
     model: str, sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]
 ) -> None:
     """Each sampler gives diffusers' image, with guidance and a negative prompt."""
-    compare(*both_sides(model, job(sampler=sampler)))
+    compare(*both_sides(model, job(sampler=sampler, guidance_scale=GUIDANCE[model])))
 
 
 @pytest.mark.parametrize("sampler", SCHEDULED)
