@@ -81,7 +81,7 @@ def test_model_of_make_up(checkout: Path) -> None:
 def device_checkout(checkout: Path) -> Path:
     """A checkout with the scripts of the device tests, and a plugin that is installed."""
     (checkout / ".ci").mkdir()
-    for script in ("vulkan", "test-device"):
+    for script in ("packages", "vulkan", "test-device"):
         shutil.copy(ROOT / ".ci" / script, checkout / ".ci")
     (checkout / ".venv-device").mkdir()
     (checkout / ".venv-device/stamp").touch()
