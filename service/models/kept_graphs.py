@@ -39,52 +39,53 @@ PROCESSOR = re.compile(r"^(?:vendor_id|model name|flags|Features|CPU (?:implemen
 
 @dataclass(frozen=True, slots=True)
 class KeptGraph:
-    """The optimized graph of `source` in `cache`. `maker` is all else that it depends on, onnxruntime first."""
+    """The optimized graph of `source`, in `cache` under `key`. `files` are those that it is made from."""
 
     source: GraphSource
     cache: WeightCache
-    maker: tuple[Hashable, ...]
+    key: str
+    files: tuple[tuple[Path, FileIdentity], ...]
 
     def path(self) -> Path | None:
         """Return the file of the graph, None if it is not kept yet."""
-        key = self._key()
-        return self.cache.use(key) / GRAPH if self.cache.card(key) is not None else None
+        return self.cache.use(self.key) / GRAPH if self.cache.card(self.key) is not None else None
 
     def keep(self, write: Callable[[Path], None]) -> Path:
         """Keep what `write` writes into a folder, and return the file of the graph.
 
         Raises what `write` raises, and OSError if the folder can't be made or the disk is too full.
         """
-        size, key = int(self.source.weights_bytes * GROWTH), self._key()
+        size = int(self.source.weights_bytes * GROWTH)
 
         def write_entry(folder: Path) -> dict[str, object]:
             write(folder)
-            sources = {str(path): list(identity) for path, identity in self._sources()}
+            sources = {str(path): list(identity) for path, identity in self.files}
             written = sum(file.stat().st_size for file in folder.iterdir())
             return {"component": self.source.component, "optimized": True, "bytes": written, "sources": sources}
 
         log.info("%s: keeping the optimized graph, about %.1f GB", self.source.component, size / 1e9)
-        self.cache.make(key, size, f"the optimized graph of {self.source.label}", write_entry)
-        return self.cache.use(key) / GRAPH
+        self.cache.make(self.key, size, f"the optimized graph of {self.source.label}", write_entry)
+        return self.cache.use(self.key) / GRAPH
 
     def discard(self) -> None:
         """Remove the entry."""
-        self.cache.remove(self._key())
-
-    def _key(self) -> str:
-        facts = (FORMAT, self.source.choices, self._sources(), self.maker)
-        return f"{self.source.component}-optimized-{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}"
-
-    def _sources(self) -> list[tuple[Path, FileIdentity]]:
-        files = (path.resolve() for path in self.source.files)
-        return [(path, FileIdentity.of(path)) for path in files]
+        self.cache.remove(self.key)
 
 
 def kept_graph(source: GraphSource, folder: Path | None, *maker: Hashable) -> KeptGraph | None:
-    """Return the graph of `source` in `folder`; None without one, for small graphs, and for unknown processors."""
+    """Return the graph of `source` in `folder`; `maker` is all that it depends on besides the source and the processor.
+
+    None without a folder, for small graphs, unknown processors, and missing files, which the source reports.
+    """
     if folder is None or source.weights_bytes < SMALLEST or not (own := processor()):
         return None
-    return KeptGraph(source, WeightCache(folder.expanduser().resolve()), (*maker, own))
+    try:
+        files = tuple((path, FileIdentity.of(path)) for path in (file.resolve() for file in source.files))
+    except OSError:
+        return None
+    facts = (FORMAT, source.choices, files, maker, own)
+    key = f"{source.component}-optimized-{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}"
+    return KeptGraph(source, WeightCache(folder.expanduser().resolve()), key, files)
 
 
 @cache

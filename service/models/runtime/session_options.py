@@ -103,7 +103,7 @@ def keep_weights_mapped(options: Any, model: Path | bytes) -> None:
 
 
 def write_optimized(options: Any, graph: Path, weights: str) -> None:
-    """Let a session write its optimized graph, with the weights in the layouts of its kernels to `weights` beside it.
+    """Let a session write its optimized graph, and the weights in the layouts of its kernels to the file `weights`.
 
     The graph then holds for this processor and this version of onnxruntime alone.
     """

@@ -147,6 +147,16 @@ def test_a_folder_that_cannot_be_made_keeps_nothing(tmp_path: Path, caplog: pyte
     assert "--weights-cache" in caplog.text
 
 
+def test_a_missing_file_is_reported_by_the_source(tmp_path: Path) -> None:
+    """The error is that of a model without kept graphs."""
+    source, messages = OnnxFile(BUILTIN / "unet/missing.onnx"), []
+    for kept in (None, tmp_path / "cache"):
+        with pytest.raises(FileNotFoundError) as caught:
+            run(source, kept)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
 def test_a_cancelled_load_stays_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not load the graph in another way instead."""
     source = write_layer(tmp_path / "unet")
