@@ -105,14 +105,7 @@ def create_app(
     gateway = _gateway(config, served, store, names, readiness, usage, jobs)
     dialects = dialects_by_path(config.dialect)
     errors = ErrorHandlers(dialects, DIALECTS[config.dialect])
-    handlers = [
-        *_image_handlers(gateway, dialects),
-        *job_routes(gateway, dialects),
-        *upscale_routes(gateway),
-        *routes(gateway, metrics),
-        *usage_routes(gateway),
-        *sdapi.routes(gateway),
-    ]
+    handlers = _handlers(gateway, dialects, metrics)
     runner = job_runner(gateway, jobs, errors, metrics) if jobs else None
     litestar = Litestar(
         with_pages(gateway, dialects, errors, handlers),
@@ -182,6 +175,18 @@ def _with_inner_middleware(litestar: Litestar, gateway: Gateway, tracer: Tracer)
     app = BodyLimits(app, config.receive_timeout, gateway.body_memory)
     app = ResponseHeaders(app, prompts=config.log_prompts)
     return RequestSpans(app, tracer)
+
+
+def _handlers(gateway: Gateway, dialects: Mapping[str, Dialect], metrics: Metrics) -> list[HTTPRouteHandler]:
+    """Return the handlers of all routes, except those of the pages."""
+    return [
+        *_image_handlers(gateway, dialects),
+        *job_routes(gateway, dialects),
+        *upscale_routes(gateway),
+        *routes(gateway, metrics),
+        *usage_routes(gateway),
+        *sdapi.routes(gateway),
+    ]
 
 
 def _image_handlers(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:
